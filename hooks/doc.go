@@ -1,0 +1,2 @@
+// Package hooks is the contract with application teams.
+package hooks

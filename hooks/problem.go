@@ -1,0 +1,98 @@
+package hooks
+
+import (
+	"fmt"
+	"slices"
+)
+
+// The lifecycle events of CodeDeploy, in the order of an in-place deployment.
+const (
+	BeforeBlockTraffic = "BeforeBlockTraffic"
+	BlockTraffic       = "BlockTraffic" // run by the service: no scripts
+	AfterBlockTraffic  = "AfterBlockTraffic"
+	ApplicationStop    = "ApplicationStop"
+	DownloadBundle     = "DownloadBundle" // run by the agent: no scripts
+	BeforeInstall      = "BeforeInstall"
+	Install            = "Install" // run by the agent: no scripts
+	AfterInstall       = "AfterInstall"
+	ApplicationStart   = "ApplicationStart"
+	ValidateService    = "ValidateService"
+	BeforeAllowTraffic = "BeforeAllowTraffic"
+	AllowTraffic       = "AllowTraffic" // run by the service: no scripts
+	AfterAllowTraffic  = "AfterAllowTraffic"
+)
+
+// Events are the lifecycle events that run scripts on a Linux server, in order. These are the names
+// an appspec's hooks section and a folder of role hooks may use.
+var Events = []string{
+	BeforeBlockTraffic, AfterBlockTraffic,
+	ApplicationStop, BeforeInstall, AfterInstall, ApplicationStart, ValidateService,
+	BeforeAllowTraffic, AfterAllowTraffic,
+}
+
+// Problem is one thing wrong with a revision, where it is, and what to do about it.
+type Problem struct {
+	File      string // as its author knows it: relative to the revision, or an absolute path
+	Line, Col int    // from 1; 0 when the problem is the file as a whole
+	Message   string // one line, no full stop
+	Warning   bool   // worth saying, but the revision may be deployed
+}
+
+// String is the line that `usher check` prints: file:line:col: message.
+func (p Problem) String() string {
+	where := p.File
+	if p.Line > 0 {
+		where = fmt.Sprintf("%s:%d:%d", p.File, p.Line, max(p.Col, 1))
+	}
+	if p.Warning {
+		return where + ": warning: " + p.Message
+	}
+	return where + ": " + p.Message
+}
+
+// Fatal are the problems that are more than warnings.
+func Fatal(problems []Problem) []Problem {
+	return slices.DeleteFunc(slices.Clone(problems), func(p Problem) bool { return p.Warning })
+}
+
+// Nearest is the candidate that was probably meant by word, or "" when none is near: at most two
+// letters added, dropped, changed or swapped, and fewer than half the word.
+func Nearest(word string, candidates []string) string {
+	best, bestDistance := "", 3
+	for _, c := range candidates {
+		if len(word) > len(c)+2 { // no need to measure a long word
+			continue
+		}
+		if d := distance(word, c); d < bestDistance && 2*d < len(c) {
+			best, bestDistance = c, d
+		}
+	}
+	return best
+}
+
+// distance is the optimal string alignment distance of a and b: letters added, dropped, changed,
+// or two neighbours swapped.
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d = min(d, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = d
+		}
+	}
+	return rows[len(a)][len(b)]
+}
