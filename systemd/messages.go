@@ -1,0 +1,126 @@
+package systemd
+
+// The MESSAGE_ID of everything an operator may wait for, count or alert on:
+//
+//	journalctl MESSAGE_ID=…
+//
+// An ID is never changed or used again, whatever becomes of the message's text. Each comment says when
+// the message is logged and what the operator should do.
+const (
+	// MessageStarted: the agent runs and knows its instance; fields INSTANCE_ID and REGION. Nothing to
+	// do.
+	MessageStarted = "b5898bb60caf45729837e52ff51e25d8"
+
+	// MessageMetadataWaiting: the instance metadata service does not answer yet. Seconds of this at
+	// boot are normal. If it stays, look at the launch template's metadata options
+	// (HttpEndpoint=enabled) and at the instance's network.
+	MessageMetadataWaiting = "fa02cdecc42c4f67862cc38e07a1e8f7"
+
+	// MessageLaunchFound: the instance's launch lifecycle action was found; fields AUTO_SCALING_GROUP
+	// and LIFECYCLE_HOOK. Nothing to do.
+	MessageLaunchFound = "03770199c786483cba7cd5d4ec27c62c"
+
+	// MessageNoLaunch: no launch lifecycle action waits for this instance: it is in no group, its
+	// group has no launch hook, or it is in service already. Nothing to do unless a hook was expected:
+	// then check that it existed before this instance was launched.
+	MessageNoLaunch = "4d053c8a4b104b678047fb10cd664589"
+
+	// MessageWaitConfirmed: Auto Scaling has put the instance into its wait state; from here on
+	// heartbeats keep it there. Nothing to do.
+	MessageWaitConfirmed = "9c46b144461845b3b16409ff06a04297"
+
+	// MessageDeploymentStarted: a deployment begins; fields DEPLOYMENT_ID and REVISION. Nothing to do.
+	MessageDeploymentStarted = "207ed6fae5704d36ada8ab2496e21885"
+
+	// MessageStepFinished: one lifecycle event of a deployment finished; fields LIFECYCLE_EVENT and
+	// DURATION_USEC. Nothing to do.
+	MessageStepFinished = "a6f9c806901d41bf82ffdb466eeb5c9e"
+
+	// MessageStepFailed: one lifecycle event of a deployment failed; fields LIFECYCLE_EVENT and ERROR,
+	// and HOOK_SCRIPT when a script is the cause. Read the message and the script's output above it,
+	// fix the revision, deploy again.
+	MessageStepFailed = "986a67028cf84bfa85553e8b0695a408"
+
+	// MessageScriptOutput: a hook script wrote this line; fields HOOK_SCRIPT and LIFECYCLE_EVENT.
+	// Nothing to do.
+	MessageScriptOutput = "5d336bb6e3e1446f82bd174975491211"
+
+	// MessageScriptWarning: a hook script runs, but not as its author may think: errexit is not in
+	// effect, or is silently switched off. Correct the script at the file and line of the message.
+	MessageScriptWarning = "56d58ed79d1842719350e4daf68a67aa"
+
+	// MessageScriptLeftovers: a hook script ended and left processes running. If they are the
+	// application, let its service manager start it; if not, end them in the script.
+	MessageScriptLeftovers = "36388bb313bc4163bd6c98ecd953b378"
+
+	// MessageFlipped: the application's link points to another release; fields RELEASE and
+	// PREVIOUS_RELEASE. Nothing to do.
+	MessageFlipped = "0bc98b58b07544ac9e5aa6cb769760f1"
+
+	// MessageRolledBack: a deployment failed after the link had changed, and the link points to the
+	// previous release again; field RELEASE. Look at the failure before it. The failed release was
+	// kept for diagnosis.
+	MessageRolledBack = "7b3a49fdf9424375add2c29e86a696e6"
+
+	// MessageDeploymentSucceeded: a deployment ended well; fields DEPLOYMENT_ID, RELEASE and
+	// DURATION_USEC. Nothing to do.
+	MessageDeploymentSucceeded = "64696bf5d2db4ef18a911102a5442be2"
+
+	// MessageDeploymentFailed: a deployment ended badly; fields DEPLOYMENT_ID and ERROR. At launch the
+	// instance is abandoned and replaced. Find the failed step before it (StepFailed). Deploy a
+	// revision that works: every new instance fails with this one.
+	MessageDeploymentFailed = "d7988d2e68394f82977511e23ccd33f8"
+
+	// MessageCompleted: usher completed the launch lifecycle action; field LIFECYCLE_RESULT is
+	// CONTINUE or ABANDON. After ABANDON, see DeploymentFailed.
+	MessageCompleted = "5431bd19eb384dd892f8d9f03c6af366"
+
+	// MessageAlreadyDecided: the lifecycle action was over before usher completed it: completed by
+	// somebody else, or timed out. If it timed out, raise the hook's heartbeat or global timeout, or
+	// make the deployment faster.
+	MessageAlreadyDecided = "2c74570ae67b4039b309cff294af9bde"
+
+	// MessageHeartbeatFailed: a heartbeat for the lifecycle action could not be recorded; usher tries
+	// again. If it repeats, check that the instance's role allows
+	// autoscaling:RecordLifecycleActionHeartbeat on its group.
+	MessageHeartbeatFailed = "664b876592a8448fa0c4aea30db18427"
+
+	// MessageThrottled: an AWS API refused a call because of its rate; usher slows down and tries
+	// again. If a fleet sees this often, find what else calls that API in this account and Region.
+	MessageThrottled = "d599a52f177a482ab5b02285be54ce56"
+
+	// MessageHeld: an operator holds this instance: its failed launch is kept for debugging and not
+	// completed. Release it when done (usher hold --release); until then heartbeats are sent, at most
+	// to the hook's global timeout.
+	MessageHeld = "8d94c59c14d64f61b809b61611fec17e"
+
+	// MessageResumed: usher was restarted during a deployment and goes on with it; field
+	// LIFECYCLE_EVENT is where. Nothing to do. If nobody restarted it, look for a crash before it.
+	MessageResumed = "88a4a9bc1d8c4fc980f6abb8ed4d138e"
+
+	// MessageRecordForeign: the record on this disk belongs to another instance, usually the one an
+	// image was made from; usher starts a new one. Nothing to do. To keep images clean, remove
+	// /var/lib/usher before making one.
+	MessageRecordForeign = "2ab5b137f93444bfabaffeccf998c440"
+
+	// MessageNoRevision: the deployment group has no successful deployment yet, so there is nothing to
+	// deploy; what the image carries stays live. Nothing to do for a new group; otherwise deploy a
+	// revision to it.
+	MessageNoRevision = "d231e858d9574e53b913405a9851c9dc"
+
+	// MessagePruneFailed: an old release could not be removed. The deployment is not affected. Remove
+	// it by hand if the disk gets full; the message names it and the cause.
+	MessagePruneFailed = "78fce8b6d992487bb323a1945a5f74a4"
+
+	// MessageTerminating: the instance is being terminated; usher starts no deployment any more.
+	// Nothing to do.
+	MessageTerminating = "fa0ff768f7374170ab078d8dbc6e05e4"
+
+	// MessageRevisionChecked: usher compared the live release with the deployment group's revision, as
+	// when an instance leaves a warm pool. Nothing to do.
+	MessageRevisionChecked = "5182e63ed9cd4a78a69394373adc7bf8"
+
+	// MessageStopping: usher was asked to stop. What was interrupted is taken up again at the next
+	// start. Nothing to do.
+	MessageStopping = "e8f4e4af531e4199b72070ce824f1241"
+)
