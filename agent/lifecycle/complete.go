@@ -1,0 +1,98 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+)
+
+// Verdict is the result an action is completed with.
+type Verdict string
+
+const (
+	Continue Verdict = "CONTINUE" // the server may go into service
+	Abandon  Verdict = "ABANDON"  // the server is terminated and replaced
+)
+
+// VerdictOf is Continue for a deployment that succeeded, Abandon for any error.
+func VerdictOf(err error) Verdict {
+	if err != nil {
+		return Abandon
+	}
+	return Continue
+}
+
+// Outcome is what became of a verdict.
+type Outcome string
+
+const (
+	Completed      Outcome = "completed"       // Auto Scaling took it
+	AlreadyDecided Outcome = "already decided" // by an earlier call, a person, or a timeout
+	Nothing        Outcome = "nothing"         // there was no action to complete
+)
+
+// Complete delivers the verdict, once the wait state is there. It keeps trying on its own bounded context,
+// until the action's global timeout; while it does, Hold's heartbeats go on. When ctx ends before the
+// verdict can be sent (the service is being stopped), it returns ctx's cause and nothing was sent.
+func (l *Launch) Complete(ctx context.Context, v Verdict) (Outcome, error) {
+	kind, err := l.Known(ctx)
+	if err != nil {
+		return Nothing, err
+	}
+	if kind != Action {
+		return Nothing, nil
+	}
+	select {
+	case <-l.waiting:
+	case <-ctx.Done():
+		return Nothing, context.Cause(ctx)
+	}
+	if !l.inWait(l.State()) {
+		return AlreadyDecided, nil
+	}
+	bounded, cancel := context.WithDeadline(context.WithoutCancel(ctx), laterOf(l.globalEnd(), time.Now().Add(time.Minute)))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopGrace, cancel) })()
+	return l.deliver(bounded, v)
+}
+
+func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
+	l.mu.Lock()
+	group, hook := l.group, l.hook.LifecycleHookName
+	l.mu.Unlock()
+	result, began := string(v), time.Now()
+	for try := 0; ; try++ {
+		l.alive()
+		_, err := l.api.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
+			AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID, LifecycleActionResult: &result})
+		switch {
+		case err == nil:
+			return Completed, nil
+		case permanent(err):
+			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction): %w", *hook, group, err)
+		case noActive(err):
+			// Too early, unless the state has moved on, the action was ours a moment ago, or it has been
+			// like this for long: then only other hooks are waited for.
+			if passed := l.refresh(ctx); passed || l.wasActive() || time.Since(began) > raceWindow {
+				return AlreadyDecided, nil
+			}
+		}
+		next := backoff(try, retryPause, retryPauseMax)
+		l.tell(Notice{What: Retrying, Err: err, Next: next})
+		if !pause(ctx, next) {
+			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction), gave up after %s: %w",
+				*hook, group, time.Since(began).Round(time.Second), err)
+		}
+	}
+}
+
+func (l *Launch) wasActive() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.beat }
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

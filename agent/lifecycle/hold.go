@@ -1,0 +1,200 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+)
+
+// Hold goes on looking for the action in the background, and heartbeats from the moment the wait state is
+// confirmed until Release. The context it returns is the one to work in: it ends with ErrDeadline early
+// enough for a verdict before the hook's global timeout, and with ErrLeaving when the instance is given up.
+// Call it once.
+func (l *Launch) Hold(ctx context.Context) context.Context {
+	work, cut := context.WithCancelCause(ctx)
+	held, stop := context.WithCancel(context.WithoutCancel(ctx)) // a stopping service still delivers its verdict
+	l.cut, l.stop, l.finished = cut, stop, make(chan struct{})
+	go func() {
+		defer close(l.finished)
+		l.keepLooking(held)
+		if l.Kind() == Action {
+			l.hold(held)
+		}
+	}()
+	return work
+}
+
+// Release ends the heartbeats, waits for the background to end, and frees the work context.
+func (l *Launch) Release() {
+	l.stop()
+	<-l.finished
+	l.cut(context.Canceled)
+}
+
+// keepLooking repeats look until the kind is known.
+func (l *Launch) keepLooking(ctx context.Context) {
+	began := time.Now()
+	for try := 0; ; try++ {
+		select {
+		case <-l.known:
+			return
+		default:
+		}
+		wait := backoff(try, gatePause, gatePauseMax)
+		if !pause(ctx, wait) {
+			return
+		}
+		l.alive()
+		err := l.look(ctx)
+		if err != nil {
+			l.tell(Notice{What: Retrying, Err: err, Next: backoff(try, retryPause, retryPauseMax)})
+			if !pause(ctx, backoff(try, retryPause, retryPauseMax)) {
+				return
+			}
+			continue
+		}
+		if l.Kind() == Unknown && time.Since(began) > l.opt.Grace {
+			l.settle(Standalone, "", "")
+		}
+	}
+}
+
+// hold polls until the wait state is there, then heartbeats.
+func (l *Launch) hold(ctx context.Context) {
+	timer := time.AfterFunc(time.Until(l.deadline()), func() { l.cut(ErrDeadline) })
+	defer timer.Stop()
+	for try := 0; !l.inWait(l.State()); try++ {
+		if !pause(ctx, backoff(try, describePause, describePauseMax)) {
+			return
+		}
+		if passed := l.refresh(ctx); passed {
+			close(l.waiting)
+			return
+		}
+	}
+	close(l.waiting)
+	l.tell(Notice{What: Waiting, State: l.State()})
+	next := l.firstBeat()
+	for pause(ctx, next) {
+		next = l.heartbeat(ctx)
+		if next == 0 {
+			return
+		}
+	}
+}
+
+// refresh describes the instance again; it says whether the wait state can no longer come.
+func (l *Launch) refresh(ctx context.Context) (passed bool) {
+	group, state, err := l.describe(ctx)
+	if err != nil {
+		l.tell(Notice{What: Retrying, Err: err})
+		return false
+	}
+	if group == "" {
+		return false
+	}
+	l.mu.Lock()
+	l.state = state
+	l.mu.Unlock()
+	switch l.kindOf(state) {
+	case Action:
+		return false
+	case Leaving:
+		l.cut(ErrLeaving)
+	}
+	l.tell(Notice{What: Gone, State: state})
+	return true
+}
+
+// firstBeat is when to heartbeat first. The wait may have begun any time since the instance was launched.
+func (l *Launch) firstBeat() time.Duration {
+	since := time.Since(l.me.PendingTime)
+	if since < 0 || since+l.interval()*3/2 > l.HeartbeatTimeout() {
+		return 0
+	}
+	return l.interval()
+}
+
+// interval is the time between heartbeats, jittered.
+func (l *Launch) interval() time.Duration {
+	d := min(l.HeartbeatTimeout()/beatFraction, beatMax)
+	return time.Duration(float64(d) * (1 + jitter*(2*rand.Float64()-1)))
+}
+
+// heartbeat records one and says when to do it again, 0 for never.
+func (l *Launch) heartbeat(ctx context.Context) time.Duration {
+	l.alive()
+	err := l.beatOnce(ctx)
+	soon := max(l.interval()/4, 100*time.Millisecond)
+	switch {
+	case err == nil:
+		return l.interval()
+	case ctx.Err() != nil:
+		return 0
+	case noActive(err):
+		if passed := l.refresh(ctx); passed {
+			return 0
+		}
+		return soon // too early, or only other hooks are waited for: Complete finds out
+	}
+	l.tell(Notice{What: HeartbeatFailed, Err: err, Next: soon})
+	return soon
+}
+
+func (l *Launch) beatOnce(ctx context.Context) error {
+	l.mu.Lock()
+	group, hook := l.group, l.hook.LifecycleHookName
+	l.mu.Unlock()
+	_, err := l.api.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
+		AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID})
+	if err == nil {
+		l.mu.Lock()
+		l.beat = true
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// Active asks, with a heartbeat, whether our hook's action is waited for right now. It is for an agent
+// that has completed an action in this state before and cannot tell whether this is another.
+func (l *Launch) Active(ctx context.Context) (bool, error) {
+	for try := 0; ; try++ {
+		err := l.beatOnce(ctx)
+		if err == nil {
+			return true, nil
+		}
+		if noActive(err) || permanent(err) {
+			return false, nil
+		}
+		next := backoff(try, retryPause, retryPauseMax)
+		l.tell(Notice{What: Retrying, Err: err, Next: next})
+		if !pause(ctx, next) {
+			return false, errors.Join(err, context.Cause(ctx))
+		}
+	}
+}
+
+// globalEnd is when Auto Scaling ends the action at the latest.
+func (l *Launch) globalEnd() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limit := time.Duration(aws.ToInt32(l.hook.GlobalTimeout)) * time.Second
+	if limit <= 0 {
+		limit = globalTimeoutDefault
+	}
+	began := l.me.PendingTime
+	if began.IsZero() || began.After(time.Now()) {
+		began = time.Now()
+	}
+	return began.Add(limit)
+}
+
+// deadline is when the work must end for the verdict to be ours.
+func (l *Launch) deadline() time.Time {
+	end := l.globalEnd()
+	return end.Add(-min(time.Until(end)/verdictReserve, verdictReserveMax))
+}

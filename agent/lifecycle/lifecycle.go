@@ -1,0 +1,398 @@
+// Package lifecycle is this instance's lifecycle action at Auto Scaling: find it, hold it with heartbeats
+// while the work is done, complete it.
+//
+//	launch, err := lifecycle.Find(ctx, api, metadata, me, options)
+//	work := launch.Hold(ctx)             // from here on: looked for, then held
+//	…                                    // deploy, in work; it need not wait for anything
+//	outcome, err := launch.Complete(ctx, lifecycle.Continue)
+//	launch.Release()
+//
+// What the contract rests on:
+//
+//   - Instance metadata (autoscaling/target-lifecycle-state) is the cheap gate: it costs nothing, but says
+//     only where the instance is going. One DescribeAutoScalingInstances confirms where it is. Describe is
+//     repeated, with a jittered back-off, only until the state is a wait state: the API's request rate is
+//     shared by the whole account and region.
+//   - The hook is the one named in Options, else the group's only hook of the transition that CodeDeploy
+//     does not manage (CodeDeploy-managed-*). Anything else is refused: completing somebody else's action
+//     would put a half-made server into service.
+//   - The action needs no token: the instance id identifies it.
+//   - "No active Lifecycle Action found" means too early while the state is still a wait state, and
+//     already decided otherwise.
+//   - Throttling, contention, a lost connection and missing permission are retried until the action's own
+//     end: a verdict that is not delivered is a verdict left to the hook's default.
+//   - States and metadata values this package does not know are "not ours", never an error.
+//
+// Caveats. The global timeout is counted from the instance's launch (the identity document's
+// pendingTime), which is at most earlier than the wait state: the deadline errs on the early side. All
+// instances of a group share its IAM resource, so this package could complete a sibling's action; it only
+// ever sends its own instance id.
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/smithy-go"
+
+	"usher/agent/instance"
+)
+
+// API is the subset of *autoscaling.Client that this package calls.
+type API interface {
+	DescribeAutoScalingInstances(context.Context, *autoscaling.DescribeAutoScalingInstancesInput, ...func(*autoscaling.Options)) (*autoscaling.DescribeAutoScalingInstancesOutput, error)
+	DescribeLifecycleHooks(context.Context, *autoscaling.DescribeLifecycleHooksInput, ...func(*autoscaling.Options)) (*autoscaling.DescribeLifecycleHooksOutput, error)
+	RecordLifecycleActionHeartbeat(context.Context, *autoscaling.RecordLifecycleActionHeartbeatInput, ...func(*autoscaling.Options)) (*autoscaling.RecordLifecycleActionHeartbeatOutput, error)
+	CompleteLifecycleAction(context.Context, *autoscaling.CompleteLifecycleActionInput, ...func(*autoscaling.Options)) (*autoscaling.CompleteLifecycleActionOutput, error)
+}
+
+// Transitions, as a hook names them.
+const (
+	Launching   = "EC2_INSTANCE_LAUNCHING"
+	Terminating = "EC2_INSTANCE_TERMINATING"
+)
+
+// Kind is what was found.
+type Kind int
+
+const (
+	Unknown    Kind = iota // not known yet: metadata says nothing, or the API did not answer
+	Action                 // our hook's action is there, or will be when the wait state is reached
+	NoAction               // in a group, and nothing of this transition to complete
+	Standalone             // in no group
+	Leaving                // terminating, detached or in standby: nothing is to be started
+)
+
+// Options are what the configuration and the caller decide.
+type Options struct {
+	Transition string        // Launching or Terminating
+	Hook       string        // the hook's name; "" for the only one
+	Grace      time.Duration // how long metadata may say nothing before the instance is Standalone; 0: DefaultGrace
+	Tell       func(Notice)  // what happened in the background, for the journal; may be nil; may be called concurrently
+	Alive      func()        // called whenever this package has done something; may be nil
+}
+
+// Notice is one thing that happened while the action was looked for, held or completed.
+type Notice struct {
+	What  What
+	State string        // lifecycle state, when known
+	Err   error         // for Retrying and HeartbeatFailed
+	Next  time.Duration // until the next try
+}
+
+// What a Notice is about.
+type What string
+
+const (
+	Waiting         What = "waiting"          // the wait state is confirmed: heartbeats begin
+	Retrying        What = "retrying"         // a call failed and will be repeated
+	HeartbeatFailed What = "heartbeat failed" // the action may time out if this goes on
+	Gone            What = "gone"             // Auto Scaling no longer waits for us
+	Unfamiliar      What = "unfamiliar"       // a lifecycle state this version does not know
+)
+
+// Launch is the action of this instance, or the lack of one.
+type Launch struct {
+	api  API
+	gate Gate
+	me   instance.Identity
+	opt  Options
+
+	mu    sync.Mutex // guards what follows
+	kind  Kind
+	state string // last lifecycle state seen
+	group string
+	hook  types.LifecycleHook
+	err   error // a refusal: the hook cannot be chosen
+	beat  bool  // a heartbeat was accepted: the action is ours and active
+
+	known    chan struct{} // closed when kind is not Unknown any more, or err is set
+	waiting  chan struct{} // closed when the wait state is confirmed, or passed
+	stop     context.CancelFunc
+	finished chan struct{} // closed when Hold's goroutine has ended
+	cut      context.CancelCauseFunc
+}
+
+// Gate is instance metadata's target lifecycle state: "" when it has none.
+type Gate interface {
+	TargetLifecycleState(context.Context) (string, error)
+}
+
+// Durations and limits.
+const (
+	// DefaultGrace: a brand-new instance of a group can be without a target state for some seconds; a
+	// standalone one is without it for ever. Nothing but the end of a deployment waits for it.
+	DefaultGrace = 45 * time.Second
+	// gatePause .. gatePauseMax: metadata is throttled per instance; 1 to 5 s is harmless.
+	gatePause, gatePauseMax = 500 * time.Millisecond, 5 * time.Second
+	// describePause .. describePauseMax: the API's budget is shared by the account. The operating system
+	// is usually up before Pending:Wait is reached, which takes seconds.
+	describePause, describePauseMax = 2 * time.Second, 15 * time.Second
+	// retryPause .. retryPauseMax are between tries of a call that was throttled or failed.
+	retryPause, retryPauseMax = 500 * time.Millisecond, 15 * time.Second
+	// beatFraction of the hook's heartbeat timeout is between heartbeats: two may be lost.
+	beatFraction = 3
+	// beatMax bounds that for hooks with hours of timeout, so that a lost action is noticed.
+	beatMax = 5 * time.Minute
+	// raceWindow: how long "no active action" in a wait state counts as too early rather than decided.
+	raceWindow = 20 * time.Second
+	// globalTimeoutDefault is Auto Scaling's own upper limit, for a hook that does not say.
+	globalTimeoutDefault = 48 * time.Hour
+	// verdictReserve of the global timeout, at most verdictReserveMax, is kept for rolling back and for
+	// delivering the verdict, so that it is ours and not the hook's default.
+	verdictReserve, verdictReserveMax = 10, 5 * time.Minute
+	// stopGrace: a service being stopped still gets a verdict out that it has.
+	stopGrace = 10 * time.Second
+	// jitter keeps a fleet that booted together from calling together.
+	jitter = 0.15
+)
+
+// ErrDeadline ends the work context when the action's global timeout comes near.
+var ErrDeadline = errors.New("the lifecycle hook's global timeout is near: the deployment took too long")
+
+// ErrLeaving ends the work context when Auto Scaling has given the instance up.
+var ErrLeaving = errors.New("Auto Scaling is terminating this instance")
+
+// Find makes one pass over metadata and Auto Scaling. It does not wait for a wait state, and an answer
+// that cannot be had now is not an error: Hold goes on looking. An error is a refusal that no retry will
+// change, such as two hooks to choose from.
+func Find(ctx context.Context, api API, gate Gate, me instance.Identity, opt Options) (*Launch, error) {
+	if opt.Grace == 0 {
+		opt.Grace = DefaultGrace
+	}
+	l := &Launch{api: api, gate: gate, me: me, opt: opt, known: make(chan struct{}), waiting: make(chan struct{})}
+	if err := l.look(ctx); err != nil {
+		l.tell(Notice{What: Retrying, Err: err})
+	}
+	return l, l.err
+}
+
+// Kind is what is known now.
+func (l *Launch) Kind() Kind { l.mu.Lock(); defer l.mu.Unlock(); return l.kind }
+
+// State is the lifecycle state last seen, "" before the first.
+func (l *Launch) State() string { l.mu.Lock(); defer l.mu.Unlock(); return l.state }
+
+// Group is the Auto Scaling group's name, "" when not known.
+func (l *Launch) Group() string { l.mu.Lock(); defer l.mu.Unlock(); return l.group }
+
+// Hook is the lifecycle hook's name, "" without an action.
+func (l *Launch) Hook() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return aws.ToString(l.hook.LifecycleHookName)
+}
+
+// HeartbeatTimeout is the hook's.
+func (l *Launch) HeartbeatTimeout() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Duration(aws.ToInt32(l.hook.HeartbeatTimeout)) * time.Second
+}
+
+// Known waits until the kind is known, or ctx ends. It needs Hold to be running.
+func (l *Launch) Known(ctx context.Context) (Kind, error) {
+	select {
+	case <-l.known:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.kind, l.err
+	case <-ctx.Done():
+		return Unknown, context.Cause(ctx)
+	}
+}
+
+// look asks metadata and, when that says there is something to ask about, Auto Scaling.
+func (l *Launch) look(ctx context.Context) error {
+	target, err := l.gate.TargetLifecycleState(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot read the target lifecycle state: %w", err)
+	}
+	switch target {
+	case "":
+		return nil
+	case "Terminated", "Detached", "Standby":
+		if l.opt.Transition == Launching {
+			l.settle(Leaving, "", target)
+			return nil
+		}
+	}
+	group, state, err := l.describe(ctx)
+	if err != nil || group == "" {
+		return err
+	}
+	kind := l.kindOf(state)
+	if kind == Action {
+		hook, err := l.chooseHook(ctx, group)
+		if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
+			l.mu.Lock()
+			l.kind, l.group, l.state, l.err = NoAction, group, state, err
+			l.mu.Unlock()
+			close(l.known)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if hook == nil {
+			kind = NoAction
+		} else {
+			l.mu.Lock()
+			l.hook = *hook
+			l.mu.Unlock()
+		}
+	}
+	l.settle(kind, group, state)
+	return nil
+}
+
+func (l *Launch) settle(kind Kind, group, state string) {
+	l.mu.Lock()
+	l.kind, l.group, l.state = kind, group, state
+	l.mu.Unlock()
+	close(l.known)
+}
+
+func (l *Launch) describe(ctx context.Context) (group, state string, err error) {
+	l.alive()
+	out, err := l.api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{l.me.InstanceID}})
+	if err != nil {
+		return "", "", fmt.Errorf("cannot describe this instance (autoscaling:DescribeAutoScalingInstances): %w", err)
+	}
+	for _, i := range out.AutoScalingInstances {
+		if aws.ToString(i.InstanceId) == l.me.InstanceID {
+			return aws.ToString(i.AutoScalingGroupName), aws.ToString(i.LifecycleState), nil
+		}
+	}
+	return "", "", nil // in no group, or not yet
+}
+
+// waitStates are where an action of the transition can be active; the states before lead to them.
+func (l *Launch) inWait(state string) bool {
+	if l.opt.Transition == Launching {
+		return state == "Pending:Wait" || state == "Warmed:Pending:Wait"
+	}
+	return state == "Terminating:Wait" || state == "Warmed:Terminating:Wait"
+}
+
+func (l *Launch) kindOf(state string) Kind {
+	launching := l.opt.Transition == Launching
+	switch {
+	case l.inWait(state):
+		return Action
+	case state == "Pending", state == "Warmed:Pending":
+		if launching {
+			return Action
+		}
+		return NoAction
+	case state == "Terminating", state == "Warmed:Terminating":
+		if launching {
+			return Leaving
+		}
+		return Action
+	case strings.HasPrefix(state, "Terminat"), strings.HasPrefix(state, "Warmed:Terminat"), strings.HasPrefix(state, "Detach"),
+		state == "EnteringStandby", state == "Standby", state == "Quarantined", strings.HasPrefix(state, "ReplacingRootVolume"):
+		return Leaving
+	case state == "InService", state == "RootVolumeReplaced", strings.HasPrefix(state, "Pending:"), strings.HasPrefix(state, "Warmed:"):
+		return NoAction
+	}
+	l.tell(Notice{What: Unfamiliar, State: state})
+	return NoAction
+}
+
+// Refusal says that the hook cannot be chosen; a person must.
+type Refusal struct{ message string }
+
+func (r *Refusal) Error() string { return r.message }
+
+// chooseHook is the hook whose action is ours, or nil when the group has none.
+func (l *Launch) chooseHook(ctx context.Context, group string) (*types.LifecycleHook, error) {
+	out, err := l.api.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the lifecycle hooks of %s (autoscaling:DescribeLifecycleHooks): %w", group, err)
+	}
+	var names []string
+	var candidates []types.LifecycleHook
+	for _, h := range out.LifecycleHooks {
+		name := aws.ToString(h.LifecycleHookName)
+		if aws.ToString(h.LifecycleTransition) != l.opt.Transition {
+			continue
+		}
+		if name == l.opt.Hook {
+			return &h, nil
+		}
+		names = append(names, name)
+		if !strings.HasPrefix(name, "CodeDeploy-managed-") {
+			candidates = append(candidates, h)
+		}
+	}
+	switch {
+	case l.opt.Hook != "":
+		return nil, &Refusal{fmt.Sprintf("Auto Scaling group %s has no %s hook named %q (it has: %s): correct lifecycle_hook in the configuration, or add the hook",
+			group, l.opt.Transition, l.opt.Hook, listOf(names))}
+	case len(candidates) == 0:
+		return nil, nil
+	case len(candidates) > 1:
+		return nil, &Refusal{fmt.Sprintf("Auto Scaling group %s has %d %s hooks (%s): set lifecycle_hook in the configuration to the one usher completes",
+			group, len(candidates), l.opt.Transition, listOf(names))}
+	}
+	return &candidates[0], nil
+}
+
+func listOf(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// noActive recognises Auto Scaling's answer for an action that is not there. The case of its words varies.
+func noActive(err error) bool {
+	var e smithy.APIError
+	return errors.As(err, &e) && e.ErrorCode() == "ValidationError" &&
+		strings.Contains(strings.ToLower(e.ErrorMessage()), "no active lifecycle action")
+}
+
+// permanent says that repeating the call cannot help.
+func permanent(err error) bool {
+	var e smithy.APIError
+	return errors.As(err, &e) && e.ErrorCode() == "ValidationError" && !noActive(err)
+}
+
+func (l *Launch) tell(n Notice) {
+	if l.opt.Tell != nil {
+		l.opt.Tell(n)
+	}
+}
+
+func (l *Launch) alive() {
+	if l.opt.Alive != nil {
+		l.opt.Alive()
+	}
+}
+
+// backoff doubles from first to most, with full jitter above half.
+func backoff(try int, first, most time.Duration) time.Duration {
+	d := min(first<<min(try, 20), most)
+	return d/2 + rand.N(d/2+1)
+}
+
+// pause waits, or says that ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

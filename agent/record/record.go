@@ -1,0 +1,286 @@
+// Package record is the account of everything usher did to this server: one JSON object per line in
+// /var/lib/usher/record.jsonl, appended and fsynced before the next thing happens.
+//
+// The state of a deployment is the replay of its lines and nothing else: after a crash, a restart or a
+// reboot the agent reads the file and knows which events are finished (they are never run again), which
+// one was interrupted (it is run again), whether a verdict is due, and which release was last good. The
+// same lines answer an operator: `grep d-ABCDEF123 record.jsonl`.
+//
+// What can go wrong with the file, and what happens:
+//   - A last line cut short by a crash or a power cut is ignored and overwritten.
+//   - Any other line that cannot be read makes the file damaged: it is set aside as
+//     record.jsonl.damaged-TIME, the readable lines before it are kept, and Open says so.
+//   - A record of another instance, or of the same instance from another image (an image baked from a
+//     machine that already ran, a root volume that was replaced), is not ours: it is set aside as
+//     record.jsonl.of-INSTANCE, and the new one is empty.
+//
+// Nothing is ever deleted here. A record is used by one process at a time: the agent holds its lock.
+package record
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileName is the record's name inside the state directory.
+const FileName = "record.jsonl"
+
+// maxLine bounds one line: an error text with a script's last lines is a few KiB, so a longer line is
+// damage, not history.
+const maxLine = 1 << 20
+
+// What happened, as the value of Entry.What.
+const (
+	Begun      = "begun"      // a deployment began: Revision, Release, Live and Fallback are set
+	Started    = "started"    // a step started
+	Finished   = "finished"   // a step finished: Seconds and Detail are set
+	Failed     = "failed"     // a step failed: Seconds and Error are set
+	ScriptDone = "script"     // a script of a step finished with exit status 0: Script is set
+	Succeeded  = "succeeded"  // the deployment ended: its release is good
+	GaveUp     = "gave-up"    // the deployment ended: rolled back, its release is bad; Error is set
+	Superseded = "superseded" // the deployment was unfinished when the group moved on to another revision
+	Deciding   = "deciding"   // a verdict is about to be sent: Verdict and Wait are set
+	Decided    = "decided"    // Auto Scaling took the verdict, or had decided before: Detail says which
+)
+
+// Entry is one line of the record. Fields that do not apply are empty.
+type Entry struct {
+	Time     time.Time `json:"time"`
+	Boot     string    `json:"boot"`     // kernel boot id: tells a restart of the agent from a reboot
+	Instance string    `json:"instance"` // i-...
+	Image    string    `json:"image"`    // ami-...
+
+	Run        int    `json:"run,omitempty"`        // deployments on this server, counted from 1
+	Deployment string `json:"deployment,omitempty"` // CodeDeploy's id, d-...
+	Step       string `json:"step,omitempty"`       // lifecycle event, or Flip, Rollback
+	Script     string `json:"script,omitempty"`     // id of a finished script
+	What       string `json:"what"`
+
+	Revision string `json:"revision,omitempty"` // as revision.Revision prints it
+	Release  string `json:"release,omitempty"`  // release id
+	Live     string `json:"live,omitempty"`     // where the link pointed when the deployment began
+	Fallback string `json:"fallback,omitempty"` // where the link goes back to when it fails
+
+	Verdict string  `json:"verdict,omitempty"` // CONTINUE or ABANDON
+	Wait    string  `json:"wait,omitempty"`    // the lifecycle state the verdict is for
+	Seconds float64 `json:"seconds,omitempty"`
+	Detail  string  `json:"detail,omitempty"`
+	Error   string  `json:"error,omitempty"`
+}
+
+// Owner is whose record it is. Instance and Image must match the lines of an existing file; Boot is
+// written to every line.
+type Owner struct{ Instance, Image, Boot string }
+
+// Record is the open file and its replay.
+type Record struct {
+	Notice string // what Open did about a foreign or damaged file, for the journal; "" if nothing
+
+	path  string
+	mu    sync.Mutex
+	file  *os.File
+	owner Owner
+	state State
+}
+
+// AtPoint, when set, is called before (false) and after (true) each line is made durable. It exists for
+// crash tests, which kill the process in it; nothing in the program sets it.
+var AtPoint func(e Entry, written bool)
+
+// ErrLocked says that another usher process holds the record.
+var ErrLocked = errors.New("another usher holds the record")
+
+// Open opens or creates the record in dir (made with mode 0700) for its owner, and replays it. The file
+// stays locked until Close; a second process gets ErrLocked.
+func Open(dir string, owner Owner) (*Record, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the state directory: %w", err)
+	}
+	path := filepath.Join(dir, FileName)
+	r := &Record{owner: owner, path: path}
+	if err := r.open(path); err != nil {
+		return nil, err
+	}
+	entries, good, damaged, err := read(r.file)
+	if err != nil {
+		r.file.Close()
+		return nil, fmt.Errorf("cannot read the record %s: %w", path, err)
+	}
+	switch {
+	case len(entries) > 0 && (entries[0].Instance != owner.Instance || entries[0].Image != owner.Image):
+		e := entries[0]
+		aside := path + ".of-" + safeName(e.Instance)
+		r.Notice = fmt.Sprintf("the record found here is of instance %s, image %s, not of this one (%s, %s): set aside as %s",
+			e.Instance, e.Image, owner.Instance, owner.Image, aside)
+		entries, err = nil, r.replace(path, aside, nil)
+	case damaged != nil:
+		aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
+		r.Notice = fmt.Sprintf("the record %s is damaged (%v): set aside as %s, going on from the %d lines before it", path, damaged, aside, len(entries))
+		err = r.replace(path, aside, entries)
+	default:
+		err = r.file.Truncate(good) // drops a torn last line
+	}
+	if err == nil {
+		_, err = r.file.Seek(0, io.SeekEnd)
+	}
+	if err != nil {
+		r.file.Close()
+		return nil, fmt.Errorf("cannot prepare the record %s: %w", path, err)
+	}
+	r.state = Replay(entries)
+	return r, nil
+}
+
+func (r *Record) open(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot open the record: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("cannot lock %s: %w: stop it first (systemctl stop usher)", path, ErrLocked)
+		}
+		return fmt.Errorf("cannot lock the record %s: %w", path, err)
+	}
+	r.file = f
+	return syncDir(filepath.Dir(path))
+}
+
+// replace moves the record at path aside and starts a new one with the given entries. The new file is
+// complete before it gets its name, so a crash in between leaves the old one.
+func (r *Record) replace(path, aside string, entries []Entry) error {
+	var b bytes.Buffer
+	for _, e := range entries {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		b.Write(append(line, '\n'))
+	}
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	old := r.file
+	if err := r.open(next); err != nil {
+		r.file = old
+		return err
+	}
+	defer old.Close()
+	if _, err := r.file.Write(b.Bytes()); err != nil {
+		return err
+	}
+	if err := r.file.Sync(); err != nil {
+		return err
+	}
+	if err := os.Link(path, aside); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := os.Rename(next, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// read returns the entries of f, the offset after the last whole one, and what is wrong with the first
+// bad line that is not merely the torn last one.
+func read(f *os.File) (entries []Entry, good int64, damaged, err error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, 0, nil, err
+	}
+	in := bufio.NewReaderSize(f, 64<<10)
+	for n := 1; ; n++ {
+		line, err := in.ReadBytes('\n')
+		if err == io.EOF {
+			return entries, good, nil, nil // whatever is in line has no newline: torn
+		}
+		if err != nil {
+			return nil, 0, nil, err
+		}
+		var e Entry
+		if len(line) > maxLine {
+			return entries, good, fmt.Errorf("line %d is %d bytes long", n, len(line)), nil
+		}
+		if err := json.Unmarshal(line, &e); err != nil {
+			if _, peek := in.Peek(1); peek == io.EOF { // a torn write may also end in a newline of the next try
+				return entries, good, nil, nil
+			}
+			return entries, good, fmt.Errorf("line %d: %v", n, err), nil
+		}
+		entries = append(entries, e)
+		good += int64(len(line))
+	}
+}
+
+// Append adds one line: it is on disk when Append returns. Time, Boot, Instance and Image are filled in.
+// A full disk leaves the file as it was.
+func (r *Record) Append(e Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
+	line, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("cannot encode a line of the record: %w", err)
+	}
+	if AtPoint != nil {
+		AtPoint(e, false)
+	}
+	end, err := r.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("cannot append to the record: %w", err)
+	}
+	if _, err = r.file.Write(append(line, '\n')); err == nil {
+		err = r.file.Sync()
+	}
+	if err != nil {
+		_ = r.file.Truncate(end) // the write's own error is the one to report
+		return fmt.Errorf("cannot append to the record %s: %w", r.path, err)
+	}
+	if AtPoint != nil {
+		AtPoint(e, true)
+	}
+	r.state.apply(e)
+	return nil
+}
+
+// State is the replay of all lines so far.
+func (r *Record) State() State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.clone()
+}
+
+// Close releases the lock and the file.
+func (r *Record) Close() error { return r.file.Close() }
+
+// syncDir makes a new or renamed entry of dir durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// safeName keeps a foreign value from naming a path.
+func safeName(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-') {
+			b[i] = '_'
+		}
+	}
+	return string(b[:min(len(b), 64)])
+}

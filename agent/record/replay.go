@@ -1,0 +1,150 @@
+package record
+
+import (
+	"maps"
+	"slices"
+)
+
+// Deployment is one deployment as its lines tell it.
+type Deployment struct {
+	Run        int
+	ID         string // CodeDeploy's
+	Boot       string // of its first line
+	Revision   string
+	Release    string
+	Live       string
+	Fallback   string
+	Finished   map[string]bool   // steps that are done
+	Scripts    map[string]string // script id -> boot id in which it finished
+	Started    []string          // steps in the order they first started
+	Error      string            // of the step that failed, or of the end
+	FailedStep string
+	End        string // "" while open, else Succeeded, GaveUp or Superseded
+}
+
+// Interrupted says that the step was started and neither finished nor failed: the agent died in it.
+func (d *Deployment) Interrupted(step string) bool {
+	return d != nil && slices.Contains(d.Started, step) && !d.Finished[step] && d.FailedStep != step
+}
+
+// Decision is one verdict.
+type Decision struct {
+	Run     int // the deployment it is about, 0 for none
+	Verdict string
+	Wait    string // lifecycle state it was for
+	Boot    string
+	Done    bool // Auto Scaling has it
+	Detail  string
+}
+
+// State is what the record says now.
+type State struct {
+	Last     *Deployment // the newest deployment, ended or not
+	Good     *Deployment // the newest that succeeded
+	Decision *Decision   // the newest verdict
+	Runs     int
+}
+
+// Open is the deployment that was begun and has not ended, or nil.
+func (s State) Open() *Deployment {
+	if s.Last != nil && s.Last.End == "" {
+		return s.Last
+	}
+	return nil
+}
+
+// VerdictDue is the ended deployment whose verdict has not been taken by Auto Scaling, or nil.
+func (s State) VerdictDue() *Deployment {
+	if s.Last == nil || (s.Last.End != Succeeded && s.Last.End != GaveUp) {
+		return nil
+	}
+	if s.Decision != nil && s.Decision.Run == s.Last.Run && s.Decision.Done {
+		return nil
+	}
+	return s.Last
+}
+
+// Replay computes the state from all lines, oldest first. Lines that make no sense where they stand (a
+// step of no deployment, an end after the end) change nothing.
+func Replay(entries []Entry) State {
+	var s State
+	for _, e := range entries {
+		s.apply(e)
+	}
+	return s
+}
+
+func (s *State) apply(e Entry) {
+	switch e.What {
+	case Begun:
+		if d := s.Open(); d != nil {
+			d.End = Superseded
+		}
+		s.Runs = max(s.Runs+1, e.Run)
+		s.Last = &Deployment{
+			Run: e.Run, ID: e.Deployment, Boot: e.Boot, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback,
+			Finished: map[string]bool{}, Scripts: map[string]string{},
+		}
+		return
+	case Deciding:
+		s.Decision = &Decision{Run: e.Run, Verdict: e.Verdict, Wait: e.Wait, Boot: e.Boot}
+		return
+	case Decided:
+		if s.Decision == nil || s.Decision.Run != e.Run {
+			s.Decision = &Decision{Run: e.Run, Verdict: e.Verdict, Wait: e.Wait, Boot: e.Boot}
+		}
+		s.Decision.Done, s.Decision.Detail = true, e.Detail
+		return
+	}
+	d := s.Open()
+	if d == nil || d.Run != e.Run {
+		return
+	}
+	switch e.What {
+	case Started:
+		if !slices.Contains(d.Started, e.Step) {
+			d.Started = append(d.Started, e.Step)
+		}
+		if d.FailedStep == e.Step {
+			d.FailedStep, d.Error = "", ""
+		}
+	case Finished:
+		d.Finished[e.Step] = true
+	case ScriptDone:
+		d.Scripts[e.Script] = e.Boot
+	case Failed:
+		d.FailedStep, d.Error = e.Step, e.Error
+	case Succeeded:
+		d.End, s.Good = Succeeded, d
+	case GaveUp:
+		d.End = GaveUp
+		if e.Error != "" {
+			d.Error = e.Error
+		}
+	case Superseded:
+		d.End = Superseded
+	}
+}
+
+func (s State) clone() State {
+	c := s
+	same := s.Good == s.Last
+	c.Last, c.Good = s.Last.clone(), s.Good.clone()
+	if same {
+		c.Good = c.Last
+	}
+	if s.Decision != nil {
+		d := *s.Decision
+		c.Decision = &d
+	}
+	return c
+}
+
+func (d *Deployment) clone() *Deployment {
+	if d == nil {
+		return nil
+	}
+	c := *d
+	c.Finished, c.Scripts, c.Started = maps.Clone(d.Finished), maps.Clone(d.Scripts), slices.Clone(d.Started)
+	return &c
+}

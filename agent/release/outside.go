@@ -1,0 +1,239 @@
+package release
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// saved is the manifest of .saved-ID/: what was at each destination outside the link before the
+// deployment touched it. It is on disk before the first file is replaced.
+type saved struct {
+	Files []savedFile `json:"files"`
+	Dirs  []string    `json:"dirs"` // directories the deployment made, parents first
+}
+
+type savedFile struct {
+	Dest string `json:"dest"`
+	Copy string `json:"copy,omitempty"` // name in .saved-ID/; "" when there was nothing
+}
+
+// conflicts decides what happens to each destination outside the link, before anything is copied. It
+// returns the pieces to install and the destinations that are retained.
+func (l Layout) conflicts(p *Plan, how Installing) (install []piece, kept []string, err error) {
+	behavior := p.exists
+	if behavior == "" {
+		behavior = how.Exists
+	}
+	for _, x := range p.outside {
+		info, err := os.Lstat(l.at(x.dest))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, nil, fmt.Errorf("cannot look at the destination %s: %w", x.dest, err)
+		case x.mode.IsDir():
+			if info, err := os.Stat(l.at(x.dest)); err != nil || !info.IsDir() {
+				return nil, nil, fmt.Errorf("cannot install the directory %s: a file of that name exists already: remove it", x.dest)
+			}
+			continue // existing directories are fine, and keep their mode and owner
+		case info.IsDir():
+			return nil, nil, fmt.Errorf("cannot install the file %s: a directory of that name exists already: remove it", x.dest)
+		case slices.Contains(how.Owned, x.dest): // ours, from the release in use
+		case behavior == "OVERWRITE":
+		case behavior == "RETAIN":
+			kept = append(kept, x.dest)
+			continue
+		default:
+			return nil, nil, fmt.Errorf("cannot install %s: the file exists already and no release of this group installed it: "+
+				"remove it, or set `file_exists_behavior: OVERWRITE` (or RETAIN) in the appspec", x.dest)
+		}
+		install = append(install, x)
+	}
+	return install, kept, nil
+}
+
+// replaceOutside saves what is at the destinations and puts the new files there, each by a rename.
+func (l Layout) replaceOutside(ctx context.Context, r *Release, pieces []piece, apply *applier) error {
+	dir := l.dir(".saved-" + r.ID)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make a directory for the files to be replaced: %w", err)
+	}
+	var m saved
+	for i, x := range pieces {
+		at := l.at(x.dest)
+		if x.mode.IsDir() {
+			m.Dirs = append(m.Dirs, missingParents(at)...)
+			continue
+		}
+		m.Dirs = append(m.Dirs, missingParents(filepath.Dir(at))...)
+		keep := savedFile{Dest: at}
+		if _, err := os.Lstat(at); err == nil {
+			keep.Copy = strconv.Itoa(i)
+			if err := preserve(at, filepath.Join(dir, keep.Copy)); err != nil {
+				return fmt.Errorf("cannot save %s before it is replaced: %w", x.dest, err)
+			}
+		}
+		m.Files = append(m.Files, keep)
+	}
+	text, err := json.Marshal(m)
+	if err == nil {
+		err = writeDurably(filepath.Join(dir, "manifest.json"), text, 0o600)
+	}
+	if err == nil {
+		err = syncDir(l.dir(""))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot record the files to be replaced: %w", err)
+	}
+	for _, x := range pieces {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := l.putOutside(x, apply); err != nil {
+			return fmt.Errorf("cannot install %s: %w", x.dest, err)
+		}
+	}
+	dirs := slices.DeleteFunc(slices.Clone(pieces), func(x piece) bool { return !x.mode.IsDir() })
+	return apply.all(dirs, func(x piece) string { return l.at(x.dest) })
+}
+
+func (l Layout) putOutside(x piece, apply *applier) error {
+	at := l.at(x.dest)
+	if x.mode.IsDir() {
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			return err
+		}
+		return os.Chmod(at, x.mode.Perm()|0o700)
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	next := beside(at)
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if x.mode&fs.ModeSymlink != 0 {
+		target, err := os.Readlink(x.source)
+		if err != nil {
+			return err
+		}
+		if err := os.Symlink(target, next); err != nil {
+			return err
+		}
+	} else {
+		if err := copyFile(x.source, next, x.mode); err != nil {
+			return err
+		}
+		if err := apply.to(x.dest, next); err != nil {
+			os.Remove(next)
+			return err
+		}
+	}
+	if err := os.Rename(next, at); err != nil {
+		os.Remove(next)
+		return err
+	}
+	return syncDir(filepath.Dir(at))
+}
+
+// Restore puts back what a deployment of release id replaced outside the link, and removes what it added.
+// It may be called at any time, any number of times; without anything saved it does nothing.
+func (l Layout) Restore(id string) error {
+	dir := l.dir(".saved-" + id)
+	text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	if errors.Is(err, fs.ErrNotExist) { // nothing was replaced yet
+		return os.RemoveAll(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read what release %s replaced: %w", id, err)
+	}
+	var m saved
+	if err := json.Unmarshal(text, &m); err != nil {
+		return fmt.Errorf("cannot read what release %s replaced: %s/manifest.json: %w", id, dir, err)
+	}
+	for _, f := range m.Files {
+		os.Remove(beside(f.Dest))
+		if f.Copy == "" {
+			err = os.Remove(f.Dest)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+		} else if err = preserve(filepath.Join(dir, f.Copy), beside(f.Dest)); err == nil {
+			err = os.Rename(beside(f.Dest), f.Dest)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot put back %s (saved in %s): %w", f.Dest, dir, err)
+		}
+	}
+	for _, d := range slices.Backward(m.Dirs) {
+		os.Remove(d) // only when empty: what somebody else put there stays
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("cannot remove %s: %w", dir, err)
+	}
+	return syncDir(l.dir(""))
+}
+
+// Keep ends a deployment that succeeded: the files it replaced are let go, and the files outside the link
+// that only the release before it had (before) are removed.
+func (l Layout) Keep(r Release, before []string) error {
+	for _, dest := range before {
+		if slices.Contains(r.Outside, dest) {
+			continue
+		}
+		if err := os.Remove(l.at(dest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove %s, which the new release no longer installs: %w", dest, err)
+		}
+	}
+	if err := os.RemoveAll(l.dir(".saved-" + r.ID)); err != nil {
+		return fmt.Errorf("cannot remove the saved files: %w", err)
+	}
+	return nil
+}
+
+// missingParents are the directories that MkdirAll(dir) would make, parents first.
+func missingParents(dir string) (missing []string) {
+	for {
+		if _, err := os.Lstat(dir); err == nil || dir == filepath.Dir(dir) {
+			slices.Reverse(missing)
+			return missing
+		}
+		missing = append(missing, dir)
+		dir = filepath.Dir(dir)
+	}
+}
+
+// preserve copies a file or symbolic link to a new name with mode, owner (where allowed) and time.
+func preserve(from, to string) error {
+	info, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		target, err := os.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(target, to)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is a %s, not a file", from, kindOf(info))
+	}
+	if err := copyFile(from, to, info.Mode()); err != nil {
+		return err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+		if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
+			return err
+		}
+		return os.Chmod(to, info.Mode()) // chown clears setuid and setgid
+	}
+	return nil
+}

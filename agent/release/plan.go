@@ -1,0 +1,171 @@
+package release
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"usher/agent/appspec"
+	"usher/hooks"
+)
+
+// Plan is what Install will do for one unpacked revision: worked out, and found possible, before anything
+// is touched. `usher check` makes the same plan.
+type Plan struct {
+	Mapped  bool // parts of the revision go into the release; else the whole revision is the release
+	inside  []piece
+	outside []piece
+	rules   map[string]appspec.Permission // by destination
+	exists  string                        // file_exists_behavior of the appspec
+}
+
+// piece is one file, directory or symbolic link to install.
+type piece struct {
+	source string // on disk
+	dest   string // as the appspec names it, absolute
+	mode   fs.FileMode
+}
+
+// Mapped says whether an appspec picks parts of the revision for the release, rather than taking the
+// whole revision as it is (no files under the link, or the one entry `source: /`).
+func (l Layout) Mapped(spec *appspec.Spec) bool {
+	entries, whole := 0, false
+	for _, f := range spec.Files {
+		if under(f.Destination, l.Link) {
+			entries++
+			whole = f.Source == "." && f.Destination == l.Link
+		}
+	}
+	return entries > 0 && !(entries == 1 && whole)
+}
+
+// Plan works out what installing the revision unpacked in dir means. Problems are of the appspec against
+// what the revision holds; the plan is of use only when none is fatal.
+func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
+	p := &Plan{Mapped: l.Mapped(spec), rules: map[string]appspec.Permission{}, exists: spec.FileExistsBehavior}
+	var problems []hooks.Problem
+	say := func(line, col int, warning bool, format string, args ...any) {
+		problems = append(problems, hooks.Problem{File: spec.File, Line: line, Col: col, Warning: warning, Message: fmt.Sprintf(format, args...)})
+	}
+	taken := map[string]piece{}
+	for _, f := range spec.Files {
+		for what, kept := range map[string]string{"base": l.Base, "folder of releases": l.Releases} {
+			if under(f.Destination, kept) && !under(f.Destination, l.Link) {
+				say(f.Line, f.Col, false, "destination %s is in the %s, which a deployment never writes to: use %s", f.Destination, what, l.Link)
+			}
+		}
+		pieces, err := expand(dir, f)
+		if err != nil {
+			say(f.Line, f.Col, false, "%v", err)
+			continue
+		}
+		for _, x := range pieces {
+			if before, ok := taken[x.dest]; ok {
+				if !before.mode.IsDir() || !x.mode.IsDir() {
+					say(f.Line, f.Col, false, "%s is installed twice: from %s and from %s", x.dest, rel(dir, before.source), rel(dir, x.source))
+				}
+				continue
+			}
+			taken[x.dest] = x
+			switch {
+			case !under(x.dest, l.Link):
+				p.outside = append(p.outside, x)
+			case p.Mapped:
+				p.inside = append(p.inside, x)
+			}
+		}
+	}
+	if !p.Mapped && len(spec.Permissions) > 0 {
+		whole, err := expand(dir, appspec.File{Source: ".", Destination: l.Link})
+		if err != nil {
+			say(0, 0, false, "%v", err)
+		}
+		p.inside = whole
+	}
+	problems = append(problems, p.match(spec)...)
+	return p, problems
+}
+
+// match finds the permissions that apply to each installed path.
+func (p *Plan) match(spec *appspec.Spec) (problems []hooks.Problem) {
+	for _, rule := range spec.Permissions {
+		say := func(warning bool, format string, args ...any) {
+			problems = append(problems, hooks.Problem{File: spec.File, Line: rule.Line, Col: rule.Col, Warning: warning, Message: fmt.Sprintf(format, args...)})
+		}
+		matched := false
+		for _, list := range [][]piece{p.inside, p.outside} {
+			for _, x := range list {
+				if x.mode&fs.ModeSymlink != 0 || !rule.Matches(x.dest, x.mode.IsDir()) {
+					continue
+				}
+				matched = true
+				if other, ok := p.rules[x.dest]; ok {
+					say(false, "two permissions entries apply to %s (the other is on line %d): use pattern, except or type so that one does", x.dest, other.Line)
+					break
+				}
+				for _, ace := range rule.ACLs {
+					if ace.Default && !x.mode.IsDir() {
+						say(false, "a default ACL applies to directories only, and %s is a file: add `type: [directory]`", x.dest)
+						break
+					}
+				}
+				p.rules[x.dest] = rule
+			}
+		}
+		if !matched {
+			say(true, "this permissions entry applies to nothing that is installed (object %s, pattern %s)", rule.Object, rule.Pattern)
+		}
+	}
+	return problems
+}
+
+// expand lists what one files entry installs: a directory's contents into the destination, a file into
+// the destination under its own name. Parents come before what is in them.
+func expand(dir string, f appspec.File) ([]piece, error) {
+	source := filepath.Join(dir, filepath.FromSlash(f.Source))
+	info, err := os.Lstat(source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("source %s is not in the revision", f.Source)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look at source %s: %w", f.Source, err)
+	}
+	if !info.IsDir() {
+		return []piece{
+			{dest: f.Destination, mode: fs.ModeDir | 0o755},
+			{source: source, dest: path.Join(f.Destination, path.Base(f.Source)), mode: info.Mode()},
+		}, nil
+	}
+	var pieces []piece
+	err = filepath.WalkDir(source, func(at string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		pieces = append(pieces, piece{source: at, dest: path.Join(f.Destination, filepath.ToSlash(rel(source, at))), mode: info.Mode()})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read source %s: %w", f.Source, err)
+	}
+	return pieces, nil
+}
+
+// under says whether p is parent or below it; both are cleaned and absolute.
+func under(p, parent string) bool {
+	return p == parent || strings.HasPrefix(p, strings.TrimSuffix(parent, "/")+"/")
+}
+
+func rel(dir, at string) string {
+	if r, err := filepath.Rel(dir, at); err == nil {
+		return r
+	}
+	return at
+}

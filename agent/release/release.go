@@ -1,0 +1,238 @@
+// Package release puts a revision's files beside the ones in use and switches to them in one rename.
+//
+// On disk, with the defaults:
+//
+//	/opt/app                      the link the application is reached by
+//	/opt/app-base                 the application baked into the image
+//	/opt/app-releases/ID/         a release: what the link points to
+//	/opt/app-releases/ID.bundle/  the unpacked revision, when the appspec maps only parts of it into the release
+//	/opt/app-releases/ID.json     what usher knows of the release (Facts)
+//	/opt/app-releases/.incoming-* a release in the making: never linked to, removed by the next attempt
+//	/opt/app-releases/.saved-ID/  files outside the link that the deployment under way has replaced
+//
+// A release directory appears under its name only when it is whole and on disk. Nothing in it, or in any
+// other release, is overwritten by a later deployment, so what a running application has open or reads by
+// a resolved path stays as it was until the release is pruned. The link is only ever replaced by rename(2):
+// a reader sees the old release or the new one, never neither.
+//
+// Files whose destination is outside the link cannot be switched that way. They are replaced one by one,
+// each by a rename, after the old ones were saved; Restore puts the saved ones back.
+//
+// Caveats. Releases must be on one filesystem with each other; the link may be on another. Processes that
+// resolved the link before a flip go on using the old release: they must be restarted or reloaded, by the
+// revision's ApplicationStart. Restore brings back content, mode, owner and modification time, not ACLs.
+package release
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"usher/agent/bundle"
+)
+
+// Layout is where things are. All paths are absolute and as the appspec and the operator know them.
+type Layout struct {
+	Link     string // /opt/app
+	Base     string // /opt/app-base
+	Releases string // /opt/app-releases
+	Root     string // "" or "/" for the real server; else every path above and every destination is below it (rehearsal)
+}
+
+// Status of a release.
+const (
+	Unpacked = "unpacked" // its files are here; none of its scripts is known to have run
+	InUse    = "in-use"   // a deployment of it is under way, or was cut short
+	Good     = "good"     // a deployment of it succeeded, on the instance in Facts
+	Bad      = "bad"      // a deployment of it failed
+)
+
+// Facts is what ID.json says of a release.
+type Facts struct {
+	ID       string    `json:"id"`
+	Revision string    `json:"revision"` // as revision.Revision prints it
+	ETag     string    `json:"etag,omitempty"`
+	Status   string    `json:"status"`
+	Instance string    `json:"instance,omitempty"` // on which Status was reached
+	Time     time.Time `json:"time"`               // when Status was reached
+	Mapped   bool      `json:"mapped,omitempty"`   // the appspec maps parts: the revision is in ID.bundle
+	Outside  []string  `json:"outside,omitempty"`  // files it installed outside the link, as the appspec names them
+}
+
+// Release is one release on disk.
+type Release struct {
+	Facts
+	Tree   string // what the link points to
+	Bundle string // the unpacked revision, with its appspec and scripts; the same as Tree unless Mapped
+}
+
+// at is where a path of the server is on this disk: the same, or below Root in a rehearsal.
+func (l Layout) at(path string) string {
+	if l.Root == "" || l.Root == "/" {
+		return path
+	}
+	return filepath.Join(l.Root, path)
+}
+
+func (l Layout) dir(name string) string { return l.at(filepath.Join(l.Releases, name)) }
+
+func (l Layout) paths(f Facts) Release {
+	r := Release{Facts: f, Tree: l.dir(f.ID), Bundle: l.dir(f.ID)}
+	if f.Mapped {
+		r.Bundle = l.dir(f.ID + ".bundle")
+	}
+	return r
+}
+
+// Check judges the layout before anything is done: the link must be a symbolic link or absent, and the
+// folder of releases must be there or can be made. The error says what to type.
+func (l Layout) Check() error {
+	link, base := l.at(l.Link), l.at(l.Base)
+	switch info, err := os.Lstat(link); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("cannot look at the application link: %w", err)
+	case info.IsDir():
+		return fmt.Errorf("%s is a directory, not a symbolic link: a release cannot be switched in under a directory. "+
+			"Move it out of the way once, when baking the image: mv %[1]s %[2]s && ln -s %[2]s %[1]s", link, base)
+	case info.Mode()&fs.ModeSymlink == 0:
+		return fmt.Errorf("%s is a %s, not a symbolic link: remove it, then: ln -s %s %[1]s", link, kindOf(info), base)
+	}
+	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		return fmt.Errorf("cannot make the folder of the application link: %w", err)
+	}
+	if err := os.MkdirAll(l.dir(""), 0o755); err != nil {
+		return fmt.Errorf("cannot make the folder of releases: %w", err)
+	}
+	return nil
+}
+
+func kindOf(info fs.FileInfo) string {
+	if info.Mode().IsRegular() {
+		return "file"
+	}
+	return info.Mode().Type().String()
+}
+
+// Load is the release with this id, if its facts and its directories are all here.
+func (l Layout) Load(id string) (Release, bool) {
+	if id == "" || id != filepath.Base(id) || strings.HasPrefix(id, ".") {
+		return Release{}, false
+	}
+	var f Facts
+	text, err := os.ReadFile(l.dir(id + ".json"))
+	if err != nil || json.Unmarshal(text, &f) != nil || f.ID != id {
+		return Release{}, false
+	}
+	r := l.paths(f)
+	if !isDir(r.Bundle) {
+		return Release{}, false
+	}
+	return r, true
+}
+
+// All are the releases on disk, in no order.
+func (l Layout) All() ([]Release, error) {
+	entries, err := os.ReadDir(l.dir(""))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the releases: %w", err)
+	}
+	var all []Release
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok {
+			if r, ok := l.Load(id); ok {
+				all = append(all, r)
+			}
+		}
+	}
+	return all, nil
+}
+
+// Mark records a release's new status, durably.
+func (l Layout) Mark(r *Release, status, instance string) error {
+	r.Status, r.Instance, r.Time = status, instance, time.Now().UTC()
+	return l.save(r.Facts)
+}
+
+func (l Layout) save(f Facts) error {
+	text, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot encode the facts of release %s: %w", f.ID, err)
+	}
+	if err := writeDurably(l.dir(f.ID+".json"), append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("cannot record the state of release %s: %w", f.ID, err)
+	}
+	return nil
+}
+
+// Incoming makes an empty directory to unpack a revision into, removing what an earlier attempt left.
+func (l Layout) Incoming(id string) (string, error) {
+	dir := l.dir(".incoming-" + id)
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("cannot remove what an earlier attempt left: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", fmt.Errorf("cannot make a directory for the new release: %w", err)
+	}
+	return dir, nil
+}
+
+// Accept makes the unpacked revision in incoming (from Incoming, files as bundle.Unpack counted) a
+// release: everything is made durable, then it gets its name. A release of that id that is in the way is
+// replaced, and must not be live. mapped is Mapped's answer for its appspec.
+func (l Layout) Accept(incoming string, f Facts, mapped bool, files int) (Release, error) {
+	f.Status, f.Mapped, f.Time = Unpacked, mapped, time.Now().UTC()
+	r := l.paths(f)
+	if live, _, err := l.Live(); err == nil && live == r.Tree {
+		return Release{}, fmt.Errorf("cannot replace release %s: it is live", f.ID)
+	}
+	if err := bundle.Sync(incoming, files); err != nil {
+		return Release{}, fmt.Errorf("cannot write release %s to disk: %w", f.ID, err)
+	}
+	if err := l.remove(f.ID); err != nil {
+		return Release{}, err
+	}
+	if err := os.Rename(incoming, r.Bundle); err != nil {
+		return Release{}, fmt.Errorf("cannot name the new release: %w", err)
+	}
+	if err := l.save(f); err != nil {
+		return Release{}, err
+	}
+	return r, nil
+}
+
+// Live is what the link points to, absolute: a release's Tree, the base, another directory an operator
+// chose, or "" when there is no link. id is the release's, "" for anything else.
+func (l Layout) Live() (target, id string, err error) {
+	target, err = os.Readlink(l.at(l.Link))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", nil
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("cannot read the application link: %w", err)
+	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(filepath.Dir(l.at(l.Link)), target)
+	}
+	target = filepath.Clean(target)
+	if filepath.Dir(target) == filepath.Clean(l.dir("")) {
+		id = filepath.Base(target)
+	}
+	return target, id, nil
+}
+
+// BasePath is the base on this disk.
+func (l Layout) BasePath() string { return l.at(l.Base) }
+
+// LinkPath is the link on this disk.
+func (l Layout) LinkPath() string { return l.at(l.Link) }
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
