@@ -1,0 +1,88 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// roomMargin is what Room wants to stay free besides what is needed, in bytes: the journal, the
+	// application's first logs and the agent's own record live on the same disk as a rule.
+	roomMargin = 64 << 20
+
+	// fewFiles is up to how many files and directories Sync syncs one by one. One fsync of a fresh
+	// small file took 2 ms, one syncfs 200 ms and more when others write to the file system too.
+	fewFiles = 96
+)
+
+// Room reports, as an error, that the file system of dir has no room for need more bytes besides a
+// margin of 64 MiB. It asks for what is free for ordinary users, without the blocks reserved for
+// root: a disk filled into its reserve breaks everything else on the instance.
+func Room(dir string, need int64) error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return fmt.Errorf("cannot look how much of the disk of %s is free: %w", dir, err)
+	}
+	block := uint64(s.Bsize)
+	if s.Bavail >= (uint64(max(need, 0))+roomMargin)/block+1 {
+		return nil
+	}
+	return fmt.Errorf("the disk of %s is too full: %s are needed, and %s to spare, but %s are free: enlarge the volume or keep fewer releases",
+		dir, size(need), size(roomMargin), size(int64(s.Bavail*block)))
+}
+
+// size writes a number of bytes for people: "64 MiB".
+func size(n int64) string {
+	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
+	f, i := float64(n), 0
+	for f >= 1024 && i < len(units)-1 {
+		f, i = f/1024, i+1
+	}
+	if f == float64(int64(f)) {
+		return fmt.Sprintf("%.0f %s", f, units[i])
+	}
+	return fmt.Sprintf("%.1f %s", f, units[i])
+}
+
+// Sync makes everything below dir survive a power cut. files is how many files and directories there
+// are about (Stats.Files + Stats.Dirs): few are synced one by one, for many the whole file system is
+// synced at once. The entry for dir in its own parent is the caller's to sync.
+func Sync(dir string, files int) error {
+	sync := syncEach
+	if files > fewFiles {
+		sync = syncAll
+	}
+	if err := sync(dir); err != nil {
+		return fmt.Errorf("cannot sync %s to disk: %w", dir, err)
+	}
+	return nil
+}
+
+// syncAll syncs the file system of dir. Since Linux 5.8 it reports what could not be written.
+func syncAll(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return unix.Syncfs(int(d.Fd()))
+}
+
+// syncEach syncs every file and directory below dir. A link is in its directory, and synced with it.
+func syncEach(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() && !d.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+}

@@ -1,0 +1,28 @@
+// Package bundle brings a revision's bundle onto the disk: it fetches it from Amazon S3 or GitHub,
+// verifies it, and unpacks it into an empty directory.
+//
+// The steps are separate functions, in this order: Room, FetchS3 or FetchGitHub, Unpack, Sync. What
+// they promise, and what they do not:
+//
+//   - A bundle counts only once its fetch has returned without an error. FetchS3 compares the file
+//     with S3's own checksum of the whole object, else with the MD5 in the ETag, else with the length
+//     (Fetched.Checksum says which). Every request after the first carries the ETag, so an object
+//     overwritten half way is an error and never a mixture.
+//   - GitHub publishes no checksum of the archives it makes. The archive's own checksums are verified
+//     when it is unpacked, and TLS is trusted for the rest. Only public repositories can be fetched.
+//   - Unpack writes nothing outside its directory, whatever the archive says: every path goes through
+//     os.Root, names and link targets are judged before they are used, and links are made last. An
+//     archive that asks for more is refused with the name of the entry, not unpacked in part or
+//     "sanitised".
+//   - On an error the directory or file is left as it was at that moment, for the caller to remove.
+//     Nothing here removes what its caller made.
+//   - Owners in an archive are ignored: everything belongs to the user the agent runs as, and the
+//     appspec's permissions section decides the rest. The bits setuid, setgid and sticky are dropped.
+//     Extended attributes and ACLs in an archive are ignored.
+//   - Unpack and Directory write through the page cache. What they wrote survives a power cut only
+//     after Sync.
+//   - Memory stays within a few MiB for contents of any size; the list of names takes up to about
+//     four times its length, which is limited (64 MiB of names, Limits.MaxFiles entries).
+//
+// Errors name the bucket and key, or the archive and its entry, and say what to do.
+package bundle

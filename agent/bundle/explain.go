@@ -1,0 +1,88 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// worthRetrying reports whether a request that failed with err may succeed when made again.
+func worthRetrying(err error) bool {
+	var permanent permanentError
+	if errors.As(err, &permanent) {
+		return false
+	}
+	switch code(err) {
+	case "RequestTimeout", "RequestTimeTooSkewed", "SlowDown":
+		return true // of these the first two come with a status below 500
+	}
+	status := status(err)
+	return status < 300 || status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooManyRequests
+}
+
+// code is the service's own name for the error, "" when there is none.
+func code(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// status is the HTTP status of the answer, 0 when there was no answer.
+func status(err error) int {
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) {
+		return response.HTTPStatusCode()
+	}
+	return 0
+}
+
+// bucketRegion is where S3 says the bucket is, "" when it does not say.
+func bucketRegion(err error) string {
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) && response.Response != nil {
+		return response.Response.Header.Get("X-Amz-Bucket-Region")
+	}
+	return ""
+}
+
+// explain says what an error of S3 means for o, and what to do. The answer to HeadObject has no body,
+// so its status has to do for a code.
+func explain(o S3Object, err error) error {
+	action := "s3:GetObject"
+	if o.Version != "" {
+		action = "s3:GetObjectVersion"
+	}
+	what := ""
+	switch code, status := code(err), status(err); {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case code == "InvalidObjectState":
+		what = "it is archived: restore it, or upload the bundle again"
+	case code == "NoSuchBucket":
+		what = "there is no such bucket: correct the revision's location"
+	case code == "NoSuchVersion", status == http.StatusNotFound && o.Version != "", status == http.StatusMethodNotAllowed:
+		what = "there is no such version: it was deleted, deploy a revision that exists"
+	case status == http.StatusNotFound:
+		what = "there is no such object: it was deleted or never uploaded, deploy a revision that exists"
+	case status == http.StatusMovedPermanently, code == "PermanentRedirect", code == "AuthorizationHeaderMalformed":
+		what = "the bucket is in another region: use a bucket in the instance's region"
+		if region := bucketRegion(err); region != "" {
+			what = fmt.Sprintf("the bucket is in the region %s: use a bucket in the instance's region", region)
+		}
+	case status == http.StatusPreconditionFailed:
+		what = "it was overwritten while it was being downloaded: deploy it again"
+	case code == "ExpiredToken", code == "RequestTimeTooSkewed":
+		what = "the credentials or the clock of the instance are out of date: look at `timedatectl` and the instance profile"
+	case status == http.StatusForbidden:
+		what = fmt.Sprintf("access denied: allow %s on arn:aws:s3:::%s/%s to the instance's role, and kms:Decrypt if a KMS key encrypts it (without s3:ListBucket, S3 answers the same for an object that does not exist)", action, o.Bucket, o.Key)
+	}
+	if what == "" {
+		return fmt.Errorf("cannot download %s: %w", o, err)
+	}
+	return fmt.Errorf("cannot download %s: %s: %w", o, what, err)
+}

@@ -1,0 +1,133 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// maxFollow is how many links one path may go through: Linux's own limit (MAXSYMLINKS).
+const maxFollow = 40
+
+// A link waits until all files are written.
+type link struct {
+	name   string // clean, as the archive has it
+	target string // symbolic: relative to the link's directory; hard: the clean name of a file
+	hard   bool
+}
+
+// symlink takes a symbolic link of the archive.
+func (t *tree) symlink(name, target string) error {
+	clean, again, err := t.claim(name, isLink)
+	if err != nil {
+		return err
+	}
+	t.names += len(target)
+	switch {
+	case target == "":
+		return fmt.Errorf("link %q points nowhere", name)
+	case strings.ContainsRune(target, 0):
+		return fmt.Errorf("link %q has a NUL in its target", name)
+	case target[0] == '/':
+		return fmt.Errorf("link %q points to the absolute path %q: links must stay inside the bundle, make it in a hook script instead", name, target)
+	case len(target) > maxPath:
+		return fmt.Errorf("link %q has a target longer than %d bytes", name, maxPath)
+	}
+	if again {
+		return fmt.Errorf("link %q is twice in the archive", name)
+	}
+	t.links = append(t.links, link{name: clean, target: target})
+	return t.withinLimits()
+}
+
+// hardLink takes a hard link of the archive, to a file that came before it.
+func (t *tree) hardLink(name, target string) error {
+	if err := judge(target); err != nil {
+		return fmt.Errorf("hard link %q: its target: %w", name, err)
+	}
+	to := path.Clean(target)
+	if t.kinds[to] != isFile {
+		return fmt.Errorf("hard link %q points to %q, which is not a file earlier in the archive", name, target)
+	}
+	clean, again, err := t.claim(name, isFile)
+	if err != nil {
+		return err
+	}
+	if again {
+		return fmt.Errorf("hard link %q is twice in the archive", name)
+	}
+	t.links = append(t.links, link{name: clean, target: to, hard: true})
+	return nil
+}
+
+// makeLinks judges all symbolic links as they would be followed, and makes all links.
+func (t *tree) makeLinks(ctx context.Context) error {
+	targets := map[string]string{}
+	for _, l := range t.links {
+		if !l.hard {
+			targets[t.placed(l.name)] = l.target
+		}
+	}
+	for _, l := range t.links {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if l.hard {
+			continue
+		}
+		if err := follow(targets, t.placed(l.name)); err != nil {
+			return fmt.Errorf("link %q to %q %w", l.name, l.target, err)
+		}
+	}
+	for _, l := range t.links {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var err error
+		if l.hard {
+			err = t.root.Link(t.placed(l.target), t.placed(l.name))
+		} else {
+			err = t.root.Symlink(l.target, t.placed(l.name))
+		}
+		if err != nil {
+			return fmt.Errorf("cannot make link %q: %w", l.name, err)
+		}
+	}
+	return nil
+}
+
+// follow walks the link name as the kernel would, through the other links of the tree, and refuses
+// it if the way leaves the root at any step. Comparing texts is not enough: behind a link to a
+// directory, ".." is not the directory that is written before it. Names that do not exist are
+// followed too, because a hook script may make them later.
+func follow(targets map[string]string, name string) error {
+	var at []string // where the walk is, from the root
+	todo := strings.Split(name, "/")
+	for followed := 0; len(todo) > 0; {
+		part := todo[0]
+		todo = todo[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			if len(at) == 0 {
+				return errors.New("leaves the bundle")
+			}
+			at = at[:len(at)-1]
+			continue
+		}
+		at = append(at, part)
+		target, ok := targets[strings.Join(at, "/")]
+		if !ok {
+			continue
+		}
+		if followed++; followed > maxFollow {
+			return fmt.Errorf("goes round in circles, or through more than %d links", maxFollow)
+		}
+		at = at[:len(at)-1]
+		todo = append(strings.Split(target, "/"), todo...)
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+const (
+	// PartSize is how much of an object one request brings, in bytes. Ranges of 8 to 16 MiB were the
+	// fastest; the smaller loses less to a broken connection. Objects up to this size are fetched
+	// with a single request.
+	PartSize = 8 << 20
+
+	// partsAtOnce is how many requests run at the same time. More than four gained nothing.
+	partsAtOnce = 4
+)
+
+// S3API is the subset of *s3.Client that FetchS3 uses.
+type S3API interface {
+	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
+	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
+}
+
+var _ S3API = (*s3.Client)(nil)
+
+// S3Object names a bundle in S3. Version and ETag may be empty; an ETag is compared without quotes.
+type S3Object struct {
+	Bucket, Key, Version, ETag string
+}
+
+// String is the object's name in messages: "s3://bucket/key?versionId=...".
+func (o S3Object) String() string {
+	s := "s3://" + o.Bucket + "/" + o.Key
+	if o.Version != "" {
+		s += "?versionId=" + o.Version
+	}
+	return s
+}
+
+// Fetched says what was fetched.
+type Fetched struct {
+	Size     int64  // bytes
+	ETag     string // without quotes; "" when there was none
+	Version  string // the object's version in S3; "" when the bucket has none
+	Checksum string // what the file was verified with: "sha256", "crc64nvme", "md5", ..., "length only", or for GitHub "none"
+}
+
+// FetchS3 downloads o into dst, from its beginning, and verifies it. dst must be open for reading
+// and writing, not for appending; what it held before is gone. It asks for the object's size,
+// ETag and checksum first (HeadObject, so s3:GetObject is all that is needed; s3:GetObjectVersion
+// with a version), refuses when the disk has no room, and fetches large objects in parts of
+// PartSize. A part that breaks off is resumed where it stopped, a few times.
+//
+// progress, if not nil, is called after every write with the bytes done so far and the total, by one
+// goroutine at a time.
+//
+// On an error dst holds nothing of use: the caller removes it.
+func FetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64)) (Fetched, error) {
+	return fetchS3(ctx, api, o, dst, progress, patience{})
+}
+
+func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p patience) (Fetched, error) {
+	head, err := headS3(ctx, api, o, p)
+	if err != nil {
+		return Fetched{}, explain(o, err)
+	}
+	d := &download{
+		patience: p, api: api, object: o, dst: dst, progress: progress,
+		size: aws.ToInt64(head.ContentLength), etag: aws.ToString(head.ETag), checksum: checksumOf(head),
+	}
+	switch etag := strings.Trim(o.ETag, `"`); {
+	case etag != "" && etag != unquote(head.ETag):
+		return Fetched{}, fmt.Errorf("cannot download %s: its ETag is %s, and the revision was registered with %s: the object was overwritten since, register and deploy the revision again", o, unquote(head.ETag), etag)
+	case d.size == 0:
+		return Fetched{}, fmt.Errorf("cannot download %s: it is empty: upload the bundle again", o)
+	}
+	if err := Room(filepath.Dir(dst.Name()), d.size); err != nil {
+		return Fetched{}, fmt.Errorf("cannot download %s: %w", o, err)
+	}
+	if err := dst.Truncate(0); err != nil {
+		return Fetched{}, fmt.Errorf("cannot download %s: %w", o, err)
+	}
+	if err := d.run(ctx); err != nil {
+		return Fetched{}, explain(o, err)
+	}
+	return Fetched{d.size, unquote(head.ETag), aws.ToString(head.VersionId), d.checksum.name}, nil
+}
+
+func headS3(ctx context.Context, api S3API, o S3Object, p patience) (head *s3.HeadObjectOutput, err error) {
+	err = p.retry(ctx, func() error {
+		watched, _, stop := p.watch(ctx)
+		defer stop()
+		in := &s3.HeadObjectInput{Bucket: &o.Bucket, Key: &o.Key, ChecksumMode: types.ChecksumModeEnabled}
+		if o.Version != "" {
+			in.VersionId = &o.Version
+		}
+		head, err = api.HeadObject(watched, in)
+		return classify(watched, err)
+	})
+	return head, err
+}
+
+// A download is one object on its way into a file.
+type download struct {
+	patience
+	api      S3API
+	object   S3Object
+	dst      *os.File
+	size     int64
+	etag     string // as S3 wrote it, with its quotes
+	checksum checksum
+
+	mu       sync.Mutex // guards done, and serialises progress
+	done     int64
+	progress func(done, total int64)
+}
+
+// run fetches the parts, and sums them up in their order as they become complete: verifying costs no
+// time of its own that way.
+func (d *download) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	parts := int((d.size + PartSize - 1) / PartSize)
+	complete := make([]chan struct{}, parts)
+	next := make(chan int, parts)
+	for i := range parts {
+		complete[i] = make(chan struct{})
+		next <- i
+	}
+	close(next)
+
+	var group sync.WaitGroup
+	for range min(partsAtOnce, parts) {
+		group.Go(func() {
+			buf := make([]byte, copyBuffer)
+			for i := range next {
+				from := int64(i) * PartSize
+				if err := d.part(ctx, from, min(from+PartSize, d.size), buf); err != nil {
+					cancel(err)
+					return
+				}
+				close(complete[i])
+			}
+		})
+	}
+	group.Go(func() {
+		if err := d.sumUp(ctx, complete); err != nil {
+			cancel(err)
+		}
+	})
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+// sumUp reads the parts back, while they are in the page cache, and compares the checksum.
+func (d *download) sumUp(ctx context.Context, complete []chan struct{}) error {
+	buf := make([]byte, copyBuffer)
+	for i := range complete {
+		select {
+		case <-ctx.Done():
+			return nil // whoever ended it said why
+		case <-complete[i]:
+		}
+		from := int64(i) * PartSize
+		n := min(PartSize, d.size-from)
+		if err := d.checksum.add(io.NewSectionReader(d.dst, from, n), n, buf); err != nil {
+			return fmt.Errorf("cannot read back what was written: %w", err)
+		}
+	}
+	return d.checksum.verify()
+}
+
+// part fetches the bytes from from to before to.
+func (d *download) part(ctx context.Context, from, to int64, buf []byte) error {
+	return d.retry(ctx, func() error {
+		n, err := d.get(ctx, from, to, buf)
+		from += n
+		return err
+	})
+}
+
+// get makes one request and returns how many bytes it brought into the file.
+func (d *download) get(ctx context.Context, from, to int64, buf []byte) (int64, error) {
+	ctx, alive, stop := d.watch(ctx)
+	defer stop()
+	in := &s3.GetObjectInput{Bucket: &d.object.Bucket, Key: &d.object.Key}
+	if d.etag != "" {
+		in.IfMatch = &d.etag
+	}
+	if d.object.Version != "" {
+		in.VersionId = &d.object.Version
+	}
+	whole := from == 0 && to == d.size
+	if !whole {
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", from, to-1))
+	}
+	out, err := d.api.GetObject(ctx, in, func(o *s3.Options) {
+		// The SDK would sum up whole objects again; the file is verified here, for parts too.
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	})
+	if err != nil {
+		return 0, classify(ctx, err)
+	}
+	defer out.Body.Close()
+	if r := aws.ToString(out.ContentRange); !whole && !strings.HasPrefix(r, fmt.Sprintf("bytes %d-", from)) {
+		return 0, fmt.Errorf("asked for the bytes from %d, got %q", from, r)
+	}
+	if n := out.ContentLength; n != nil && *n != to-from {
+		return 0, fmt.Errorf("asked for %d bytes, got %d", to-from, *n)
+	}
+	at := from
+	n, err := receive(out.Body, to-from, alive, func(b []byte) error {
+		m, err := d.dst.WriteAt(b, at)
+		at += int64(m)
+		d.count(int64(m))
+		return err
+	}, buf)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, classify(ctx, err)
+}
+
+func (d *download) count(n int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.done += n
+	if d.progress != nil {
+		d.progress(d.done, d.size)
+	}
+}
+
+// classify turns the end of a stalled request into errStalled, and the answers that will not change
+// into permanent errors.
+func classify(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(context.Cause(ctx), errStalled):
+		return errStalled
+	case !worthRetrying(err):
+		return permanentError{err}
+	}
+	return err
+}

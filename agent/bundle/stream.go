@@ -1,0 +1,129 @@
+package bundle
+
+import (
+	"fmt"
+	"io"
+	"sync"
+)
+
+const (
+	// aheadBuffer and aheadBuffers say how far decompression runs ahead of writing: 4 times 256 KiB,
+	// enough to keep both cores busy, little enough for the smallest instance.
+	aheadBuffer  = 256 << 10
+	aheadBuffers = 4
+
+	// headerRoom is how much of a decompressed stream may be headers, for each file, in bytes: a
+	// header and padding take 1 KiB, long names and PAX records a few more.
+	headerRoom = 16 << 10
+)
+
+// streamMax is the longest a tar within the limits can be, decompressed, in bytes.
+func streamMax(l Limits) int64 {
+	return l.MaxBytes + int64(l.MaxFiles)*headerRoom + maxPadding
+}
+
+// A streamLimit ends a stream that only exists to be decompressed: headers without entries would
+// otherwise never be counted.
+type streamLimit struct {
+	io.Reader
+	left int64
+}
+
+func (s *streamLimit) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if s.left -= int64(n); s.left < 0 {
+		return 0, fmt.Errorf("it decompresses to more than its files can hold within max_files and max_bytes")
+	}
+	return n, err
+}
+
+// A tail remembers whether the last block of a tar that was read is all zeros, as the two blocks at
+// the end are. Without them the tar reader cannot tell an archive cut off between two entries.
+type tail struct {
+	io.Reader
+	trailing int64 // zero bytes at the end of what was read so far
+}
+
+func (t *tail) Read(p []byte) (int, error) {
+	n, err := t.Reader.Read(p)
+	zeros := 0
+	for zeros < n && p[n-1-zeros] == 0 {
+		zeros++
+	}
+	if zeros == n {
+		t.trailing += int64(n)
+	} else {
+		t.trailing = int64(zeros)
+	}
+	return n, err
+}
+
+func (t *tail) zeros() bool { return t.trailing >= headSize }
+
+// An ahead is a reader whose source is read by a goroutine of its own, some buffers ahead.
+type ahead struct {
+	full, empty chan []byte
+	stop        chan struct{}
+	done        sync.WaitGroup
+	current     []byte // what Read has not given out yet
+	buffer      []byte // the buffer current lies in
+	err         error  // what ended the source; written before full is closed
+}
+
+func readAhead(r io.Reader) *ahead {
+	a := &ahead{full: make(chan []byte, aheadBuffers), empty: make(chan []byte, aheadBuffers), stop: make(chan struct{})}
+	for range aheadBuffers {
+		a.empty <- make([]byte, aheadBuffer)
+	}
+	a.done.Go(func() {
+		defer close(a.full)
+		for {
+			select {
+			case <-a.stop:
+				return
+			case b := <-a.empty:
+				n, err := fill(r, b)
+				a.full <- b[:n] // never blocks: there are as many places as buffers
+				if err != nil {
+					a.err = err
+					return
+				}
+			}
+		}
+	})
+	return a
+}
+
+// fill is io.ReadFull without its ErrUnexpectedEOF at the end of the source, which here must stay
+// different from a source that is cut off.
+func fill(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = r.Read(b[n:])
+		n += m
+	}
+	return n, err
+}
+
+func (a *ahead) Read(p []byte) (int, error) {
+	for len(a.current) == 0 {
+		if a.buffer != nil {
+			a.empty <- a.buffer[:cap(a.buffer)]
+			a.buffer = nil
+		}
+		b, ok := <-a.full
+		if !ok {
+			return 0, a.err
+		}
+		a.buffer, a.current = b, b
+	}
+	n := copy(p, a.current)
+	a.current = a.current[n:]
+	return n, nil
+}
+
+// close ends the goroutine and waits for it. It does not close the source.
+func (a *ahead) close() {
+	close(a.stop)
+	a.done.Wait()
+}

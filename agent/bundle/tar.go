@@ -1,0 +1,191 @@
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+const (
+	// smallFile is the largest file that is handed to a worker as a whole, in bytes; larger ones are
+	// written as they are read. Most files of an application are smaller.
+	smallFile = 128 << 10
+
+	// smallFiles is how many of them may wait: 2 MiB, enough to keep the workers busy while a large
+	// file is being read.
+	smallFiles = 16
+
+	// maxPadding is how much may follow the end of a tar inside its gzip, in bytes. tar fills its
+	// last record, 10 KiB as a rule; more is not padding.
+	maxPadding = 4 << 20
+)
+
+// unpackTar reads the entries in their order. While it reads, a goroutine decompresses ahead and two
+// write the small files, which is where the time goes.
+func unpackTar(ctx context.Context, t *tree, archive *os.File, compressed bool) error {
+	if _, err := archive.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	var stream io.Reader = archive
+	if compressed {
+		z, err := gzip.NewReader(archive)
+		if err != nil {
+			return fmt.Errorf("it is damaged, cut off or not a gzip file: %w", err)
+		}
+		ahead := readAhead(&streamLimit{Reader: z, left: streamMax(t.limits)})
+		defer ahead.close()
+		stream = ahead
+	}
+	end := &tail{Reader: stream}
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := startWriters(ctx, cancel, t)
+	err := readTar(ctx, t, tar.NewReader(end), w)
+	w.wait()
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !end.zeros() {
+		return errors.New("it is cut off: the end-of-archive mark is missing")
+	}
+	if compressed { // gzip's own checksum comes after the last byte
+		return drain(stream)
+	}
+	return nil
+}
+
+func readTar(ctx context.Context, t *tree, r *tar.Reader, w *writers) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		h, err := r.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("it is damaged, cut off or not a tar archive: %w", err)
+		}
+		switch h.Typeflag {
+		case tar.TypeXGlobalHeader: // comments, such as the commit `git archive` writes
+			t.entries++
+			err = t.withinLimits()
+		case tar.TypeDir:
+			err = t.dir(h.Name, dirEntry{h.FileInfo().Mode(), h.ModTime})
+		case tar.TypeSymlink:
+			err = t.symlink(h.Name, h.Linkname)
+		case tar.TypeLink:
+			err = t.hardLink(h.Name, h.Linkname)
+		case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+			err = w.file(ctx, h, r)
+		case tar.TypeChar, tar.TypeBlock:
+			err = special(h.Name, fs.ModeDevice)
+		case tar.TypeFifo:
+			err = special(h.Name, fs.ModeNamedPipe)
+		default:
+			err = fmt.Errorf("entry %q is of type %q, which usher does not know", h.Name, h.Typeflag)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// writers are the goroutines that write small files, and the cursor for the large ones.
+type writers struct {
+	tree    *tree
+	large   *cursor
+	jobs    chan job
+	free    chan []byte // buffers; each job holds one
+	group   sync.WaitGroup
+	pending sync.WaitGroup // jobs not yet written
+}
+
+type job struct {
+	name  string
+	mode  fs.FileMode
+	mtime time.Time
+	data  []byte
+}
+
+func startWriters(ctx context.Context, cancel context.CancelCauseFunc, t *tree) *writers {
+	w := &writers{tree: t, large: t.cursor(), jobs: make(chan job, smallFiles), free: make(chan []byte, smallFiles)}
+	for range smallFiles {
+		w.free <- nil
+	}
+	for range workers {
+		w.group.Go(func() {
+			c := t.cursor()
+			defer c.close()
+			for j := range w.jobs {
+				if err := c.file(ctx, j.name, j.mode, j.mtime, false, bytes.NewReader(j.data)); err != nil {
+					cancel(err)
+				}
+				w.free <- j.data
+				w.pending.Done()
+			}
+		})
+	}
+	return w
+}
+
+// file writes one file, or has it written.
+func (w *writers) file(ctx context.Context, h *tar.Header, content io.Reader) error {
+	name, again, err := w.tree.claim(h.Name, isFile)
+	if err != nil {
+		return err
+	}
+	if h.Size > w.tree.limits.MaxBytes {
+		return fmt.Errorf("entry %q: %w", name, w.tree.tooLarge())
+	}
+	mode := h.FileInfo().Mode()
+	if again {
+		w.pending.Wait() // the earlier one must not be written after this one
+	}
+	if again || h.Size > smallFile {
+		return w.large.file(ctx, name, mode, h.ModTime, again, content)
+	}
+	buf := <-w.free
+	if cap(buf) < int(h.Size) {
+		buf = make([]byte, smallFile)
+	}
+	buf = buf[:h.Size]
+	if _, err := io.ReadFull(content, buf); err != nil {
+		w.free <- buf
+		return damaged(name, err)
+	}
+	w.pending.Add(1)
+	w.jobs <- job{name, mode, h.ModTime, buf}
+	return nil
+}
+
+func (w *writers) wait() {
+	close(w.jobs)
+	w.group.Wait()
+	w.large.close()
+}
+
+// drain reads what follows the end of a tar.
+func drain(r io.Reader) error {
+	n, err := io.Copy(io.Discard, io.LimitReader(r, maxPadding+1))
+	if err != nil {
+		return fmt.Errorf("it is damaged or cut off after its last entry, make the archive again: %w", err)
+	}
+	if n > maxPadding {
+		return fmt.Errorf("more than %s follow the end of the tar archive", size(maxPadding))
+	}
+	return nil
+}

@@ -1,0 +1,360 @@
+package bundle
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxName and maxPath are Linux's own limits for one name and for a whole path, in bytes
+	// (NAME_MAX and PATH_MAX): an entry beyond them could not be written.
+	maxName = 255
+	maxPath = 4095
+
+	// maxNames limits the names and link targets of one archive together, in bytes, because they
+	// are kept in memory: 200,000 entries with names of 330 bytes each.
+	maxNames = 64 << 20
+)
+
+// A kind is what a name in the tree stands for.
+type kind string
+
+const (
+	isFile kind = "file"
+	isDir  kind = "directory"
+	isLink kind = "link"
+)
+
+// A tree is a directory being filled. It judges names before anything is written, and makes links
+// last, so that nothing is ever written through a link.
+type tree struct {
+	root   *os.Root
+	limits Limits
+
+	// What the archive named so far. Names are clean, relative and slash-separated.
+	entries int             // entries read, a name that comes twice counted twice
+	names   int             // length of all names and targets, in bytes
+	kinds   map[string]kind // every name, implied parent directories too
+	tops    []string        // the names without a slash
+	dirs    map[string]dirEntry
+	links   []link
+
+	strip string       // the leading directory that hoist removed, with its slash, or ""
+	bytes atomic.Int64 // contents written, by all workers
+}
+
+type dirEntry struct {
+	mode  fs.FileMode
+	mtime time.Time
+}
+
+func newTree(dir string, l Limits) (*tree, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the directory to unpack into: %w", err)
+	}
+	t := &tree{root: root, limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{}}
+	if d, err := root.Open("."); err == nil {
+		defer d.Close()
+		if names, _ := d.Readdirnames(1); len(names) > 0 {
+			root.Close()
+			return nil, fmt.Errorf("the directory to unpack into, %s, is not empty: it holds %q", dir, names[0])
+		}
+	}
+	return t, nil
+}
+
+func (t *tree) close() { t.root.Close() }
+
+// claim judges the name of an entry of kind k and notes it with its parent directories, which are
+// made at once. It returns the clean name; again says that an earlier entry had it too. The root of
+// the archive itself ("./") comes back as ".", for the caller to pass over.
+func (t *tree) claim(name string, k kind) (clean string, again bool, err error) {
+	t.entries++
+	t.names += len(name)
+	if err := judge(name); err != nil {
+		return "", false, err
+	}
+	clean = path.Clean(name)
+	if clean == "." {
+		if k != isDir {
+			return "", false, fmt.Errorf("entry %q is a %s where the archive's root should be", name, k)
+		}
+		return clean, false, t.withinLimits()
+	}
+	if err := t.parents(clean); err != nil {
+		return "", false, err
+	}
+	if before, ok := t.kinds[clean]; ok {
+		if before != k {
+			return "", false, fmt.Errorf("entry %q is a %s, and earlier in the archive a %s", name, k, before)
+		}
+		return clean, true, t.withinLimits()
+	}
+	t.note(clean, k)
+	return clean, false, t.withinLimits()
+}
+
+// judge refuses names that could not stand for a place in the tree.
+func judge(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the archive has an entry without a name")
+	case strings.ContainsRune(name, 0):
+		return fmt.Errorf("entry %q has a NUL in its name", name)
+	case name[0] == '/':
+		return fmt.Errorf("entry %q has an absolute name: make the archive with relative names", name)
+	case len(name) > maxPath:
+		return fmt.Errorf("entry %q... has a name longer than %d bytes", name[:60], maxPath)
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == ".." {
+			return fmt.Errorf("entry %q leaves the archive through \"..\"", name)
+		}
+		if len(part) > maxName {
+			return fmt.Errorf("entry %q... has a name longer than %d bytes", name[:60], maxName)
+		}
+	}
+	return nil
+}
+
+// parents makes the directories above name that the archive has not named yet.
+func (t *tree) parents(name string) error {
+	dir := path.Dir(name)
+	if dir == "." || t.kinds[dir] == isDir {
+		return nil
+	}
+	if k, ok := t.kinds[dir]; ok {
+		return fmt.Errorf("entry %q lies below %q, which is a %s", name, dir, k)
+	}
+	if err := t.parents(dir); err != nil {
+		return err
+	}
+	return t.mkdir(dir, dirEntry{mode: 0o755})
+}
+
+func (t *tree) note(name string, k kind) {
+	t.kinds[name] = k
+	if !strings.Contains(name, "/") {
+		t.tops = append(t.tops, name)
+	}
+}
+
+// mkdir makes a directory. Its mode and time are set by finish: writing into it changes its time,
+// and it needs more than its own mode until it is filled.
+func (t *tree) mkdir(name string, d dirEntry) error {
+	if t.kinds[name] == "" {
+		t.note(name, isDir)
+	}
+	t.dirs[name] = d
+	if err := t.withinLimits(); err != nil {
+		return err
+	}
+	err := t.root.Mkdir(name, 0o700)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot make directory %q: %w", name, err)
+	}
+	return nil
+}
+
+// dir takes a directory of the archive.
+func (t *tree) dir(name string, d dirEntry) error {
+	clean, _, err := t.claim(name, isDir)
+	if err != nil || clean == "." {
+		return err
+	}
+	return t.mkdir(clean, d)
+}
+
+func (t *tree) withinLimits() error {
+	if max(t.entries, len(t.kinds)) > t.limits.MaxFiles {
+		return fmt.Errorf("it holds more than %d files, directories and links: raise max_files if that is meant", t.limits.MaxFiles)
+	}
+	if t.names > maxNames {
+		return fmt.Errorf("the names in the archive are longer than %s together", size(maxNames))
+	}
+	return nil
+}
+
+// grow counts n more bytes of contents.
+func (t *tree) grow(n int) error {
+	if t.bytes.Add(int64(n)) > t.limits.MaxBytes {
+		return t.tooLarge()
+	}
+	return nil
+}
+
+func (t *tree) tooLarge() error {
+	return fmt.Errorf("it holds more than %s unpacked: raise max_bytes if that is meant", size(t.limits.MaxBytes))
+}
+
+// hoist moves the contents of a single leading directory one level up, if the appspec is in there:
+// archives made by GitHub, and by `tar` of a whole directory, look like that.
+func (t *tree) hoist() error {
+	if len(t.tops) != 1 || t.kinds[t.tops[0]] != isDir {
+		return nil
+	}
+	top := t.tops[0]
+	if t.kinds[top+"/appspec.yml"] == "" && t.kinds[top+"/appspec.yaml"] == "" {
+		return nil
+	}
+	aside := ".leading" // not a name that is about to be moved up
+	for t.kinds[top+"/"+aside] != "" {
+		aside += "_"
+	}
+	err := t.root.Rename(top, aside)
+	var children []fs.DirEntry
+	if err == nil {
+		children, err = fs.ReadDir(t.root.FS(), aside)
+	}
+	for _, c := range children {
+		if err == nil {
+			err = t.root.Rename(aside+"/"+c.Name(), c.Name())
+		}
+	}
+	if err == nil {
+		err = t.root.Remove(aside)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot strip the leading directory %q: %w", top, err)
+	}
+	t.strip = top + "/"
+	return nil
+}
+
+// placed is where an entry lies in the tree, now that a leading directory may be gone.
+func (t *tree) placed(name string) string { return strings.TrimPrefix(name, t.strip) }
+
+// finish makes the links, then gives the directories their modes and times.
+func (t *tree) finish(ctx context.Context) (Stats, error) {
+	if err := t.makeLinks(ctx); err != nil {
+		return Stats{}, err
+	}
+	c := t.cursor()
+	defer c.close()
+	// Siblings one after the other, so that each parent is opened once.
+	names := slices.SortedFunc(maps.Keys(t.dirs), func(a, b string) int {
+		return cmp.Or(cmp.Compare(path.Dir(a), path.Dir(b)), cmp.Compare(a, b))
+	})
+	for _, name := range names {
+		if ctx.Err() != nil {
+			return Stats{}, context.Cause(ctx)
+		}
+		if name+"/" == t.strip {
+			continue
+		}
+		if err := c.setDir(t.placed(name), t.dirs[name]); err != nil {
+			return Stats{}, fmt.Errorf("cannot set the mode and time of directory %q: %w", name, err)
+		}
+	}
+	s := Stats{Links: len(t.links), Bytes: t.bytes.Load()}
+	for name, k := range t.kinds {
+		switch {
+		case k == isFile:
+			s.Files++
+		case k == isDir && name+"/" != t.strip:
+			s.Dirs++
+		}
+	}
+	return s, nil
+}
+
+// A cursor writes into one directory of the tree at a time and keeps it open, because most
+// neighbours in an archive are neighbours on disk. Each goroutine has its own.
+type cursor struct {
+	tree *tree
+	dir  string   // the directory that is open
+	at   *os.Root // nil: none
+	buf  []byte
+}
+
+func (t *tree) cursor() *cursor { return &cursor{tree: t, buf: make([]byte, copyBuffer)} }
+
+func (c *cursor) close() {
+	if c.at != nil {
+		c.at.Close()
+	}
+}
+
+// enter opens the directory of name and returns what name is called in there.
+func (c *cursor) enter(name string) (base string, err error) {
+	dir, base := path.Dir(name), path.Base(name)
+	if c.at != nil && c.dir == dir {
+		return base, nil
+	}
+	c.close()
+	c.dir = dir
+	c.at, err = c.tree.root.OpenRoot(dir)
+	return base, err
+}
+
+// file writes a file. Its name is claimed already; a file that has it makes way.
+func (c *cursor) file(ctx context.Context, name string, mode fs.FileMode, mtime time.Time, again bool, content io.Reader) error {
+	base, err := c.enter(name)
+	if err == nil && again {
+		err = c.at.Remove(base)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %q: %w", name, err)
+	}
+	f, err := c.at.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot write %q: %w", name, err)
+	}
+	err = c.copy(ctx, f, name, content)
+	if err == nil {
+		err = f.Chmod(mode.Perm() | 0o600) // without setuid, setgid and sticky, whatever the umask
+	}
+	if closeErr := f.Close(); err == nil && closeErr != nil {
+		err = fmt.Errorf("cannot write %q: %w", name, closeErr)
+	}
+	if err == nil && !mtime.IsZero() {
+		err = c.at.Chtimes(base, mtime, mtime)
+	}
+	return err
+}
+
+func (c *cursor) copy(ctx context.Context, f *os.File, name string, content io.Reader) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n, err := content.Read(c.buf)
+		if n > 0 {
+			if err := c.tree.grow(n); err != nil {
+				return fmt.Errorf("entry %q: %w", name, err)
+			}
+			if _, err := f.Write(c.buf[:n]); err != nil {
+				return fmt.Errorf("cannot write %q: %w", name, err)
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return damaged(name, err)
+		}
+	}
+}
+
+func (c *cursor) setDir(name string, d dirEntry) error {
+	base, err := c.enter(name)
+	if err == nil {
+		err = c.at.Chmod(base, d.mode.Perm()|0o700)
+	}
+	if err == nil && !d.mtime.IsZero() {
+		err = c.at.Chtimes(base, d.mtime, d.mtime)
+	}
+	return err
+}

@@ -1,0 +1,120 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+const (
+	// DefaultMaxFiles is the most files, directories and links a bundle may hold. Applications that
+	// carry node_modules or vendor reach tens of thousands; an archive made to use up the disk's
+	// inodes has millions.
+	DefaultMaxFiles = 200_000
+
+	// DefaultMaxBytes is the most a bundle may hold unpacked, in bytes: what the root volume of a
+	// common AMI has. A decompression bomb grows a thousandfold.
+	DefaultMaxBytes = 8 << 30
+
+	// workers is how many goroutines write files. Two keep decompression and the file system busy at
+	// the same time; more gained nothing on the two cores of a common instance.
+	workers = 2
+
+	// copyBuffer is the size of one write to a file, in bytes. Larger gained nothing.
+	copyBuffer = 256 << 10
+)
+
+// Limits say how much an archive may hold. A zero field means its default.
+type Limits struct {
+	MaxFiles int   // files, directories and links; DefaultMaxFiles
+	MaxBytes int64 // contents of all files, in bytes; DefaultMaxBytes
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.MaxFiles == 0 {
+		l.MaxFiles = DefaultMaxFiles
+	}
+	if l.MaxBytes == 0 {
+		l.MaxBytes = DefaultMaxBytes
+	}
+	return l
+}
+
+// Stats say what was unpacked.
+type Stats struct {
+	Files int   // regular files
+	Dirs  int   // directories, without the one unpacked into
+	Links int   // symbolic and hard links
+	Bytes int64 // contents of the files
+}
+
+// Unpack unpacks an archive of the given kind ("zip", "tar" or "tgz") into dir, which exists and is
+// empty. A tar may be compressed whichever of the two names it goes by, as CodeDeploy's own
+// `tar -x` allows; a zip called tar, or a tar called zip, is refused.
+//
+// Refused by name: absolute names and "..", empty and overlong names, links that leave the tree when
+// followed through all the other links, entries below a link, names that are a file here and a
+// directory there, devices, FIFOs and sockets, encrypted or exotically compressed zip entries,
+// damaged or truncated archives, and more than the limits allow, counted while writing. A name that
+// comes twice as a file is written as the last one says, as tar and unzip do.
+//
+// A single directory at the top that holds the appspec is left out, so that the appspec comes to lie
+// in dir itself. Modes: a zip entry without a Unix mode gets 0644 or 0755; files are at least rw and
+// directories rwx for their owner. Modification times are kept.
+//
+// On an error dir holds what was written so far: the caller removes it.
+func Unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (Stats, error) {
+	name := filepath.Base(archive.Name())
+	stats, err := unpack(ctx, archive, kind, dir, l.withDefaults())
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return Stats{}, fmt.Errorf("cannot unpack %s: %w", name, err)
+	}
+	if err != nil {
+		return Stats{}, fmt.Errorf("cannot unpack %s: %w", name, err)
+	}
+	return stats, nil
+}
+
+func unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (Stats, error) {
+	head := make([]byte, headSize)
+	n, err := archive.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return Stats{}, err
+	}
+	if n == 0 {
+		return Stats{}, errors.New("the archive is empty")
+	}
+	found := sniff(head[:n])
+	switch {
+	case kind != Zip && kind != Tar && kind != Tgz:
+		return Stats{}, fmt.Errorf("unknown kind %q: CodeDeploy knows zip, tar and tgz", kind)
+	case found == "": // the reader of this kind says what is wrong
+	case found == kind, found != Zip && kind != Zip && (found == Tar || found == Tgz):
+	default:
+		return Stats{}, fmt.Errorf("its bundle type says %s, but it is a %s archive: register the revision with the right bundle type", kind, found)
+	}
+
+	t, err := newTree(dir, l)
+	if err != nil {
+		return Stats{}, err
+	}
+	defer t.close()
+	if kind == Zip {
+		err = unpackZip(ctx, t, archive)
+	} else {
+		err = unpackTar(ctx, t, archive, found == Tgz || found == "" && kind == Tgz)
+	}
+	if err != nil {
+		return Stats{}, err
+	}
+	if len(t.kinds) == 0 {
+		return Stats{}, errors.New("the archive holds no files")
+	}
+	if err := t.hoist(); err != nil {
+		return Stats{}, err
+	}
+	return t.finish(ctx)
+}
