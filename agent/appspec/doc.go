@@ -1,0 +1,66 @@
+// Package appspec reads appspec.yml, the page in which a revision says what is copied where, with
+// which permissions, and which scripts run at which lifecycle event.
+//
+// The grammar is CodeDeploy's for EC2 and on-premises Linux servers, the whole of it:
+//
+//	version: 0.0                        # required
+//	os: linux                           # required
+//	file_exists_behavior: OVERWRITE     # or DISALLOW, RETAIN
+//	files:
+//	  - source: /                       # in the bundle; a directory's contents, or one file
+//	    destination: /opt/app           # a directory
+//	permissions:
+//	  - object: /opt/app/bin            # an installed directory (what is in it) or file
+//	    pattern: "*.sh"                 # names in it; the default ** is everything below it
+//	    except: [setup.sh]              # names in it
+//	    type: [file]                    # file, directory; default both
+//	    owner: deploy
+//	    group: deploy
+//	    mode: 0755
+//	    acls: ["u:www-data:rx"]
+//	    context: {name: system_u, type: httpd_sys_content_t, range: s0}
+//	hooks:
+//	  AfterInstall:
+//	    - location: scripts/migrate.sh  # in the bundle
+//	      timeout: 300                  # seconds; default 3600
+//	      runas: deploy
+//	      sudo: true
+//
+// It is read strictly. What CodeDeploy passes over in silence is an error here, with line, column
+// and the nearest right word, because a key nobody reads is a step that silently does not happen.
+// Parse reports all problems at once, so that a developer mends them in one go; no Spec is returned
+// unless there are only warnings.
+//
+// # Where it differs from CodeDeploy
+//
+// Errors here, and accepted by CodeDeploy's agent (1.8.1):
+//   - an unknown key, an unknown event, a key given twice;
+//   - an event that runs no scripts (Install, DownloadBundle, BlockTraffic, AllowTraffic) in hooks;
+//   - a source or location that leads out of the bundle with ../, a location that begins with /;
+//   - a destination or object that is not absolute (CodeDeploy takes it from its own working
+//     directory, or from a home directory with ~), and destination / alone;
+//   - timeout 300.5 or 5m (read as 300 and 5), 0300 (octal to YAML 1.1), and more than 48 hours,
+//     which Auto Scaling allows no launch;
+//   - sudo with anything but true or false, yes or no, on or off: there "false" in quotes is true;
+//   - numbers where text is meant, text that is empty or runs over two lines, tags, merge keys;
+//   - ACL entries such as g:rwx or d:7, which CodeDeploy reads as a user named g or d, and two
+//     entries for the same user;
+//   - more than one YAML document, text that is not UTF-8, control characters.
+//
+// Read in another way:
+//   - mode: the digits as they are written. 0644, 644 and "0644" are all rw-r--r--; CodeDeploy,
+//     whose YAML takes the leading zero for octal, makes 0420 of the first.
+//   - context: `user`, the key AWS documents, and `name`, the one its agent reads, are the same.
+//
+// Warnings, because CodeDeploy deploys it though it does nothing: a pattern or except with a / in
+// it, a permission that sets nothing.
+//
+// # What it does not know
+//
+// Whether sources and scripts exist, whether users do, whether an object is a file or a directory,
+// whether two entries install or change the same path: these are judged where the bundle is at
+// hand. Of those, Permission.CheckFile has the rules that concern permissions.
+//
+// Nothing in a bundle makes this package use much time or memory: size, nesting, number of tokens
+// and use of aliases are bounded.
+package appspec

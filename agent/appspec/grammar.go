@@ -1,0 +1,262 @@
+package appspec
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"usher/hooks"
+)
+
+// MaxTimeout is the longest timeout a script may ask for: Auto Scaling ends every wait state after
+// 48 hours, whatever the heartbeats say.
+const MaxTimeout = 48 * time.Hour
+
+// The sections and keys of an appspec for EC2 and on-premises servers.
+var (
+	topKeys        = []string{"version", "os", "file_exists_behavior", "files", "permissions", "hooks"}
+	permissionKeys = []string{"object", "pattern", "except", "type", "owner", "group", "mode", "acls", "context"}
+	scriptKeys     = []string{"location", "timeout", "runas", "sudo"}
+	behaviors      = []string{"DISALLOW", "OVERWRITE", "RETAIN"}
+
+	// noScripts are the events of a deployment that the agent or the service does by itself.
+	noScripts = []string{hooks.BlockTraffic, hooks.DownloadBundle, hooks.Install, hooks.AllowTraffic}
+)
+
+// spec reads the whole appspec into spec.
+func (r *reader) spec(root ast.Node, spec *Spec) {
+	root = r.resolve(root)
+	if root == nil {
+		return
+	}
+	pairs, ok := r.pairs(root, "the appspec")
+	if !ok {
+		return
+	}
+	f := fields{}
+	for _, p := range pairs {
+		switch {
+		case slices.Contains(hooks.Events, p.key):
+			r.fail(p.at, "%s belongs under `hooks:`: indent it", p.key)
+		case p.key == "Resources" || p.key == "resources" || p.key == "Hooks":
+			r.fail(p.at, "%s is for Lambda and ECS deployments: an appspec for servers takes %s", p.key, strings.Join(topKeys, ", "))
+		case !slices.Contains(topKeys, p.key):
+			r.fail(p.at, "unknown key %s in the appspec: %s", quote(p.key), meant(p.key, topKeys))
+		case p.value != nil || p.bad:
+			f[p.key] = p.value
+		}
+	}
+
+	r.version(root, f)
+	r.os(root, f)
+	r.behavior(f, spec)
+	if n := f["files"]; n != nil {
+		entries, _ := r.list(n, "files", "`- source: ...` and, below it, `destination: ...`")
+		for _, n := range entries {
+			r.filesEntry(n, spec)
+		}
+	}
+	if n := f["permissions"]; n != nil {
+		entries, _ := r.list(n, "permissions", "`- object: ...`")
+		for _, n := range entries {
+			r.permission(n, spec)
+		}
+	}
+	if n := f["hooks"]; n != nil {
+		r.hooks(n, spec)
+	}
+}
+
+func (r *reader) version(root ast.Node, f fields) {
+	r.need(root, f, "version", "the appspec", "write `version: 0.0`")
+	n := f["version"]
+	if n == nil {
+		return
+	}
+	switch n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode:
+		if v, err := strconv.ParseFloat(n.GetToken().Value, 64); err == nil && v == 0 {
+			return
+		}
+	case *ast.StringNode:
+		if n.GetToken().Value == "0.0" {
+			r.fail(n, "version must be the number 0.0: write it without quotes, or CodeDeploy refuses it")
+			return
+		}
+	}
+	r.fail(n, "version must be 0.0, the only one there is: write `version: 0.0`")
+}
+
+func (r *reader) os(root ast.Node, f fields) {
+	r.need(root, f, "os", "the appspec", "write `os: linux`")
+	if os := r.text(f, "os"); os != "" && os != "linux" {
+		r.fail(f["os"], "os must be linux, in small letters, not %s", quote(os))
+	}
+}
+
+func (r *reader) behavior(f fields, spec *Spec) {
+	b := r.text(f, "file_exists_behavior")
+	if b != "" && !slices.Contains(behaviors, b) {
+		r.fail(f["file_exists_behavior"], "file_exists_behavior must be DISALLOW, OVERWRITE or RETAIN, in capitals, not %s", quote(b))
+		return
+	}
+	spec.FileExistsBehavior = b
+}
+
+// filesEntry reads one entry of files.
+func (r *reader) filesEntry(n ast.Node, spec *Spec) {
+	f := r.fields(n, "an entry of files", "source", "destination")
+	if f == nil {
+		return
+	}
+	r.need(n, f, "source", "an entry of files", "/ is the whole bundle")
+	r.need(n, f, "destination", "an entry of files", "it is the directory to copy into")
+	source, ok := r.inBundle(f, "source")
+	destination, ok2 := r.destination(f)
+	if ok && ok2 {
+		file := File{Source: source, Destination: destination}
+		file.Line, file.Col = position(n)
+		spec.Files = append(spec.Files, file)
+	}
+}
+
+// inBundle is the path at key, relative to the bundle. A leading / means the top of the bundle.
+func (r *reader) inBundle(f fields, key string) (string, bool) {
+	s := r.text(f, key)
+	if s == "" {
+		return "", false
+	}
+	clean := path.Clean(strings.TrimLeft(s, "/"))
+	if clean == ".." || strings.HasPrefix(clean, "../") {
+		r.fail(f[key], "%s %s leads out of the bundle: it must name something inside it", key, quote(s))
+		return "", false
+	}
+	return clean, true
+}
+
+func (r *reader) destination(f fields) (string, bool) {
+	s := r.text(f, "destination")
+	if s == "" {
+		return "", false
+	}
+	clean, ok := r.absolute(f["destination"], "destination", s)
+	if ok && clean == "/" {
+		r.fail(f["destination"], "destination / is the root of the machine: name a directory, such as /opt/app")
+		return "", false
+	}
+	return clean, ok
+}
+
+func (r *reader) absolute(n ast.Node, key, s string) (string, bool) {
+	if !strings.HasPrefix(s, "/") {
+		r.fail(n, "%s %s must be an absolute path: it must begin with /", key, quote(s))
+		return "", false
+	}
+	return path.Clean(s), true
+}
+
+// hooks reads the hooks section.
+func (r *reader) hooks(n ast.Node, spec *Spec) {
+	pairs, _ := r.pairs(n, "hooks")
+	for _, p := range pairs {
+		switch {
+		case slices.Contains(noScripts, p.key):
+			r.fail(p.at, "%s runs no scripts: the deployment does it by itself; events that run scripts are %s",
+				p.key, strings.Join(hooks.Events, ", "))
+		case !slices.Contains(hooks.Events, p.key):
+			r.fail(p.at, "unknown lifecycle event %s: %s", quote(p.key), meant(p.key, hooks.Events))
+		case p.value != nil:
+			scripts, _ := r.list(p.value, p.key, "`- location: ...`")
+			for _, n := range scripts {
+				r.script(n, p.key, spec)
+			}
+		}
+	}
+}
+
+// script reads one script of an event.
+func (r *reader) script(n ast.Node, event string, spec *Spec) {
+	if s, ok := n.(*ast.StringNode); ok {
+		r.fail(n, "a script must be a map: write `- location: %s`", quoteless(s.Value))
+		return
+	}
+	f := r.fields(n, "a script", scriptKeys...)
+	if f == nil {
+		return
+	}
+	r.need(n, f, "location", "a script", "it names the script, relative to the bundle")
+	location, ok := r.location(f)
+	h := Hook{
+		Location: location,
+		Timeout:  r.timeout(f),
+		RunAs:    r.user(f, "runas"),
+		Sudo:     r.truth(f, "sudo"),
+	}
+	if ok {
+		h.Line, h.Col = position(n)
+		spec.Hooks[event] = append(spec.Hooks[event], h)
+	}
+}
+
+func (r *reader) location(f fields) (string, bool) {
+	s := strings.TrimSpace(r.text(f, "location"))
+	if s == "" {
+		return "", false
+	}
+	n := f["location"]
+	clean := path.Clean(s)
+	switch {
+	case strings.HasPrefix(s, "/"):
+		r.fail(n, "location %s must be relative to the top of the bundle: it must not begin with /", quote(s))
+	case clean == ".." || strings.HasPrefix(clean, "../"):
+		r.fail(n, "location %s leads out of the bundle: scripts come with the revision", quote(s))
+	case clean == "." || strings.HasSuffix(s, "/"):
+		r.fail(n, "location %s is a directory: name the script", quote(s))
+	default:
+		return clean, true
+	}
+	return "", false
+}
+
+// timeout is the script's own timeout, 0 when it has none or it is wrong.
+func (r *reader) timeout(f fields) time.Duration {
+	n := f["timeout"]
+	if n == nil {
+		return 0
+	}
+	s, ok := scalar(n)
+	if !ok {
+		r.fail(n, "timeout must be a number of seconds, not %s", kind(n))
+		return 0
+	}
+	digits := s != "" && strings.Trim(s, "0123456789") == ""
+	seconds, err := strconv.ParseInt(s, 10, 64)
+	switch {
+	case digits && (err != nil || seconds > int64(MaxTimeout/time.Second)):
+		r.fail(n, "timeout %s is more than %d seconds: no launch may take longer", quoteless(s), int64(MaxTimeout/time.Second))
+	case digits && len(s) > 1 && s[0] == '0' && seconds > 0:
+		// YAML 1.1, which CodeDeploy reads, takes 060 for octal: 48.
+		r.fail(n, "timeout %s begins with 0, which YAML may take for octal: write %d", s, seconds)
+	case !digits && (err != nil || seconds > 0):
+		r.fail(n, "timeout %s must be a whole number of seconds, such as 300", quote(s))
+	case seconds <= 0:
+		r.fail(n, "timeout %s must be more than 0 seconds: leave it out for the default of 3600", quoteless(s))
+	default:
+		return time.Duration(seconds) * time.Second
+	}
+	return 0
+}
+
+// user is the name of a user or a group at key. A colon would be chown's user:group, a space a mistake.
+func (r *reader) user(f fields, key string) string {
+	s := strings.TrimSpace(r.text(f, key))
+	if strings.ContainsAny(s, ": /") {
+		r.fail(f[key], "%s %s must be one name: no spaces, no slash, no colon", key, quote(s))
+		return ""
+	}
+	return s
+}

@@ -1,0 +1,63 @@
+package appspec
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/goccy/go-yaml/token"
+)
+
+// plainer says what to do about the mistakes that are made in real appspecs, in place of the YAML
+// library's words, which name its own states. The first that is part of the library's message counts.
+var plainer = []struct{ theirs, ours string }{
+	{"found character '\t'", "a tab stands in the indentation, which YAML does not allow: use spaces"},
+	{"tab character cannot", "a tab stands in the indentation, which YAML does not allow: use spaces"},
+	{"map key-value is pre-defined", "text follows a value that has ended: put quotes around the whole value"},
+	{"mapping value is not allowed", "a second `key: value` begins within this value: check the indentation here and on the next line, or put quotes around the value"},
+	{"value is not allowed in this context", "this does not fit here: check its indentation against the lines above"},
+	{"non-map value is specified", "this line is not `key: value`: is the colon, or the space after it, missing?"},
+	{"sequence end token", "this [ is never closed with ]"},
+	{"flow mapping end token", "this { is never closed with }"},
+	{"end character of double-quoted", "this text in double quotes is never closed"},
+	{"end character of single-quoted", "this text in single quotes is never closed"},
+	{"block sequence entries are not allowed", "a list begins here, and its first `- ` must be on a line of its own"},
+	{"is a reserved character", "a value cannot begin with this character: put quotes around it"},
+	{"unexpected directive value", "a value cannot begin with %: put quotes around it"},
+	{"corresponding to ']'", "this ] closes nothing"},
+	{"corresponding to '}'", "this } closes nothing"},
+	{"found unknown escape character", "this backslash is no escape that YAML knows: use single quotes around the value, or write \\\\"},
+	{errTooDeep.Error(), "is nested too deeply for an appspec"},
+}
+
+// yamlError notes an error of the YAML library as one problem of one line.
+func (r *reader) yamlError(err error) {
+	var at interface {
+		GetMessage() string
+		GetToken() *token.Token
+	}
+	if !errors.As(err, &at) {
+		r.add(0, 0, false, "%s", oneLine(err.Error()))
+		return
+	}
+	line, col, text := 0, 0, ""
+	if tk := at.GetToken(); tk != nil && tk.Position != nil {
+		line, col, text = tk.Position.Line, tk.Position.Column, tk.Value
+	}
+	message := oneLine(at.GetMessage())
+	if text == "*" || strings.Contains(message, "alias") {
+		message = "an asterisk begins a YAML alias here: put quotes around the pattern, as in \"**\""
+	}
+	for _, p := range plainer {
+		if strings.Contains(at.GetMessage(), p.theirs) {
+			message = p.ours
+			break
+		}
+	}
+	r.add(line, col, false, "%s", message)
+}
+
+// oneLine keeps a message to one printable line.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	return strings.Trim(strings.ToValidUTF8(s, "?"), ".")
+}

@@ -1,0 +1,244 @@
+package appspec
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
+
+	"usher/hooks"
+)
+
+const (
+	// maxText is the longest path Linux takes (PATH_MAX), and nothing in an appspec is longer.
+	maxText = 4096
+
+	// maxShown is how much of a wrong value a message repeats: enough to find it by.
+	maxShown = 60
+)
+
+// pair is one key of a map with its value; the value is nil when it is null, or bad.
+type pair struct {
+	key   string
+	at    ast.Node // the key
+	value ast.Node
+	bad   bool // what is wrong with the value has been reported
+}
+
+// pairs are the keys and values of a map. Whatever is not a plain map is reported, and ok is false
+// when there is nothing to go on with.
+func (r *reader) pairs(n ast.Node, what string) (pairs []pair, ok bool) {
+	var values []*ast.MappingValueNode
+	switch v := n.(type) {
+	case *ast.MappingNode:
+		values = v.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{v}
+	default:
+		r.fail(n, "%s must be a map of `key: value` lines, not %s", what, kind(n))
+		return nil, false
+	}
+	seen := map[string]int{}
+	for _, v := range values {
+		switch v.Key.(type) {
+		case *ast.MergeKeyNode:
+			r.fail(v.Key, "merge keys (<<) are not understood in an appspec: write the keys out")
+			continue
+		case *ast.MappingKeyNode, *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+			r.fail(v.Key, "a key of %s must be plain text", what)
+			continue
+		}
+		key := v.Key.GetToken().Value
+		if line, ok := seen[key]; ok {
+			r.fail(v.Key, "%s is given twice: line %d has it already", quote(key), line)
+			continue
+		}
+		seen[key], _ = position(v.Key)
+		p := pair{key: key, at: v.Key, value: r.resolve(v.Value)}
+		p.bad = p.value == nil
+		if !p.bad && p.value.Type() == ast.NullType {
+			p.value = nil
+		}
+		pairs = append(pairs, p)
+	}
+	return pairs, true
+}
+
+// fields are the values of a map whose keys are known. A key that is null is not in it; a key whose
+// value is bad, which has been reported, is in it with nil.
+type fields map[string]ast.Node
+
+// fields reads a map that may hold the keys given and no others; nil when it is no map.
+func (r *reader) fields(n ast.Node, what string, keys ...string) fields {
+	pairs, ok := r.pairs(n, what)
+	if !ok {
+		return nil
+	}
+	f := fields{}
+	for _, p := range pairs {
+		known := false
+		for _, k := range keys {
+			known = known || k == p.key
+		}
+		switch {
+		case !known:
+			r.fail(p.at, "unknown key %s in %s: %s", quote(p.key), what, meant(p.key, keys))
+		case p.value != nil || p.bad:
+			f[p.key] = p.value
+		}
+	}
+	return f
+}
+
+// need reports a key that has to be there.
+func (r *reader) need(n ast.Node, f fields, key, what, hint string) {
+	if _, ok := f[key]; !ok {
+		r.fail(n, "%s is missing in %s: %s", key, what, hint)
+	}
+}
+
+// any reports whether one of the keys is there.
+func (f fields) any(keys ...string) bool {
+	for _, k := range keys {
+		if _, ok := f[k]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// meant is the end of a message about an unknown word: the nearest right one, or all of them.
+func meant(word string, candidates []string) string {
+	for _, c := range candidates {
+		if strings.EqualFold(word, c) {
+			return "did you mean " + c + "?"
+		}
+	}
+	if near := hooks.Nearest(word, candidates); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "it takes " + strings.Join(candidates, ", ")
+}
+
+// list are the values of a list; a null entry is reported. nil and false when it is no list.
+func (r *reader) list(n ast.Node, what, example string) ([]ast.Node, bool) {
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok {
+		r.fail(n, "%s must be a list, not %s: write %s", what, kind(n), example)
+		return nil, false
+	}
+	var values []ast.Node
+	for _, v := range seq.Values {
+		value := r.resolve(v)
+		switch {
+		case value == nil: // reported, or too many
+		case value.Type() == ast.NullType:
+			r.fail(seq, "an entry of %s is empty: remove its `-`, or fill it in", what)
+		default:
+			values = append(values, value)
+		}
+	}
+	return values, true
+}
+
+// text is the string at key; "" when it is not there, or is wrong, which has been reported then.
+func (r *reader) text(f fields, key string) string {
+	if f[key] == nil {
+		return ""
+	}
+	return r.textOf(f[key], key)
+}
+
+// textOf is the string n holds, or "" when it is not one that can be used.
+func (r *reader) textOf(n ast.Node, what string) string {
+	s, ok := n.(*ast.StringNode)
+	if !ok {
+		switch n.(type) {
+		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+			r.fail(n, "%s must be text, not %s: put quotes around %s", what, kind(n), quoteless(n.GetToken().Value))
+		case *ast.LiteralNode:
+			r.fail(n, "%s must be one line of text: write it without | or >", what)
+		default:
+			r.fail(n, "%s must be text, not %s", what, kind(n))
+		}
+		return ""
+	}
+	switch {
+	case strings.TrimSpace(s.Value) == "":
+		r.fail(n, "%s is empty", what)
+	case len(s.Value) > maxText:
+		r.fail(n, "%s is longer than %d bytes", what, maxText)
+	case strings.Contains(strings.TrimSpace(s.Token.Origin), "\n"):
+		// YAML folds a line that is indented deeper into the value before it: never meant here.
+		r.fail(n, "%s runs on over the next line (%s): check the indentation there, and the space after its colon", what, quote(s.Value))
+	case strings.ContainsFunc(s.Value, func(c rune) bool { return unicode.IsControl(c) || c == unicode.ReplacementChar }):
+		r.fail(n, "%s %s holds a character that is not printable", what, quote(s.Value))
+	default:
+		return s.Value
+	}
+	return ""
+}
+
+// truth is the boolean at key. YAML 1.1, which CodeDeploy reads, also knows yes, no, on and off.
+func (r *reader) truth(f fields, key string) bool {
+	n := f[key]
+	if n == nil {
+		return false
+	}
+	tk := n.GetToken()
+	switch n.(type) {
+	case *ast.BoolNode, *ast.StringNode:
+		if tk.Type != token.SingleQuoteType && tk.Type != token.DoubleQuoteType {
+			switch strings.ToLower(tk.Value) {
+			case "true", "yes", "on":
+				return true
+			case "false", "no", "off":
+				return false
+			}
+		}
+	}
+	r.fail(n, "%s must be true or false, without quotes", key)
+	return false
+}
+
+// scalar is the text of a number or a string as it stands in the file: `0644` is "0644".
+func scalar(n ast.Node) (string, bool) {
+	switch n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode, *ast.StringNode:
+		return n.GetToken().Value, true
+	}
+	return "", false
+}
+
+// kind is what a message calls the value it found.
+func kind(n ast.Node) string {
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "a map"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return "a number"
+	case *ast.BoolNode:
+		return "true or false"
+	case *ast.NullNode:
+		return "nothing"
+	}
+	return "text"
+}
+
+// quote shows a value from the file in a message: on one line, printable, not too long.
+func quote(s string) string {
+	if len(s) > maxShown {
+		s = strings.ToValidUTF8(s[:maxShown], "") + "..."
+	}
+	return strconv.Quote(s)
+}
+
+// quoteless is quote without the quotes.
+func quoteless(s string) string {
+	q := quote(s)
+	return q[1 : len(q)-1]
+}
