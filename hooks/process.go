@@ -1,0 +1,244 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// KillGrace is how long a script that is being stopped has between TERM and KILL: enough to
+	// remove a lock file, short beside the deadline of a launch.
+	KillGrace = 5 * time.Second
+
+	// settleTime is how long what a script left behind is waited for: the `tee` of a
+	// `exec > >(tee log)` ends some milliseconds after the script.
+	settleTime = 250 * time.Millisecond
+
+	// drainTime bounds the wait for output a script wrote before it ended. It is there already;
+	// only a process that reads the script's own output pipe could keep it from us.
+	drainTime = 10 * time.Second
+
+	// aliveEvery is how often Alive is called: a small part of any sensible watchdog time.
+	aliveEvery = 5 * time.Second
+
+	// scriptUmask is what a login has; the agent's own is stricter.
+	scriptUmask = 0o022
+)
+
+// ProcessGroups runs scripts as process groups, on any Linux machine. The zero value is ready.
+//
+// It tells a script's processes by their group and by the variable USHER_SCRIPT in their environment.
+// A process that leaves both escapes it.
+type ProcessGroups struct {
+	// Alive, when set, is called every few seconds while a script runs: a watchdog is fed by work
+	// that goes on. From one goroutine at a time.
+	Alive func()
+
+	// KillGrace is the time between TERM and KILL; 0 is the constant KillGrace.
+	KillGrace time.Duration
+
+	mu     sync.Mutex
+	pipes  map[*pipe]bool // still held open by processes that were left behind
+	closed bool
+}
+
+var _ Runner = (*ProcessGroups)(nil)
+
+// Close stops reading the output of processes that scripts left behind. It does not end them: a
+// daemon started by a script outlives the agent. One that goes on writing to the output it inherited
+// gets SIGPIPE from then on. Call it when no Run is under way.
+func (g *ProcessGroups) Close() {
+	g.mu.Lock()
+	g.closed = true
+	pipes := g.pipes
+	g.pipes = nil
+	g.mu.Unlock()
+	for p := range pipes {
+		p.r.Close()
+		<-p.done
+	}
+}
+
+// Run is Runner's. Before it starts the script, it ends what an earlier agent that was killed left
+// running under the same ID.
+func (g *ProcessGroups) Run(ctx context.Context, s Script, argv []string, line func(stream, text string)) (Result, error) {
+	if err := context.Cause(ctx); err != nil {
+		return Result{}, fmt.Errorf("cannot start %s: %w", s, err)
+	}
+	if s.ID == "" || strings.ContainsRune(s.ID, 0) {
+		return Result{}, fmt.Errorf("cannot start %s: it has no ID", s)
+	}
+	if left := stop(s.ID, 0, g.grace(), g.alive); len(left) > 0 {
+		return Result{}, fmt.Errorf("cannot start %s: of its earlier run, %s does not end", s, left[0])
+	}
+	out := &output{line: line}
+	cmd, err := command(s, argv)
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot start %s: %w", s, err)
+	}
+	stdout, err := newPipe("stdout", out)
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot start %s: %w", s, err)
+	}
+	defer g.release(stdout)
+	stderr, err := newPipe("stderr", out)
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot start %s: %w", s, err)
+	}
+	defer g.release(stderr)
+	cmd.Stdout, cmd.Stderr = stdout.w, stderr.w
+
+	began := time.Now()
+	if err := startWithUmask(cmd, scriptUmask); err != nil {
+		return Result{}, fmt.Errorf("cannot start %s%s: %w", s, startHint(s, err), err)
+	}
+	result, ended := g.wait(ctx, cmd, s)
+	result.Duration = time.Since(began)
+	stdout.finish()
+	stderr.finish()
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	result.Lines, result.Dropped, result.Tail = out.lines, out.dropped, out.tail
+	out.line = nil
+	if ended != nil {
+		return result, fmt.Errorf("%s was stopped after %s: %w", s, brief(result.Duration), ended)
+	}
+	return result, nil
+}
+
+// wait waits for the script, its timeout, or the end of ctx, whose cause it then returns; and sees to
+// the processes that are left.
+func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script) (result Result, ended error) {
+	pid := cmd.Process.Pid
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		awaitExit(pid)
+	}()
+	deadline := time.NewTimer(s.timeout())
+	defer deadline.Stop()
+	alive := time.NewTicker(aliveEvery)
+	defer alive.Stop()
+	for running := true; running; {
+		select {
+		case <-exited:
+			running = false
+		case <-deadline.C:
+			result.TimedOut, running = true, false
+		case <-ctx.Done():
+			ended, running = context.Cause(ctx), false
+		case <-alive.C:
+			g.alive()
+		}
+	}
+	// Until it is reaped below, the script's own process, if only a zombie, keeps the number of the
+	// group from being given to another.
+	var left []process
+	if result.TimedOut || ended != nil {
+		left = stop(s.ID, pid, g.grace(), g.alive)
+	} else {
+		left = settle(s.ID, pid)
+	}
+	stuck := false
+	for _, p := range left {
+		result.Leftovers = append(result.Leftovers, p.String())
+		stuck = stuck || p.pid == pid
+	}
+	if stuck { // KILL did not end it: it waits for a device, or became another user's
+		result.ExitCode = -1
+		return result, ended
+	}
+	_ = cmd.Wait() // the status tells
+	<-exited
+	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	result.ExitCode = status.ExitStatus() // -1 when signalled
+	if status.Signaled() {
+		result.Signal = unix.SignalName(status.Signal())
+	}
+	return result, ended
+}
+
+// settle waits a moment for the processes a script left to end, and returns those that stay.
+func settle(id string, group int) []process {
+	tick := time.NewTicker(pollProcesses)
+	defer tick.Stop()
+	for began := time.Now(); ; <-tick.C {
+		left := belong(id, group)
+		if len(left) == 0 || time.Since(began) > settleTime {
+			return left
+		}
+	}
+}
+
+// awaitExit waits for a child to end without reaping it. For a child that not even KILL ends, it waits
+// for ever: nothing but the kernel can help that.
+func awaitExit(pid int) {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+func (g *ProcessGroups) grace() time.Duration {
+	if g.KillGrace > 0 {
+		return g.KillGrace
+	}
+	return KillGrace
+}
+
+func (g *ProcessGroups) alive() {
+	if g.Alive != nil {
+		g.Alive()
+	}
+}
+
+// release gives a pipe up: at once when nobody holds its other end any more, else at Close.
+func (g *ProcessGroups) release(p *pipe) {
+	p.w.Close()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for held := range g.pipes { // those that have ended meanwhile
+		select {
+		case <-held.done:
+			delete(g.pipes, held)
+		default:
+		}
+	}
+	if g.closed {
+		p.r.Close()
+		<-p.done
+		return
+	}
+	if g.pipes == nil {
+		g.pipes = map[*pipe]bool{}
+	}
+	g.pipes[p] = true
+}
+
+// startWithUmask starts cmd with a umask of its own. A umask belongs to the whole process, unless a
+// thread takes its own copy: this one does, and ends with the goroutine, which never unlocks it.
+func startWithUmask(cmd *exec.Cmd, mask int) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			started <- fmt.Errorf("cannot set its umask: %w", err)
+			return
+		}
+		unix.Umask(mask)
+		started <- cmd.Start()
+	}()
+	return <-started
+}

@@ -1,0 +1,142 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Runner runs one script. ProcessGroups does it on any Linux machine.
+type Runner interface {
+	// Run starts argv with everything else as s says, and waits. line is called for each line of
+	// output as it comes, by one caller at a time and not after Run has returned; stream is "stdout"
+	// or "stderr". A script that fails is a Result. The error says that it could not be run at all,
+	// or why ctx ended; then the Result tells how far it came.
+	Run(ctx context.Context, s Script, argv []string, line func(stream, text string)) (Result, error)
+}
+
+// Result is how a script ended.
+type Result struct {
+	ExitCode int    // 0..255; -1 when a signal ended it
+	Signal   string // "SIGKILL"; "" when it exited by itself
+	TimedOut bool   // its timeout was up; ExitCode and Signal tell how it then ended
+	Duration time.Duration
+
+	Tail    []string // its last lines, TailLines at most
+	Lines   int      // lines handed on
+	Dropped int      // lines beyond MaxLines or MaxOutput: not handed on
+
+	Leftovers []string // processes it left behind, "sleep (pid 123)"
+}
+
+// OK reports whether the script did what it was asked.
+func (r Result) OK() bool { return r.ExitCode == 0 && r.Signal == "" && !r.TimedOut }
+
+// CodeDeploy's diagnostics codes, as its command service takes them for a failed lifecycle event.
+const (
+	ScriptMissing       = 1
+	ScriptNotExecutable = 2
+	ScriptTimedOut      = 3
+	ScriptFailed        = 4
+	UnknownError        = 5
+)
+
+// Failure is a script that failed, as an error.
+type Failure struct {
+	Script Script
+	Result Result
+	Code   int   // CodeDeploy's diagnostics code, ScriptMissing to UnknownError
+	Err    error // why it could not be run; nil when it ran
+}
+
+// Error names the script, says how it ended and after how long, and quotes its last line.
+func (f *Failure) Error() string {
+	r := f.Result
+	how := ""
+	switch {
+	case f.Err != nil:
+		return f.Err.Error()
+	case r.TimedOut:
+		setting := " (appspec `timeout:`)"
+		switch {
+		case f.Script.Role:
+			setting = "" // a role hook has no appspec
+		case f.Script.Timeout <= 0:
+			setting = " (the default; appspec `timeout:` sets another)"
+		}
+		how = fmt.Sprintf("did not finish within its timeout of %s%s and was stopped", f.Script.timeout(), setting)
+	case r.Signal != "":
+		how = fmt.Sprintf("was killed by %s after %s", r.Signal, brief(r.Duration))
+	default:
+		how = fmt.Sprintf("failed with exit code %d after %s", r.ExitCode, brief(r.Duration))
+	}
+	if len(r.Tail) == 0 {
+		return fmt.Sprintf("%s %s; it wrote nothing", f.Script, how)
+	}
+	return fmt.Sprintf("%s %s; its last line: %s", f.Script, how, r.Tail[len(r.Tail)-1])
+}
+
+// Unwrap is the reason why the script could not be run.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// brief rounds a duration to what a person reads.
+func brief(d time.Duration) time.Duration {
+	if d < time.Second {
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(100 * time.Millisecond)
+}
+
+// Run runs one script under policy p with r. The error is a *Failure when the script failed or could
+// not be run, and the context's cause when ctx ended.
+func Run(ctx context.Context, r Runner, s Script, p Policy, line func(stream, text string)) (Result, error) {
+	argv, err := Argv(s, p)
+	if err != nil {
+		code := UnknownError
+		if errors.Is(err, fs.ErrNotExist) {
+			code = ScriptMissing
+		}
+		return Result{}, &Failure{Script: s, Code: code, Err: fmt.Errorf("cannot start %s: %w", s, err)}
+	}
+	if argv[0] == s.File {
+		if err := makeExecutable(s.File); err != nil {
+			return Result{}, &Failure{Script: s, Code: ScriptNotExecutable, Err: fmt.Errorf("cannot start %s: %w", s, err)}
+		}
+	}
+	result, err := r.Run(ctx, s, argv, line)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return result, err
+	case err != nil:
+		code := UnknownError
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOEXEC) {
+			code = ScriptNotExecutable // the kernel refused to start it
+		}
+		return result, &Failure{Script: s, Result: result, Code: code, Err: err}
+	case result.TimedOut:
+		return result, &Failure{Script: s, Result: result, Code: ScriptTimedOut}
+	case !result.OK():
+		return result, &Failure{Script: s, Result: result, Code: ScriptFailed}
+	}
+	return result, nil
+}
+
+// makeExecutable adds the bits CodeDeploy adds. Only what the kernel itself must start needs them: a
+// script runs through its interpreter.
+func makeExecutable(file string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	if info.Mode()&0o111 != 0 {
+		return nil
+	}
+	if err := os.Chmod(file, info.Mode().Perm()|0o111); err != nil {
+		return fmt.Errorf("cannot make it executable: %w", err)
+	}
+	return nil
+}

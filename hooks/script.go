@@ -1,0 +1,64 @@
+package hooks
+
+import (
+	"fmt"
+	"time"
+)
+
+// DefaultTimeout is how long a script may run when the appspec does not say: CodeDeploy's own hour.
+const DefaultTimeout = 3600 * time.Second
+
+// Policy says what is done about a shell script that does not switch errexit (`set -e`) on itself.
+type Policy string
+
+// The values of the agent's setting `errexit`.
+const (
+	Enforce Policy = "enforce" // run every shell script with -e, and warn; the default
+	Require Policy = "require" // refuse the revision
+	Off     Policy = "off"     // what CodeDeploy does: the status of the last command counts
+)
+
+// ParsePolicy reads the setting `errexit`; empty is Enforce.
+func ParsePolicy(s string) (Policy, error) {
+	switch p := Policy(s); p {
+	case "":
+		return Enforce, nil
+	case Enforce, Require, Off:
+		return p, nil
+	}
+	return "", fmt.Errorf("cannot use errexit %q: it is one of enforce, require, off", s)
+}
+
+// Script is one script of one lifecycle event: a hook of the revision or a role hook.
+type Script struct {
+	// ID is unique on this machine and the same after a restart of the agent, for example
+	// "d-ABC-1-AfterInstall-0". No two scripts with one ID ever run at once.
+	ID string
+
+	Event    string // the lifecycle event
+	Location string // as messages call it: as in the appspec, or a role hook's absolute path
+	File     string // the script's absolute path
+	Role     bool   // a role hook, baked into the AMI
+
+	Dir     string        // working directory, absolute
+	Timeout time.Duration // 0: DefaultTimeout
+	RunAs   string        // user; "" is the agent's own
+	Sudo    bool          // `sudo: true`: nothing to do for an agent that is root, refused otherwise
+	Env     []string      // KEY=VALUE; apart from HOME, USER, LOGNAME, SHELL and USHER_SCRIPT, all there is
+}
+
+// String names the script in a message: "AfterInstall script scripts/migrate.sh".
+func (s Script) String() string {
+	kind := "script"
+	if s.Role {
+		kind = "role hook"
+	}
+	return s.Event + " " + kind + " " + s.Location
+}
+
+func (s Script) timeout() time.Duration {
+	if s.Timeout <= 0 {
+		return DefaultTimeout
+	}
+	return s.Timeout
+}

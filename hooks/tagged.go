@@ -1,0 +1,120 @@
+package hooks
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Tag is the environment variable that carries a script's ID. Every process a script starts inherits
+// it, in whatever session and group it puts itself, so /proc tells which processes are a script's
+// even after the agent that started it was killed. A process that cleans its environment is known by
+// its process group only.
+const Tag = "USHER_SCRIPT"
+
+// pollProcesses is how often /proc is read while processes are expected to end: often enough that
+// nobody notices the wait, seldom enough that reading it costs nothing.
+const pollProcesses = 20 * time.Millisecond
+
+// process is one process of a script.
+type process struct {
+	pid  int
+	name string
+}
+
+func (p process) String() string { return fmt.Sprintf("%s (pid %d)", p.name, p.pid) }
+
+// belong are the living processes, other than our own, that carry the tag id or are in the process
+// group; group 0 is none. Zombies are not living.
+func belong(id string, group int) []process {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var found []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if p, ok := inspect(pid, id, group); ok {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// inspect tells whether pid belongs. A process that ends meanwhile does not.
+func inspect(pid int, id string, group int) (process, bool) {
+	folder := filepath.Join("/proc", strconv.Itoa(pid))
+	stat, err := os.ReadFile(filepath.Join(folder, "stat"))
+	if err != nil {
+		return process{}, false
+	}
+	// "pid (name) state ppid pgrp …"; the name may hold anything, parentheses and spaces included.
+	open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+	if open < 0 || end < open {
+		return process{}, false
+	}
+	fields := strings.Fields(string(stat[end+1:]))
+	if len(fields) < 3 || fields[0] == "Z" || fields[0] == "X" {
+		return process{}, false
+	}
+	p := process{pid: pid, name: clean(stat[open+1 : end])}
+	if group > 0 && fields[2] == strconv.Itoa(group) {
+		return p, true
+	}
+	environ, err := os.ReadFile(filepath.Join(folder, "environ"))
+	if err != nil {
+		return process{}, false
+	}
+	for kv := range bytes.SplitSeq(environ, []byte{0}) {
+		if string(kv) == Tag+"="+id {
+			return p, true
+		}
+	}
+	return process{}, false
+}
+
+// signalAll sends sig to every process that belongs.
+func signalAll(id string, group int, sig syscall.Signal) {
+	for _, p := range belong(id, group) {
+		// A Process holds a pidfd: having looked once more, we cannot hit a stranger that was given
+		// the same number meanwhile.
+		handle, err := os.FindProcess(p.pid)
+		if err != nil {
+			continue
+		}
+		if _, still := inspect(p.pid, id, group); still {
+			_ = handle.Signal(sig) // it may just have ended
+		}
+		_ = handle.Release()
+	}
+}
+
+// stop ends all processes that belong: TERM, and KILL for those left after grace, over and over for
+// as long again, because a process may start others between two looks. It returns those it could not
+// end. alive is called at every look.
+func stop(id string, group int, grace time.Duration, alive func()) []process {
+	tick := time.NewTicker(pollProcesses)
+	defer tick.Stop()
+	signalAll(id, group, syscall.SIGTERM)
+	began := time.Now()
+	for {
+		left := belong(id, group)
+		elapsed := time.Since(began)
+		if len(left) == 0 || elapsed > 2*grace {
+			return left
+		}
+		if elapsed > grace {
+			signalAll(id, group, syscall.SIGKILL)
+		}
+		alive()
+		<-tick.C
+	}
+}
