@@ -75,7 +75,7 @@ func (m *Metadata) Discover(ctx context.Context, waiting func(err error, next ti
 		case errors.Is(err, ErrSwitchedOff):
 			return Identity{}, err
 		case ctx.Err() != nil:
-			return Identity{}, fmt.Errorf("cannot learn from metadata which instance this is: %w: %w", context.Cause(ctx), err)
+			return Identity{}, fmt.Errorf("cannot learn from metadata which instance this is: %w: %w", ctx.Err(), err)
 		}
 		next := rand.N(bound)
 		if waiting != nil {
@@ -85,7 +85,7 @@ func (m *Metadata) Discover(ctx context.Context, waiting func(err error, next ti
 		case <-time.After(next):
 		case <-ctx.Done():
 			return Identity{}, fmt.Errorf("cannot learn from metadata which instance this is: %w; the last try: %w",
-				context.Cause(ctx), err)
+				ctx.Err(), err)
 		}
 	}
 }

@@ -51,18 +51,22 @@ type Metadata struct {
 // NewMetadata is the instance's metadata service. The options come last and win, except that IMDSv1
 // stays off; they are for a logger or a client of the caller's own.
 func NewMetadata(options ...func(*imds.Options)) *Metadata {
-	o := imds.Options{HTTPClient: awshttp.NewBuildableClient().
-		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
-		WithTransportOptions(func(t *http.Transport) {
-			t.ResponseHeaderTimeout = headerTimeout
-			t.Proxy = nil // HTTP_PROXY is for the way out; few remember NO_PROXY=169.254.169.254
-		}),
-	}
+	o := imds.Options{HTTPClient: httpClient()}
 	last := func(o *imds.Options) {
 		o.EnableFallback = aws.FalseTernary
 		o.HTTPClient = watched{client: o.HTTPClient}
 	}
 	return &Metadata{client: imds.New(o, append(options[:len(options):len(options)], last)...)}
+}
+
+// httpClient is the way to the metadata service.
+func httpClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
+		WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = headerTimeout
+			t.Proxy = nil // HTTP_PROXY is for the way out; few remember NO_PROXY=169.254.169.254
+		})
 }
 
 // Client is the SDK's client behind m, for what else the SDK gets from metadata: give it to
