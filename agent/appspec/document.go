@@ -239,13 +239,15 @@ func (r *reader) warn(n ast.Node, format string, args ...any) {
 }
 
 func (r *reader) add(line, col int, warning bool, format string, args ...any) {
-	switch {
-	case len(r.problems) > maxProblems:
-	case len(r.problems) == maxProblems:
-		r.problems = append(r.problems, hooks.Problem{File: r.file, Line: line, Col: col,
-			Message: fmt.Sprintf("there are more than %d problems: these are the first", maxProblems)})
-	default:
-		r.problems = append(r.problems, hooks.Problem{File: r.file, Line: line, Col: col,
-			Message: fmt.Sprintf(format, args...), Warning: warning})
+	p := hooks.Problem{File: r.file, Line: line, Col: col, Warning: warning}
+	switch n := len(r.problems); {
+	case n < maxProblems:
+		p.Message = fmt.Sprintf(format, args...)
+		r.problems = append(r.problems, p)
+	case n == maxProblems:
+		p.Message = fmt.Sprintf("there are more than %d problems: these are the first", maxProblems)
+		r.problems = append(r.problems, p)
+	case !warning: // the last one stands for it, and must not be less than an error then
+		r.problems[maxProblems].Warning = false
 	}
 }

@@ -45,7 +45,7 @@ func (r *reader) spec(root ast.Node, spec *Spec) {
 		case p.key == "Resources" || p.key == "resources" || p.key == "Hooks":
 			r.fail(p.at, "%s is for Lambda and ECS deployments: an appspec for servers takes %s", p.key, strings.Join(topKeys, ", "))
 		case !slices.Contains(topKeys, p.key):
-			r.fail(p.at, "unknown key %s in the appspec: %s", quote(p.key), meant(p.key, topKeys))
+			r.unknown(p, "the appspec", topKeys, f)
 		case p.value != nil || p.bad:
 			f[p.key] = p.value
 		}
@@ -93,8 +93,12 @@ func (r *reader) version(root ast.Node, f fields) {
 
 func (r *reader) os(root ast.Node, f fields) {
 	r.need(root, f, "os", "the appspec", "write `os: linux`")
-	if os := r.text(f, "os"); os != "" && os != "linux" {
+	switch os := r.text(f, "os"); {
+	case os == "" || os == "linux":
+	case strings.EqualFold(os, "linux"):
 		r.fail(f["os"], "os must be linux, in small letters, not %s", quote(os))
+	default:
+		r.fail(f["os"], "os must be linux, not %s: this is an agent for Linux servers", quote(os))
 	}
 }
 
@@ -168,7 +172,11 @@ func (r *reader) hooks(n ast.Node, spec *Spec) {
 			r.fail(p.at, "%s runs no scripts: the deployment does it by itself; events that run scripts are %s",
 				p.key, strings.Join(hooks.Events, ", "))
 		case !slices.Contains(hooks.Events, p.key):
-			r.fail(p.at, "unknown lifecycle event %s: %s", quote(p.key), meant(p.key, hooks.Events))
+			if near := nearest(p.key, hooks.Events); near != "" {
+				r.fail(p.at, "unknown lifecycle event %s: did you mean %s?", quote(p.key), near)
+			} else {
+				r.fail(p.at, "unknown lifecycle event %s: events that run scripts are %s", quote(p.key), strings.Join(hooks.Events, ", "))
+			}
 		case p.value != nil:
 			scripts, _ := r.list(p.value, p.key, "`- location: ...`")
 			for _, n := range scripts {

@@ -26,6 +26,7 @@ var plainer = []struct{ theirs, ours string }{
 	{"corresponding to ']'", "this ] closes nothing"},
 	{"corresponding to '}'", "this } closes nothing"},
 	{"found unknown escape character", "this backslash is no escape that YAML knows: use single quotes around the value, or write \\\\"},
+	{"undefined anchor", "an anchor (&) begins here, and no value follows it: put quotes around text that begins with &"},
 	{errTooDeep.Error(), "is nested too deeply for an appspec"},
 }
 
@@ -44,8 +45,9 @@ func (r *reader) yamlError(err error) {
 		line, col, text = tk.Position.Line, tk.Position.Column, tk.Value
 	}
 	message := oneLine(at.GetMessage())
-	if text == "*" || strings.Contains(message, "alias") {
-		message = "an asterisk begins a YAML alias here: put quotes around the pattern, as in \"**\""
+	if strings.HasPrefix(text, "*") || strings.Contains(message, "alias") {
+		r.add(line, col, false, "an asterisk begins a YAML alias here: put quotes around the pattern, as in \"**\"")
+		return
 	}
 	for _, p := range plainer {
 		if strings.Contains(at.GetMessage(), p.theirs) {

@@ -1,6 +1,7 @@
 package appspec
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -78,18 +79,38 @@ func (r *reader) fields(n ast.Node, what string, keys ...string) fields {
 	}
 	f := fields{}
 	for _, p := range pairs {
-		known := false
-		for _, k := range keys {
-			known = known || k == p.key
-		}
 		switch {
-		case !known:
-			r.fail(p.at, "unknown key %s in %s: %s", quote(p.key), what, meant(p.key, keys))
+		case !slices.Contains(keys, p.key):
+			r.unknown(p, what, keys, f)
 		case p.value != nil || p.bad:
 			f[p.key] = p.value
 		}
 	}
 	return f
+}
+
+// unknown reports a key that is not one of keys. The key that was probably meant counts as there,
+// so that it is not reported as missing too.
+func (r *reader) unknown(p pair, what string, keys []string, f fields) {
+	near := nearest(p.key, keys)
+	if near == "" {
+		r.fail(p.at, "unknown key %s in %s: it takes %s", quote(p.key), what, strings.Join(keys, ", "))
+		return
+	}
+	r.fail(p.at, "unknown key %s in %s: did you mean %s?", quote(p.key), what, near)
+	if _, ok := f[near]; !ok {
+		f[near] = nil
+	}
+}
+
+// nearest is the candidate that was probably meant, "" when none is near. Wrong capitals are no distance.
+func nearest(word string, candidates []string) string {
+	for _, c := range candidates {
+		if strings.EqualFold(word, c) {
+			return c
+		}
+	}
+	return hooks.Nearest(word, candidates)
 }
 
 // need reports a key that has to be there.
@@ -107,19 +128,6 @@ func (f fields) any(keys ...string) bool {
 		}
 	}
 	return false
-}
-
-// meant is the end of a message about an unknown word: the nearest right one, or all of them.
-func meant(word string, candidates []string) string {
-	for _, c := range candidates {
-		if strings.EqualFold(word, c) {
-			return "did you mean " + c + "?"
-		}
-	}
-	if near := hooks.Nearest(word, candidates); near != "" {
-		return "did you mean " + near + "?"
-	}
-	return "it takes " + strings.Join(candidates, ", ")
 }
 
 // list are the values of a list; a null entry is reported. nil and false when it is no list.

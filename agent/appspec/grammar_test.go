@@ -1,0 +1,354 @@
+package appspec
+
+import "testing"
+
+func TestBadTop(t *testing.T)   { checkBad(t, "", badTop) }
+func TestBadFiles(t *testing.T) { checkBad(t, head, badFiles) }
+func TestBadHooks(t *testing.T) { checkBad(t, head, badHooks) }
+
+// badTop is what can be wrong beside the three sections.
+var badTop = []bad{
+	{"nothing but hooks", "hooks:\n  AfterInstall:\n    - location: a.sh\n", []string{
+		"appspec.yml:1:1: version is missing in the appspec: write `version: 0.0`",
+		"appspec.yml:1:1: os is missing in the appspec: write `os: linux`",
+	}},
+	{"version in quotes", "version: \"0.0\"\nos: linux\n", []string{"appspec.yml:1:10: version must be the number 0.0: write it without quotes, or CodeDeploy refuses it"}},
+	{"version 1.0", "version: 1.0\nos: linux\n", []string{"appspec.yml:1:10: version must be 0.0, the only one there is: write `version: 0.0`"}},
+	{"version as text", "version: v0\nos: linux\n", []string{"appspec.yml:1:10: version must be 0.0, the only one there is: write `version: 0.0`"}},
+	{"no version", "os: linux\n", []string{"appspec.yml:1:1: version is missing in the appspec: write `version: 0.0`"}},
+	{"null version", "version:\nos: linux\n", []string{"appspec.yml:1:1: version is missing in the appspec: write `version: 0.0`"}},
+	{"Linux", "version: 0.0\nos: Linux\n", []string{`appspec.yml:2:5: os must be linux, in small letters, not "Linux"`}},
+	{"windows", "version: 0.0\nos: windows\n", []string{`appspec.yml:2:5: os must be linux, not "windows": this is an agent for Linux servers`}},
+	{"os as a list", "version: 0.0\nos: [linux]\n", []string{"appspec.yml:2:5: os must be text, not a list"}},
+	{"unknown key", "version: 0.0\nos: linux\nhook:\n", []string{`appspec.yml:3:1: unknown key "hook" in the appspec: did you mean hooks?`}},
+	{"capitals", "version: 0.0\nos: linux\nFiles:\n", []string{`appspec.yml:3:1: unknown key "Files" in the appspec: did you mean files?`}},
+	{"unknown and far from all", "version: 0.0\nos: linux\nenvironment: production\n", []string{`appspec.yml:3:1: unknown key "environment" in the appspec: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
+	{"event at the top", "version: 0.0\nos: linux\nAfterInstall:\n  - location: a.sh\n", []string{"appspec.yml:3:1: AfterInstall belongs under `hooks:`: indent it"}},
+	{"hooks of Lambda", "version: 0.0\nResources:\n  - f: {}\n", []string{
+		"appspec.yml:1:1: os is missing in the appspec: write `os: linux`",
+		"appspec.yml:2:1: Resources is for Lambda and ECS deployments: an appspec for servers takes version, os, file_exists_behavior, files, permissions, hooks",
+	}},
+	{"key twice", "version: 0.0\nos: linux\nhooks:\nfiles:\nhooks:\n", []string{`appspec.yml:5:1: "hooks" is given twice: line 3 has it already`}},
+	{"behaviour in small letters", "version: 0.0\nos: linux\nfile_exists_behavior: overwrite\n", []string{`appspec.yml:3:23: file_exists_behavior must be DISALLOW, OVERWRITE or RETAIN, in capitals, not "overwrite"`}},
+	{"behaviour as a boolean", "version: 0.0\nos: linux\nfile_exists_behavior: true\n", []string{"appspec.yml:3:23: file_exists_behavior must be text, not true or false: put quotes around true"}},
+	{"long unknown key", "version: 0.0\nos: linux\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: y\n", []string{`appspec.yml:3:1: unknown key "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..." in the appspec: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
+	{"key that is a number", "version: 0.0\nos: linux\n1: y\n", []string{`appspec.yml:3:1: unknown key "1" in the appspec: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
+}
+
+// badFiles begins at line 3, below head.
+var badFiles = []bad{
+	{"a map", `
+files:
+  source: /
+  destination: /opt/app
+`, []string{"appspec.yml:4:3: files must be a list, not a map: write `- source: ...` and, below it, `destination: ...`"}},
+	{"text", `
+files: /
+`, []string{"appspec.yml:3:8: files must be a list, not text: write `- source: ...` and, below it, `destination: ...`"}},
+	{"entry is text", `
+files:
+  - /opt/app
+`, []string{"appspec.yml:4:5: an entry of files must be a map of `key: value` lines, not text"}},
+	{"empty entry", `
+files:
+  -
+`, []string{"appspec.yml:4:3: an entry of files is empty: remove its `-`, or fill it in"}},
+	{"no source", `
+files:
+  - destination: /opt/app
+`, []string{"appspec.yml:4:5: source is missing in an entry of files: / is the whole bundle"}},
+	{"null source", `
+files:
+  - source:
+    destination: /opt/app
+`, []string{"appspec.yml:4:5: source is missing in an entry of files: / is the whole bundle"}},
+	{"empty source", `
+files:
+  - source: ''
+    destination: /opt/app
+`, []string{"appspec.yml:4:13: source is empty"}},
+	{"no destination", `
+files:
+  - source: /
+`, []string{"appspec.yml:4:5: destination is missing in an entry of files: it is the directory to copy into"}},
+	{"target", `
+files:
+  - source: /
+    target: /opt/app
+`, []string{
+		"appspec.yml:4:5: destination is missing in an entry of files: it is the directory to copy into",
+		`appspec.yml:5:5: unknown key "target" in an entry of files: it takes source, destination`,
+	}},
+	{"destinaton", `
+files:
+  - source: /
+    destinaton: /opt/app
+`, []string{`appspec.yml:5:5: unknown key "destinaton" in an entry of files: did you mean destination?`}},
+	{"source leaves", `
+files:
+  - source: ../secrets
+    destination: /opt/app
+`, []string{`appspec.yml:4:13: source "../secrets" leads out of the bundle: it must name something inside it`}},
+	{"source leaves in the end", `
+files:
+  - source: /web/../../secrets
+    destination: /opt/app
+`, []string{`appspec.yml:4:13: source "/web/../../secrets" leads out of the bundle: it must name something inside it`}},
+	{"source a number", `
+files:
+  - source: 1.0
+    destination: /opt/app
+`, []string{"appspec.yml:4:13: source must be text, not a number: put quotes around 1.0"}},
+	{"source a list", `
+files:
+  - source: [a, b]
+    destination: /opt/app
+`, []string{"appspec.yml:4:13: source must be text, not a list"}},
+	{"relative destination", `
+files:
+  - source: /
+    destination: opt/app
+`, []string{`appspec.yml:5:18: destination "opt/app" must be an absolute path: it must begin with /`}},
+	{"home directory", `
+files:
+  - source: /
+    destination: ~/app
+`, []string{`appspec.yml:5:18: destination "~/app" must be an absolute path: it must begin with /`}},
+	{"Windows destination", `
+files:
+  - source: /
+    destination: C:\app
+`, []string{`appspec.yml:5:18: destination "C:\\app" must be an absolute path: it must begin with /`}},
+	{"root", `
+files:
+  - source: /
+    destination: /
+`, []string{"appspec.yml:5:18: destination / is the root of the machine: name a directory, such as /opt/app"}},
+	{"root in disguise", `
+files:
+  - source: /
+    destination: /opt/..
+`, []string{"appspec.yml:5:18: destination / is the root of the machine: name a directory, such as /opt/app"}},
+	{"NUL in a path", `
+files:
+  - source: "a\0b"
+    destination: /opt/app
+`, []string{`appspec.yml:4:13: source "a\x00b" holds a character that is not printable`}},
+	{"source over two lines", `
+files:
+  - source: web
+      static
+    destination: /opt/app
+`, []string{`appspec.yml:4:13: source runs on over the next line ("web static"): check the indentation there, and the space after its colon`}},
+	{"source as a block", `
+files:
+  - source: |
+      web
+    destination: /opt/app
+`, []string{"appspec.yml:4:13: source must be one line of text: write it without | or >"}},
+	{"several at once", `
+files:
+  - source: ../a
+    destination: b
+  - sorce: c
+    destination: /
+`, []string{
+		`appspec.yml:4:13: source "../a" leads out of the bundle: it must name something inside it`,
+		`appspec.yml:5:18: destination "b" must be an absolute path: it must begin with /`,
+		`appspec.yml:6:5: unknown key "sorce" in an entry of files: did you mean source?`,
+		"appspec.yml:7:18: destination / is the root of the machine: name a directory, such as /opt/app",
+	}},
+}
+
+// badHooks begins at line 3, below head.
+var badHooks = []bad{
+	{"a list", `
+hooks:
+  - AfterInstall
+`, []string{"appspec.yml:4:3: hooks must be a map of `key: value` lines, not a list"}},
+	{"unknown event", `
+hooks:
+  AfterInstal:
+    - location: a.sh
+`, []string{`appspec.yml:4:3: unknown lifecycle event "AfterInstal": did you mean AfterInstall?`}},
+	{"event in small letters", `
+hooks:
+  afterinstall:
+    - location: a.sh
+`, []string{`appspec.yml:4:3: unknown lifecycle event "afterinstall": did you mean AfterInstall?`}},
+	{"event in capitals", `
+hooks:
+  VALIDATESERVICE:
+    - location: a.sh
+`, []string{`appspec.yml:4:3: unknown lifecycle event "VALIDATESERVICE": did you mean ValidateService?`}},
+	{"event of another kind of deployment", `
+hooks:
+  AfterAllowTestTraffic:
+    - location: a.sh
+`, []string{`appspec.yml:4:3: unknown lifecycle event "AfterAllowTestTraffic": events that run scripts are BeforeBlockTraffic, AfterBlockTraffic, ApplicationStop, BeforeInstall, AfterInstall, ApplicationStart, ValidateService, BeforeAllowTraffic, AfterAllowTraffic`}},
+	{"Install", `
+hooks:
+  Install:
+    - location: a.sh
+`, []string{"appspec.yml:4:3: Install runs no scripts: the deployment does it by itself; events that run scripts are BeforeBlockTraffic, AfterBlockTraffic, ApplicationStop, BeforeInstall, AfterInstall, ApplicationStart, ValidateService, BeforeAllowTraffic, AfterAllowTraffic"}},
+	{"BlockTraffic, even empty", `
+hooks:
+  BlockTraffic:
+`, []string{"appspec.yml:4:3: BlockTraffic runs no scripts: the deployment does it by itself; events that run scripts are BeforeBlockTraffic, AfterBlockTraffic, ApplicationStop, BeforeInstall, AfterInstall, ApplicationStart, ValidateService, BeforeAllowTraffic, AfterAllowTraffic"}},
+	{"event twice", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+  AfterInstall:
+    - location: b.sh
+`, []string{`appspec.yml:6:3: "AfterInstall" is given twice: line 4 has it already`}},
+	{"event is text", `
+hooks:
+  AfterInstall: a.sh
+`, []string{"appspec.yml:4:17: AfterInstall must be a list, not text: write `- location: ...`"}},
+	{"no dash", `
+hooks:
+  AfterInstall:
+    location: a.sh
+`, []string{"appspec.yml:5:5: AfterInstall must be a list, not a map: write `- location: ...`"}},
+	{"script is text", `
+hooks:
+  AfterInstall:
+    - scripts/a.sh
+`, []string{"appspec.yml:5:7: a script must be a map: write `- location: scripts/a.sh`"}},
+	{"empty script", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+    -
+`, []string{"appspec.yml:5:5: an entry of AfterInstall is empty: remove its `-`, or fill it in"}},
+	{"no location", `
+hooks:
+  AfterInstall:
+    - timeout: 30
+`, []string{"appspec.yml:5:7: location is missing in a script: it names the script, relative to the bundle"}},
+	{"script for location", `
+hooks:
+  AfterInstall:
+    - script: a.sh
+`, []string{
+		`appspec.yml:5:7: unknown key "script" in a script: it takes location, timeout, runas, sudo`,
+		"appspec.yml:5:7: location is missing in a script: it names the script, relative to the bundle",
+	}},
+	{"time_out", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      time_out: 30
+`, []string{`appspec.yml:6:7: unknown key "time_out" in a script: did you mean timeout?`}},
+	{"runAs", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      runAs: root
+`, []string{`appspec.yml:6:7: unknown key "runAs" in a script: did you mean runas?`}},
+	{"owner in a script", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      owner: root
+`, []string{`appspec.yml:6:7: unknown key "owner" in a script: it takes location, timeout, runas, sudo`}},
+	{"absolute location", `
+hooks:
+  AfterInstall:
+    - location: /scripts/a.sh
+`, []string{`appspec.yml:5:17: location "/scripts/a.sh" must be relative to the top of the bundle: it must not begin with /`}},
+	{"location leaves", `
+hooks:
+  AfterInstall:
+    - location: scripts/../../a.sh
+`, []string{`appspec.yml:5:17: location "scripts/../../a.sh" leads out of the bundle: scripts come with the revision`}},
+	{"location a directory", `
+hooks:
+  AfterInstall:
+    - location: scripts/
+`, []string{`appspec.yml:5:17: location "scripts/" is a directory: name the script`}},
+	{"location the bundle", `
+hooks:
+  AfterInstall:
+    - location: .
+`, []string{`appspec.yml:5:17: location "." is a directory: name the script`}},
+	{"timeout 0", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 0
+`, []string{"appspec.yml:6:16: timeout 0 must be more than 0 seconds: leave it out for the default of 3600"}},
+	{"negative timeout", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: -1
+`, []string{"appspec.yml:6:16: timeout -1 must be more than 0 seconds: leave it out for the default of 3600"}},
+	{"timeout with a unit", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 5m
+`, []string{`appspec.yml:6:16: timeout "5m" must be a whole number of seconds, such as 300`}},
+	{"timeout with a fraction", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 0.5
+`, []string{`appspec.yml:6:16: timeout "0.5" must be a whole number of seconds, such as 300`}},
+	{"timeout octal", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 0300
+`, []string{"appspec.yml:6:16: timeout 0300 begins with 0, which YAML may take for octal: write 300"}},
+	{"timeout hexadecimal", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 0x10
+`, []string{`appspec.yml:6:16: timeout "0x10" must be a whole number of seconds, such as 300`}},
+	{"timeout of three days", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 259200
+`, []string{"appspec.yml:6:16: timeout 259200 is more than 172800 seconds: no launch may take longer"}},
+	{"timeout beyond all numbers", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 99999999999999999999
+`, []string{"appspec.yml:6:16: timeout 99999999999999999999 is more than 172800 seconds: no launch may take longer"}},
+	{"timeout true", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: true
+`, []string{"appspec.yml:6:16: timeout must be a number of seconds, not true or false"}},
+	{"runas true", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      runas: true
+`, []string{"appspec.yml:6:14: runas must be text, not true or false: put quotes around true"}},
+	{"runas with a space", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      runas: sudo deploy
+`, []string{`appspec.yml:6:14: runas "sudo deploy" must be one name: no spaces, no slash, no colon`}},
+	{"sudo in quotes", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      sudo: "false"
+`, []string{"appspec.yml:6:13: sudo must be true or false, without quotes"}},
+	{"sudo maybe", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      sudo: deploy
+`, []string{"appspec.yml:6:13: sudo must be true or false, without quotes"}},
+}
