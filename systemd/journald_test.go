@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -133,6 +134,8 @@ func withJournald() error {
 	program := journaldPaths[slices.IndexFunc(journaldPaths, exists)]
 	journald := exec.Command(program)
 	journald.Env = []string{"SYSTEMD_LOG_TARGET=null"}
+	runtime.LockOSThread() // the signal comes when the starting thread ends
+	journald.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := journald.Start(); err != nil {
 		return err
 	}

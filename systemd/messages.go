@@ -75,6 +75,11 @@ const (
 	// CONTINUE or ABANDON. After ABANDON, see DeploymentFailed.
 	MessageCompleted = "5431bd19eb384dd892f8d9f03c6af366"
 
+	// MessageCompleteFailed: the verdict could not be delivered; field ERROR in the message. The hook's
+	// default result decides when its timeout is up. Look at the permission and the hook that the
+	// message names.
+	MessageCompleteFailed = "528adec4cf79715fd4e5e6d64a924071"
+
 	// MessageAlreadyDecided: the lifecycle action was over before usher completed it: completed by
 	// somebody else, or timed out. If it timed out, raise the hook's heartbeat or global timeout, or
 	// make the deployment faster.

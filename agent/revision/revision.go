@@ -19,7 +19,7 @@ import (
 )
 
 // maxID bounds a release id, in bytes. It becomes the name of directories beside others with a few
-// more characters ("…​.json", ".incoming-…"), and file names end at 255; 80 fit on a line of a terminal.
+// more characters (".incoming-", ".json"), and file names end at 255; 80 fit on a line of a terminal.
 const maxID = 80
 
 // hashDigits is how many hexadecimal digits of the hash are in a release id. They only have to tell
