@@ -106,7 +106,7 @@ func receive(body io.Reader, want int64, alive func(), write func([]byte) error,
 			}
 			got += int64(n)
 		}
-		if err != nil {
+		if err != nil && got < want {
 			return got, err
 		}
 	}

@@ -67,13 +67,9 @@ type Stats struct {
 //
 // On an error dir holds what was written so far: the caller removes it.
 func Unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (Stats, error) {
-	name := filepath.Base(archive.Name())
 	stats, err := unpack(ctx, archive, kind, dir, l.withDefaults())
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return Stats{}, fmt.Errorf("cannot unpack %s: %w", name, err)
-	}
 	if err != nil {
-		return Stats{}, fmt.Errorf("cannot unpack %s: %w", name, err)
+		return Stats{}, fmt.Errorf("cannot unpack %s: %w", filepath.Base(archive.Name()), err)
 	}
 	return stats, nil
 }
