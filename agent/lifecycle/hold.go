@@ -65,7 +65,7 @@ func (l *Launch) keepLooking(ctx context.Context) {
 
 // hold polls until the wait state is there, then heartbeats.
 func (l *Launch) hold(ctx context.Context) {
-	timer := time.AfterFunc(time.Until(l.deadline()), func() { l.cut(ErrDeadline) })
+	timer := time.AfterFunc(time.Until(l.Deadline()), func() { l.cut(ErrDeadline) })
 	defer timer.Stop()
 	for try := 0; !l.inWait(l.State()); try++ {
 		if !pause(ctx, backoff(try, describePause, describePauseMax)) {
@@ -193,8 +193,8 @@ func (l *Launch) globalEnd() time.Time {
 	return began.Add(limit)
 }
 
-// deadline is when the work must end for the verdict to be ours.
-func (l *Launch) deadline() time.Time {
+// Deadline is when the work must end for the verdict to be ours. It is of use once the kind is Action.
+func (l *Launch) Deadline() time.Time {
 	end := l.globalEnd()
 	return end.Add(-min(time.Until(end)/verdictReserve, verdictReserveMax))
 }

@@ -1,8 +1,10 @@
 package record
 
 import (
+	"errors"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Deployment is one deployment as its lines tell it.
@@ -19,7 +21,16 @@ type Deployment struct {
 	Started    []string          // steps in the order they first started
 	Error      string            // of the step that failed, or of the end
 	FailedStep string
-	End        string // "" while open, else Succeeded, GaveUp or Superseded
+	End        string    // "" while open, else Succeeded, GaveUp or Superseded
+	Ended      time.Time // zero while open
+}
+
+// Err is why a deployment that gave up did, nil for any other.
+func (d *Deployment) Err() error {
+	if d == nil || d.End != GaveUp {
+		return nil
+	}
+	return errors.New(d.Error)
 }
 
 // Interrupted says that the step was started and neither finished nor failed: the agent died in it.
@@ -115,14 +126,14 @@ func (s *State) apply(e Entry) {
 	case Failed:
 		d.FailedStep, d.Error = e.Step, e.Error
 	case Succeeded:
-		d.End, s.Good = Succeeded, d
+		d.End, d.Ended, s.Good = Succeeded, e.Time, d
 	case GaveUp:
-		d.End = GaveUp
+		d.End, d.Ended = GaveUp, e.Time
 		if e.Error != "" {
 			d.Error = e.Error
 		}
 	case Superseded:
-		d.End = Superseded
+		d.End, d.Ended = Superseded, e.Time
 	}
 }
 

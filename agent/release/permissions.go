@@ -51,11 +51,11 @@ func (a *applier) to(dest, path string) error {
 		}
 	}
 	if rule.Mode != nil {
-		if err := unix.Chmod(path, uint32(*rule.Mode)); err != nil {
-			return fmt.Errorf("cannot set mode %04o on %s: %w", uint32(*rule.Mode), dest, err)
+		if err := os.Chmod(path, *rule.Mode); err != nil {
+			return fmt.Errorf("cannot set mode %s on %s: %w", *rule.Mode, dest, err)
 		}
 	}
-	if len(rule.ACLs) > 0 {
+	if rule.ACLs != nil {
 		if err := setACL(path, rule.ACLs); err != nil {
 			return fmt.Errorf("cannot set the ACL of %s (appspec line %d): %w", dest, rule.Line, err)
 		}
@@ -98,10 +98,7 @@ func (a *applier) label(rule appspec.Permission, dest, path string) error {
 		a.note("SELinux contexts were not set: SELinux is not enabled here")
 		return nil
 	}
-	label := rule.Context.Name + ":object_r:" + rule.Context.Type
-	if rule.Context.Range != "" {
-		label += ":" + rule.Context.Range
-	}
+	label := rule.Context.String()
 	if err := unix.Lsetxattr(path, "security.selinux", append([]byte(label), 0), 0); err != nil {
 		if a.unprivileged && errors.Is(err, fs.ErrPermission) {
 			a.note("SELinux contexts were not set: only root may")
@@ -162,7 +159,8 @@ type aclEntry struct {
 }
 
 // setACL does what `setfacl --set` does with the entries: what they leave out of owner, group and other
-// comes from the file's mode, and the mask, unless given, is the union of what it limits.
+// comes from the file's mode, and the mask, unless given, is the union of what it limits. An empty list
+// takes every entry away that is not the mode's.
 func setACL(path string, entries []appspec.ACE) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -174,6 +172,9 @@ func setACL(path string, entries []appspec.ACE) error {
 	}{{"system.posix_acl_access", false}, {"system.posix_acl_default", true}} {
 		given := slices.DeleteFunc(slices.Clone(entries), func(e appspec.ACE) bool { return e.Default != set.isDefault })
 		if len(given) == 0 {
+			if err := unix.Removexattr(path, set.attribute); len(entries) == 0 && err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
+				return err
+			}
 			continue
 		}
 		list, err := completeACL(given, info.Mode().Perm())

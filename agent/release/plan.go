@@ -107,9 +107,9 @@ func (p *Plan) match(spec *appspec.Spec) (problems []hooks.Problem) {
 					say(false, "two permissions entries apply to %s (the other is on line %d): use pattern, except or type so that one does", x.dest, other.Line)
 					break
 				}
-				for _, ace := range rule.ACLs {
-					if ace.Default && !x.mode.IsDir() {
-						say(false, "a default ACL applies to directories only, and %s is a file: add `type: [directory]`", x.dest)
+				if !x.mode.IsDir() {
+					if err := rule.CheckFile(x.dest); err != nil {
+						say(false, "%v", err)
 						break
 					}
 				}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
+	"go.uber.org/zap"
+
+	"usher/agent/bundle"
+	"usher/agent/instance"
+	"usher/agent/lifecycle"
+	"usher/agent/record"
+	"usher/agent/release"
+	"usher/agent/revision"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// agent is what the story functions have at hand.
+type agent struct {
+	cfg    Config
+	log    *zap.Logger
+	notify *systemd.Notifier
+
+	me       instance.Identity
+	metadata *instance.Metadata
+	rec      *record.Record
+	layout   release.Layout
+	runner   hooks.Runner
+
+	autoscaling lifecycle.API
+	codedeploy  revision.API
+	s3          bundle.S3API
+	http        *http.Client
+
+	unprivileged bool // not root, and meant to do without (rehearsal)
+}
+
+// aliveEvery is how often a loop that waits feeds the watchdog: several times in its WatchdogSec.
+const aliveEvery = 10 * time.Second
+
+// connect makes the AWS clients. Nothing is called yet: credentials come from metadata at the first call.
+// The service's environment counts (endpoints, proxies); root's ~/.aws does not.
+func (a *agent) connect(ctx context.Context) error {
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithRegion(a.me.Region),
+		config.WithSharedConfigFiles([]string{}),
+		config.WithSharedCredentialsFiles([]string{}),
+		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = a.metadata.Client() }),
+		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+			a.log.Debug(fmt.Sprintf(format, v...))
+		})))
+	if err != nil {
+		return fmt.Errorf("cannot set the AWS clients up: %w", err)
+	}
+	a.autoscaling = autoscaling.NewFromConfig(cfg)
+	a.codedeploy = codedeploy.NewFromConfig(cfg)
+	a.s3 = s3.NewFromConfig(cfg)
+	a.http = &http.Client{Transport: http.DefaultTransport} // bundle bounds each attempt
+	return nil
+}
+
+// append records an entry of the deployment under way.
+func (a *agent) append(e record.Entry) error {
+	if e.Run == 0 {
+		e.Run = a.rec.State().Runs
+	}
+	return a.rec.Append(e)
+}
+
+// note is append where a failure must not stop what is being done: a rollback, a verdict.
+func (a *agent) note(e record.Entry) {
+	if err := a.append(e); err != nil {
+		a.log.Error(err.Error())
+	}
+}
+
+// prune removes releases that are no longer needed. It never fails a deployment.
+func (a *agent) prune() {
+	var protect []string
+	past := a.rec.State()
+	for _, d := range []*record.Deployment{past.Good, past.Open()} {
+		if d != nil {
+			protect = append(protect, d.Release)
+		}
+	}
+	removed, err := a.layout.Prune(a.cfg.Keep, protect...)
+	if len(removed) > 0 {
+		a.log.Info("removed old releases: " + list(removed))
+	}
+	if err != nil {
+		a.log.Warn("cannot remove old releases: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+	}
+}
+
+// releaseAt is the release whose directory target is.
+func (a *agent) releaseAt(target string) (release.Release, bool) {
+	all, err := a.layout.All()
+	if err != nil {
+		return release.Release{}, false
+	}
+	for _, r := range all {
+		if r.Tree == target {
+			return r, true
+		}
+	}
+	return release.Release{}, false
+}
+
+func (a *agent) onDisk(id string) bool { _, ok := a.layout.Load(id); return ok }
+
+// orBase is target if it is there, else the base if that is there, else "": no link.
+func (a *agent) orBase(target string) string {
+	for _, dir := range []string{target, a.layout.BasePath()} {
+		if info, err := os.Stat(dir); dir != "" && err == nil && info.IsDir() {
+			return dir
+		}
+	}
+	return ""
+}
+
+func (a *agent) limits() bundle.Limits {
+	return bundle.Limits{MaxFiles: a.cfg.MaxFiles, MaxBytes: a.cfg.MaxBytes}
+}
+
+// looking is how the lifecycle action of a transition is looked for, and what is said meanwhile.
+func (a *agent) looking(transition string) lifecycle.Options {
+	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Alive: a.notify.Alive, Tell: func(n lifecycle.Notice) {
+		state := zap.String("lifecycle_state", n.State)
+		switch n.What {
+		case lifecycle.Waiting:
+			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
+		case lifecycle.Retrying:
+			a.log.Warn(fmt.Sprintf("trying again: %v", n.Err), systemd.ID(systemd.MessageThrottled))
+		case lifecycle.HeartbeatFailed:
+			a.log.Warn(fmt.Sprintf("a heartbeat failed, the next is in %s: %v", took(n.Next), n.Err), systemd.ID(systemd.MessageHeartbeatFailed))
+		case lifecycle.Gone:
+			a.log.Info("Auto Scaling no longer waits: the state is "+n.State, systemd.ID(systemd.MessageAlreadyDecided), state)
+		case lifecycle.Unfamiliar:
+			a.log.Warn(fmt.Sprintf("the lifecycle state %q is not known to this version: left alone", n.State), systemd.ID(systemd.MessageNoLaunch), state)
+		}
+	}}
+}
+
+// hookFor: the configured name is of the launch hook; a terminating hook is the group's only one.
+func (a *agent) hookFor(transition string) string {
+	if transition == lifecycle.Launching {
+		return a.cfg.LifecycleHook
+	}
+	return ""
+}
+
+// whyNothing says for a person why there is no action.
+func (a *agent) whyNothing(l *lifecycle.Launch) string {
+	switch l.Kind() {
+	case lifecycle.Standalone:
+		return "this instance is in no Auto Scaling group"
+	case lifecycle.Leaving:
+		return "this instance is leaving its group (" + l.State() + ")"
+	case lifecycle.Action:
+		return "the action of hook " + l.Hook() + " was completed before"
+	}
+	return fmt.Sprintf("group %s waits for no launch hook of usher's here (%s)", l.Group(), l.State())
+}
+
+// pause waits, or says that ctx ended first.
+func (a *agent) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// errNothingToDo is exit code 3.
+var errNothingToDo = errors.New("nothing to do")
+
+// stopped tells an error that comes of the service being stopped from a failure of the work.
+func stopped(ctx context.Context, err error) bool {
+	cause := context.Cause(ctx)
+	return err != nil && cause != nil && !errors.Is(cause, lifecycle.ErrDeadline) && !errors.Is(cause, lifecycle.ErrLeaving) &&
+		!errors.Is(cause, context.DeadlineExceeded)
+}
+
+func noCredentials(err error) aws.Ternary {
+	return aws.BoolTernary(strings.Contains(err.Error(), "failed to refresh cached credentials"))
+}
+
+func randomShare() float64 { return rand.Float64() }
+
+// scriptOf is the script an error is about, "" for none.
+func scriptOf(err error) string {
+	if f := (*hooks.Failure)(nil); errors.As(err, &f) {
+		return f.Script.Location
+	}
+	return ""
+}
+
+// finishedMessage is the MESSAGE_ID of a step that finished.
+func finishedMessage(step string) string {
+	switch step {
+	case stepFlip:
+		return systemd.MessageFlipped
+	case stepRollback:
+		return systemd.MessageRolledBack
+	}
+	return systemd.MessageStepFinished
+}
+
+// waiting says that metadata is not ready: the first time, and then when it has been so for a while.
+func (a *agent) waiting() func(error, time.Duration) {
+	said, saidAt := 0, time.Time{}
+	return func(err error, _ time.Duration) {
+		a.notify.Alive()
+		if time.Since(saidAt) > min(time.Minute, time.Second<<said) {
+			said, saidAt = said+1, time.Now()
+			a.log.Warn("waiting for instance metadata: "+err.Error(), systemd.ID(systemd.MessageMetadataWaiting))
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"usher/agent/bundle"
+	"usher/agent/instance"
+	"usher/hooks"
+)
+
+// Config is /etc/usher/agent.yml. The file is strict: a key this version does not know is an error, not
+// something to skip over. packaging/agent.yml is the same, key by key, for the platform engineer.
+type Config struct {
+	Application     string `yaml:"application"`      // CodeDeploy application; the tag usher:application wins
+	DeploymentGroup string `yaml:"deployment_group"` // its one deployment group; the tag usher:deployment-group wins
+	LifecycleHook   string `yaml:"lifecycle_hook"`   // "" for the group's only launch hook
+
+	Link     string `yaml:"link"`     // the application's path: a symbolic link
+	Base     string `yaml:"base"`     // the application baked into the image
+	Releases string `yaml:"releases"` // where releases are kept
+	Keep     int    `yaml:"keep"`     // good releases kept, the live one included
+
+	Errexit     hooks.Policy  `yaml:"errexit"`      // enforce, require or off
+	RoleHooks   string        `yaml:"role_hooks"`   // folder of role hooks
+	OnFailure   string        `yaml:"on_failure"`   // abandon, continue or hold
+	HoldFor     time.Duration `yaml:"hold_for"`     // how long hold keeps a failed instance before ABANDON
+	OnTerminate string        `yaml:"on_terminate"` // ignore or stop
+	Patience    time.Duration `yaml:"patience"`     // how long a call or download that fails is tried again
+
+	MaxFiles int   `yaml:"max_files"` // in a bundle
+	MaxBytes int64 `yaml:"max_bytes"` // of a bundle, unpacked
+
+	GitHubAPI string `yaml:"github_api"` // for revisions in public GitHub repositories
+	State     string `yaml:"state"`      // folder of the record
+}
+
+// What to do when a deployment failed at launch, and when the instance is terminated.
+const (
+	onFailureAbandon  = "abandon"  // ABANDON: the instance is replaced
+	onFailureContinue = "continue" // CONTINUE on what was live before: for groups that prefer old code to no server
+	onFailureHold     = "hold"     // keep the instance for hold_for, for a person to look, then ABANDON
+
+	onTerminateIgnore = "ignore"
+	onTerminateStop   = "stop" // run ApplicationStop, then let the instance go
+)
+
+// Tags that win over the file, so that one image serves staging and production.
+const (
+	tagApplication = "usher:application"
+	tagGroup       = "usher:deployment-group"
+)
+
+const defaultConfigFile = "/etc/usher/agent.yml"
+
+func defaultConfig() Config {
+	return Config{
+		Link:     "/opt/app",
+		Base:     "/opt/app-base",
+		Releases: "/opt/app-releases",
+		// One to run, one to go back to, one to compare with.
+		Keep:      3,
+		Errexit:   hooks.Enforce,
+		RoleHooks: "/etc/usher/hooks.d",
+		OnFailure: onFailureAbandon,
+		// Long enough to notice, log in and look; short enough for a forgotten instance to cost little.
+		HoldFor:     30 * time.Minute,
+		OnTerminate: onTerminateIgnore,
+		// An outage of S3 or CodeDeploy is waited out while the hook's heartbeats hold the launch. Replacing
+		// the instance would not help: its successor meets the same outage.
+		Patience:  10 * time.Minute,
+		MaxFiles:  bundle.DefaultMaxFiles,
+		MaxBytes:  bundle.DefaultMaxBytes,
+		GitHubAPI: "https://api.github.com",
+		State:     "/var/lib/usher",
+	}
+}
+
+// loadConfig reads the file over the defaults. The default file may be absent (the tags can say all that
+// has no default); one that was asked for may not.
+func loadConfig(file string) (Config, error) {
+	c := defaultConfig()
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) && file == defaultConfigFile {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil {
+		return c, fmt.Errorf("cannot use the configuration: %s", explainYAML(file, err))
+	}
+	if err := c.validate(); err != nil {
+		return c, fmt.Errorf("cannot use the configuration: %s: %w", file, err)
+	}
+	return c, nil
+}
+
+// explainYAML is a parser's error as one line, file:line:col: message, with the key that was meant.
+func explainYAML(file string, err error) string {
+	var located yaml.Error
+	if !errors.As(err, &located) {
+		return file + ": " + strings.Join(strings.Fields(err.Error()), " ")
+	}
+	message := strings.Join(strings.Fields(located.GetMessage()), " ")
+	if word, ok := strings.CutPrefix(message, `unknown field "`); ok {
+		if near := hooks.Nearest(strings.TrimSuffix(word, `"`), configKeys()); near != "" {
+			message += fmt.Sprintf(": did you mean %s?", near)
+		}
+	}
+	if tk := located.GetToken(); tk != nil {
+		return fmt.Sprintf("%s:%d:%d: %s", file, tk.Position.Line, tk.Position.Column, message)
+	}
+	return file + ": " + message
+}
+
+func configKeys() (keys []string) {
+	for f := range reflect.TypeFor[Config]().Fields() {
+		keys = append(keys, f.Tag.Get("yaml"))
+	}
+	return keys
+}
+
+func (c Config) validate() error {
+	for key, path := range map[string]string{"link": c.Link, "base": c.Base, "releases": c.Releases, "role_hooks": c.RoleHooks, "state": c.State} {
+		if !filepath.IsAbs(path) || path == "/" || path != filepath.Clean(path) {
+			return fmt.Errorf("%s is %q: it must be an absolute path without . or .. or a slash at the end", key, path)
+		}
+	}
+	for _, pair := range [][2]string{{c.Link, c.Base}, {c.Link, c.Releases}, {c.Base, c.Releases}} {
+		if within(pair[0], pair[1]) || within(pair[1], pair[0]) {
+			return fmt.Errorf("link, base and releases must not contain each other: %s and %s do", pair[0], pair[1])
+		}
+	}
+	switch {
+	case c.Keep < 1 || c.Keep > 100:
+		return fmt.Errorf("keep is %d: it must be 1 to 100", c.Keep)
+	case c.OnFailure != onFailureAbandon && c.OnFailure != onFailureContinue && c.OnFailure != onFailureHold:
+		return fmt.Errorf("on_failure is %q: it must be abandon, continue or hold", c.OnFailure)
+	case c.OnTerminate != onTerminateIgnore && c.OnTerminate != onTerminateStop:
+		return fmt.Errorf("on_terminate is %q: it must be ignore or stop", c.OnTerminate)
+	case c.HoldFor <= 0 || c.Patience < 0:
+		return errors.New("hold_for must be more than 0 and patience not less (durations: 30m, 90s, 1h30m)")
+	case c.MaxFiles < 1 || c.MaxBytes < 1:
+		return errors.New("max_files and max_bytes must be at least 1")
+	}
+	_, err := hooks.ParsePolicy(string(c.Errexit))
+	return err
+}
+
+func within(path, parent string) bool { return path == parent || strings.HasPrefix(path, parent+"/") }
+
+// nameForm is what CodeDeploy allows in the name of an application or a deployment group.
+var nameForm = regexp.MustCompile(`^[^\x00-\x1f]{1,100}$`)
+
+// of is the configuration of one instance: its tags win for application and group.
+func (c Config) of(me instance.Identity) (Config, error) {
+	if v := me.Tags[tagApplication]; v != "" {
+		c.Application = v
+	}
+	if v := me.Tags[tagGroup]; v != "" {
+		c.DeploymentGroup = v
+	}
+	if !nameForm.MatchString(c.Application) || !nameForm.MatchString(c.DeploymentGroup) {
+		return c, fmt.Errorf("cannot tell which deployment group is this server's (application %q, deployment_group %q): set both in %s, "+
+			"or tag the instance with %s and %s and show tags in its metadata (InstanceMetadataTags=enabled in the launch template)",
+			c.Application, c.DeploymentGroup, defaultConfigFile, tagApplication, tagGroup)
+	}
+	return c, nil
+}

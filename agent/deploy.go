@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"usher/agent/record"
+	"usher/agent/release"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// deploy is the lifecycle events of one deployment, in order. Each is one step: said, timed and recorded
+// in the same way, and not run again when the record has it as finished. Whatever fails, what was live
+// before is live again when deploy returns.
+func (d *deployment) deploy(ctx context.Context) error {
+	if d.past.FailedStep != "" { // the agent died while it was rolling back
+		return d.rollBack(ctx, d.past.FailedStep, errors.New(d.past.Error))
+	}
+	for _, s := range []step{
+		{hooks.ApplicationStop, d.stopLive}, // scripts of the revision now live; none on a first launch
+		{hooks.DownloadBundle, d.download},  // fetch, verify, unpack beside; every script is checked here
+		{hooks.BeforeInstall, d.scripts},    // from here on: scripts of the new revision
+		{hooks.Install, d.install},          // files into the release directory, permissions
+		{hooks.AfterInstall, d.scripts},     //
+		{stepFlip, d.flip},                  // the link, in one rename
+		{hooks.ApplicationStart, d.scripts}, //
+		{hooks.ValidateService, d.scripts},  //
+	} {
+		if err := d.run(ctx, s); stopped(ctx, err) {
+			return err
+		} else if err != nil {
+			return d.rollBack(ctx, s.name, err)
+		}
+	}
+	return d.succeed(ctx)
+}
+
+// deployment is one deployment under way.
+type deployment struct {
+	*agent
+	id       string             // CodeDeploy's deployment id, d-...
+	source   source             // where the revision comes from
+	past     *record.Deployment // what the record has of it, from before a restart
+	release  release.Release    // from DownloadBundle on
+	plan     *release.Plan      // what Install does
+	live     string             // where the link pointed when it began
+	fallback string             // where the link goes back to
+	env      hooks.Environment
+}
+
+// step is one lifecycle event, or a step between two. do returns what a person wants to know of it.
+type step struct {
+	name string
+	do   func(ctx context.Context, event string) (detail string, err error)
+}
+
+const (
+	stepFlip     = "Flip"
+	stepRollback = "Rollback"
+)
+
+// run does one step, and is the one place that says what became of it.
+func (d *deployment) run(ctx context.Context, s step) error {
+	if d.past.Finished[s.name] {
+		return nil
+	}
+	d.notify.Alive()
+	d.notify.Status("%s of %s", s.name, d.id)
+	log := d.log.With(zap.String("lifecycle_event", s.name))
+	if err := d.append(record.Entry{What: record.Started, Step: s.name}); err != nil {
+		return err
+	}
+	began := time.Now()
+	detail, err := s.do(ctx, s.name)
+	elapsed := time.Since(began)
+	duration := zap.Duration("duration", elapsed)
+	switch {
+	case err == nil:
+		log.Info(sentence(s.name+" finished", elapsed, detail), systemd.ID(finishedMessage(s.name)), duration)
+		return d.append(record.Entry{What: record.Finished, Step: s.name, Seconds: elapsed.Seconds(), Detail: detail})
+	case stopped(ctx, err):
+		log.Warn(s.name+" was cut off: the service is being stopped; the next start goes on from here", systemd.ID(systemd.MessageStopping))
+		return err
+	}
+	log.Error(fmt.Sprintf("%s failed after %s: %v", s.name, took(elapsed), err), systemd.ID(systemd.MessageStepFailed),
+		duration, zap.String("hook_script", scriptOf(err)))
+	d.note(record.Entry{What: record.Failed, Step: s.name, Seconds: elapsed.Seconds(), Error: err.Error()})
+	return err
+}
+
+// rollBack puts back what was live after a step failed, on its own bounded context. It returns the
+// step's error: the deployment failed, however well it was undone.
+func (d *deployment) rollBack(ctx context.Context, failed string, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	failure := fmt.Errorf("%s: %w", failed, cause)
+	if err := d.run(ctx, step{stepRollback, d.undo}); err != nil {
+		failure = errors.Join(failure, fmt.Errorf("and the rollback failed: %w", err))
+	}
+	d.note(record.Entry{What: record.GaveUp, Error: failure.Error()})
+	d.log.Error(fmt.Sprintf("deployment %s failed: %v", d.id, failure), systemd.ID(systemd.MessageDeploymentFailed))
+	return failure
+}

@@ -1,0 +1,32 @@
+// Command usher brings a new EC2 Auto Scaling server up with the latest code, or not at all.
+//
+// It is baked into the base image and started by systemd on every boot. A boot goes like this:
+//
+// The agent asks instance metadata who it is, and opens its record: what was done on this server before,
+// and where an earlier run was cut off. It looks for the launch lifecycle action of its own instance and,
+// as soon as Auto Scaling waits for it, keeps the wait alive with heartbeats. Meanwhile it asks CodeDeploy
+// for the revision of its one deployment group, fetches the bundle and runs the lifecycle events of a
+// deployment: the revision's hook scripts under `set -e`, and between AfterInstall and ApplicationStart
+// the flip of /opt/app, in one rename, from the base baked into the image to the new release. When
+// ValidateService has passed, it completes the action with CONTINUE and the server goes into service.
+// When anything failed, it puts back what was live, and completes the action with ABANDON: Auto Scaling
+// replaces the server.
+//
+// boot.go and deploy.go are that story in code, each on one screen; serve.go is what comes after.
+//
+// # Exit codes
+//
+//	0  done
+//	1  failed: the last line on standard error, or in the journal, says what and what to do
+//	2  wrong usage, or a configuration that cannot be used
+//	3  nothing to do (run -once: no launch action, and a release is live already)
+//
+// # What it never does
+//
+//   - Complete an action twice, or one of another hook, instance or CodeDeploy's own.
+//   - Write into a release that is live, into the base, or through a link at a destination.
+//   - Run a script of an event that is recorded as finished.
+//   - Move anything into place that was not verified, or run any script of a revision before all are checked.
+//   - Pass its own environment or credentials to a script, or ask metadata without a session token.
+//   - Phone home, update itself, or read root's AWS configuration files.
+package main

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"usher/agent/instance"
+	"usher/agent/record"
+	"usher/agent/release"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// Exit codes, as doc.go has them.
+const (
+	exitDone    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitNothing = 3
+)
+
+// commands are usher's subcommands. Each parses its own flags and returns an exit code.
+var commands = []struct {
+	name, arguments, about string
+	run                    func(ctx context.Context, args []string, stdout, stderr io.Writer) int
+}{
+	{"run", "[-config FILE] [-once]", "the agent: bring this server up with its group's latest revision", runAgent},
+	{"check", "[-errexit MODE] PATH", "judge a revision (directory, zip, tar, tgz) exactly as an instance will", runCheck},
+	{"rehearse", "[-root DIR] [-errexit MODE] PATH", "deploy a local revision under a scratch root, hooks run for real", runRehearse},
+	{"version", "", "print usher's version", runVersion},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		for _, c := range commands {
+			if c.name == args[0] {
+				return c.run(ctx, args[1:], stdout, stderr)
+			}
+		}
+		switch args[0] {
+		case "help", "-h", "-help", "--help":
+			usage(stdout)
+			return exitDone
+		}
+		fmt.Fprintf(stderr, "usher: there is no command %q", args[0])
+		if near := hooks.Nearest(args[0], commandNames()); near != "" {
+			fmt.Fprintf(stderr, ": did you mean %s?", near)
+		}
+		fmt.Fprintln(stderr)
+	}
+	usage(stderr)
+	return exitUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "usher brings an Auto Scaling server up with the latest code, or not at all.\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  usher %-9s %-32s %s\n", c.name, c.arguments, c.about)
+	}
+	fmt.Fprint(w, "\nusher COMMAND -h explains a command. The configuration is "+defaultConfigFile+"; the journal is `journalctl -u usher`.\n")
+}
+
+func commandNames() (names []string) {
+	for _, c := range commands {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// parse reads a command's flags and wants a number of arguments after them. ok is false when the command
+// has nothing more to do, and code says how it ended.
+func parse(flags *flag.FlagSet, args []string, want int, about string, stdout, stderr io.Writer) (code int, ok bool) {
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(flags.Output(), about+"\n"); flags.PrintDefaults() }
+	for _, a := range args {
+		if a == "-h" || a == "-help" || a == "--help" {
+			flags.SetOutput(stdout)
+		}
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitDone, false
+	case err != nil:
+		return exitUsage, false
+	case flags.NArg() != want:
+		fmt.Fprintf(stderr, "usher %s: got %s, want %d\n", flags.Name(), count(flags.NArg(), "argument"), want)
+		flags.Usage()
+		return exitUsage, false
+	}
+	return exitDone, true
+}
+
+// newLogger writes to the journal when standard error is the journal, and for a person otherwise.
+func newLogger(stderr io.Writer, level zapcore.Level) *zap.Logger {
+	if systemd.StderrIsJournal() {
+		return zap.New(systemd.NewCore(level))
+	}
+	return zap.New(systemd.NewConsole(stderr, level))
+}
+
+// runAgent is `usher run`.
+func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("run", flag.ContinueOnError)
+	file := flags.String("config", defaultConfigFile, "configuration `FILE`")
+	once := flags.Bool("once", false, "end after the launch: 0 deployed, 1 failed, 3 nothing to do")
+	verbose := flags.Bool("v", false, "say also what the AWS SDK says")
+	if code, ok := parse(flags, args, 0, "usher run [-config FILE] [-once]: the agent, as its systemd unit starts it.", stdout, stderr); !ok {
+		return code
+	}
+	level := zapcore.InfoLevel
+	if *verbose {
+		level = zapcore.DebugLevel
+	}
+	log := newLogger(stderr, level)
+	cfg, err := loadConfig(*file)
+	if err != nil {
+		log.Error(err.Error())
+		return exitUsage
+	}
+	a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), metadata: instance.NewMetadata()}
+	if err := a.notify.Ready(); err != nil {
+		log.Warn(err.Error())
+	}
+	runner := &hooks.ProcessGroups{Alive: a.notify.Alive}
+	defer runner.Close()
+	a.runner = runner
+	if err := a.start(ctx); err != nil {
+		return a.ended(ctx, err)
+	}
+	defer a.rec.Close()
+	err = a.boot(ctx)
+	if *once || ctx.Err() != nil {
+		return a.ended(ctx, err)
+	}
+	if err != nil && !errors.Is(err, errNothingToDo) {
+		a.notify.Status("failed: %v", err)
+	}
+	a.serve(ctx) // also after a failure: the instance is being replaced, or a person looks at it
+	return a.ended(ctx, nil)
+}
+
+// start finds out who this instance is and opens its record.
+func (a *agent) start(ctx context.Context) (err error) {
+	a.notify.Status("waiting for instance metadata")
+	if a.me, err = a.metadata.Discover(ctx, a.waiting()); err != nil {
+		return err
+	}
+	if a.cfg, err = a.cfg.of(a.me); err != nil {
+		return err
+	}
+	a.log = a.log.With(zap.String("application", a.cfg.Application), zap.String("deployment_group", a.cfg.DeploymentGroup))
+	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), a.me.InstanceID, a.me.ImageID, a.me.Region,
+		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", a.me.Region))
+	a.layout = release.Layout{Link: a.cfg.Link, Base: a.cfg.Base, Releases: a.cfg.Releases}
+	if a.rec, err = record.Open(a.cfg.State, record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID}); err != nil {
+		return err
+	}
+	if a.rec.Notice != "" {
+		a.log.Warn(a.rec.Notice, systemd.ID(systemd.MessageRecordForeign))
+	}
+	return a.connect(ctx)
+}
+
+// ended says how the command ended and is its exit code.
+func (a *agent) ended(ctx context.Context, err error) int {
+	switch {
+	case ctx.Err() != nil:
+		a.notify.Stopping()
+		a.log.Info("stopping", systemd.ID(systemd.MessageStopping))
+		return exitDone
+	case errors.Is(err, errNothingToDo):
+		return exitNothing
+	case err != nil:
+		a.log.Error(err.Error())
+		return exitFailed
+	}
+	return exitDone
+}
+
+func runVersion(_ context.Context, args []string, stdout, stderr io.Writer) int {
+	if code, ok := parse(flag.NewFlagSet("version", flag.ContinueOnError), args, 0, "usher version", stdout, stderr); !ok {
+		return code
+	}
+	fmt.Fprintf(stdout, "usher %s %s/%s %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	return exitDone
+}
+
+// release is set by the packages' build: -ldflags "-X main.released=1.2.3".
+var released string
+
+// version is the released one, else the commit the binary was built from.
+func version() string {
+	if released != "" {
+		return released
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return "devel-" + s.Value[:min(len(s.Value), 12)]
+			}
+		}
+	}
+	return "devel"
+}

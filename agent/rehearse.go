@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"usher/agent/bundle"
+	"usher/agent/instance"
+	"usher/agent/record"
+	"usher/agent/release"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// runCheck is `usher check PATH`: what an instance finds out before it runs the first script.
+func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	errexit := flags.String("errexit", string(hooks.Enforce), "what the instance does about scripts without set -e: enforce, require or off")
+	roles := flags.String("role-hooks", "", "also check the role hooks in `DIR` (on an instance: /etc/usher/hooks.d)")
+	if code, ok := parse(flags, args, 1, "usher check [-errexit MODE] PATH: judge a revision (directory, zip, tar, tgz) exactly as an instance will.", stdout, stderr); !ok {
+		return code
+	}
+	policy, err := hooks.ParsePolicy(*errexit)
+	if err != nil {
+		fmt.Fprintln(stderr, "usher check:", err)
+		return exitUsage
+	}
+	path := flags.Arg(0)
+	dir, stats, err := open(ctx, path)
+	if err != nil {
+		fmt.Fprintf(stdout, "%s: %v\n", path, err)
+		return exitFailed
+	}
+	defer os.RemoveAll(dir)
+	c := defaultConfig()
+	_, problems := judge(release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases}, dir, *roles, policy)
+	for _, p := range problems {
+		fmt.Fprintln(stdout, p)
+	}
+	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
+		fmt.Fprintf(stdout, "%s: %s, %s\n", path, count(len(fatal), "problem"), count(len(problems)-len(fatal), "warning"))
+		return exitFailed
+	}
+	fmt.Fprintf(stdout, "%s: ok: %s, %s unpacked; %s\n", path, count(stats.Files, "file"), size(stats.Bytes), count(len(problems), "warning"))
+	return exitDone
+}
+
+// open unpacks the revision at path, whatever it is, into a scratch directory, by the rules and limits of
+// an instance. The caller removes the directory.
+func open(ctx context.Context, path string) (dir string, stats bundle.Stats, err error) {
+	if dir, err = os.MkdirTemp("", "usher-"); err != nil {
+		return "", stats, fmt.Errorf("cannot make a scratch directory: %w", err)
+	}
+	if stats, err = unpackLocal(ctx, path, dir); err != nil {
+		os.RemoveAll(dir)
+	}
+	return dir, stats, err
+}
+
+// unpackLocal brings a local revision into dir, which is empty.
+func unpackLocal(ctx context.Context, path, dir string) (bundle.Stats, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return bundle.Stats{}, fmt.Errorf("cannot open the revision: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return bundle.Stats{}, fmt.Errorf("cannot look at the revision: %w", err)
+	} else if info.IsDir() {
+		return bundle.Directory(ctx, path, dir, bundle.Limits{})
+	}
+	head := make([]byte, 512)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return bundle.Stats{}, fmt.Errorf("cannot read the revision: %w", err)
+	}
+	kind, err := bundle.Kind(path, head[:n])
+	if err != nil {
+		return bundle.Stats{}, err
+	}
+	return bundle.Unpack(ctx, f, kind, dir, bundle.Limits{})
+}
+
+// runRehearse is `usher rehearse PATH`: the deployment of a launch, without AWS.
+func runRehearse(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("rehearse", flag.ContinueOnError)
+	root := flags.String("root", "", "deploy below `DIR` (default: a new scratch directory; / does it for real)")
+	errexit := flags.String("errexit", string(hooks.Enforce), "enforce, require or off")
+	if code, ok := parse(flags, args, 1, "usher rehearse [-root DIR] PATH: the whole deployment of a local revision, hooks run for real.", stdout, stderr); !ok {
+		return code
+	}
+	policy, err := hooks.ParsePolicy(*errexit)
+	if err != nil {
+		fmt.Fprintln(stderr, "usher rehearse:", err)
+		return exitUsage
+	}
+	a, err := rehearsal(*root, policy, stdout)
+	if err != nil {
+		fmt.Fprintln(stderr, "usher rehearse:", err)
+		return exitFailed
+	}
+	defer a.rec.Close()
+	runner := &hooks.ProcessGroups{}
+	defer runner.Close()
+	a.runner = runner
+	path, err := filepath.Abs(flags.Arg(0))
+	if err != nil {
+		fmt.Fprintln(stderr, "usher rehearse:", err)
+		return exitFailed
+	}
+	if err := a.rehearse(ctx, path); err != nil {
+		if ctx.Err() != nil {
+			fmt.Fprintln(stderr, "usher rehearse: interrupted")
+		}
+		return exitFailed
+	}
+	live, _, _ := a.layout.Live()
+	fmt.Fprintf(stdout, "%s -> %s\n", a.layout.LinkPath(), live)
+	return exitDone
+}
+
+// rehearsal is an agent without AWS whose server is below root.
+func rehearsal(root string, policy hooks.Policy, stdout io.Writer) (*agent, error) {
+	var err error
+	if root == "" {
+		if root, err = os.MkdirTemp("", "usher-rehearsal-"); err != nil {
+			return nil, fmt.Errorf("cannot make a scratch root: %w", err)
+		}
+	}
+	if root, err = filepath.Abs(root); err != nil {
+		return nil, fmt.Errorf("cannot use the root: %w", err)
+	}
+	c := defaultConfig()
+	c.Errexit = policy
+	a := &agent{cfg: c, log: newLogger(stdout, 0), notify: new(systemd.Notifier), unprivileged: os.Geteuid() != 0,
+		layout: release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases, Root: root},
+		me:     instance.Identity{InstanceID: "i-rehearsal", ImageID: "ami-rehearsal", Region: "rehearsal"}}
+	a.cfg.RoleHooks, a.cfg.State = filepath.Join(root, c.RoleHooks), filepath.Join(root, c.State)
+	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		a.me.BootID = strings.TrimSpace(string(boot))
+	}
+	if root != "/" { // a server that is fresh from its image: the link points to the base
+		if err := os.MkdirAll(a.layout.BasePath(), 0o755); err != nil {
+			return nil, fmt.Errorf("cannot make the base: %w", err)
+		}
+		if live, _, err := a.layout.Live(); err == nil && live == "" {
+			if err := a.layout.Flip(a.layout.BasePath()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	a.rec, err = record.Open(a.cfg.State, record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID})
+	return a, err
+}
+
+// rehearse deploys the revision at path. Each rehearsal is a deployment of its own, so a second one in the
+// same root is what a running server goes through.
+func (a *agent) rehearse(ctx context.Context, path string) error {
+	stem, _, _ := strings.Cut(filepath.Base(path), ".")
+	id := "rehearsal-" + time.Now().UTC().Format("20060102T150405.000Z")
+	src := source{id: strings.ReplaceAll(stem, "..", "-") + "-" + id, name: path, fetch: func(ctx context.Context, dir string) (fetched, error) {
+		stats, err := unpackLocal(ctx, path, dir)
+		return fetched{stats: stats, detail: fmt.Sprintf("%s, %s", count(stats.Files, "file"), size(stats.Bytes))}, err
+	}}
+	d, err := a.begin(id, src, hooks.Environment{ApplicationName: stem, DeploymentID: id, DeploymentGroupName: "rehearsal",
+		InstanceID: a.me.InstanceID, Region: a.me.Region})
+	if err != nil {
+		return err
+	}
+	err = d.deploy(ctx)
+	a.prune()
+	return err
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"go.uber.org/zap"
+
+	"usher/agent/bundle"
+	"usher/agent/record"
+	"usher/agent/revision"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// source is a revision and where to get it.
+type source struct {
+	id     string                                                 // of its release on disk
+	name   string                                                 // as a person reads it
+	pinned bool                                                   // a release on disk with this id has this content
+	fetch  func(ctx context.Context, dir string) (fetched, error) // fills an empty directory with it
+}
+
+// fetched is what came of a fetch.
+type fetched struct {
+	stats  bundle.Stats
+	etag   string
+	detail string
+}
+
+// deployLatest deploys the revision of this server's deployment group, or goes on with a deployment of it
+// that was cut off. A group without a revision is no failure: the base stays live.
+func (a *agent) deployLatest(ctx context.Context) error {
+	d, err := a.latest(ctx)
+	if err != nil || d == nil {
+		return err
+	}
+	return d.deploy(ctx)
+}
+
+// checkAgain sees that the live release is still the group's, and starts and validates it: the server was
+// prepared in a warm pool, and has been stopped or asleep since. If the group moved on, it deploys.
+func (a *agent) checkAgain(ctx context.Context) error {
+	good := a.rec.State().Good
+	d, err := a.latest(ctx)
+	if err != nil || d == nil {
+		return err
+	}
+	if live, ok := d.liveRelease(); ok && live.ID == d.source.id && good.Release == live.ID {
+		a.log.Info(fmt.Sprintf("release %s is still the group's revision: it is started and validated again", live.ID),
+			systemd.ID(systemd.MessageRevisionChecked))
+		d.release = live
+		for _, done := range []string{hooks.ApplicationStop, hooks.DownloadBundle, hooks.BeforeInstall, hooks.Install, hooks.AfterInstall, stepFlip} {
+			if err := d.append(record.Entry{What: record.Finished, Step: done, Detail: "as before"}); err != nil {
+				return err
+			}
+		}
+		d.past = a.rec.State().Last
+	}
+	return d.deploy(ctx)
+}
+
+// latest asks CodeDeploy for the group's revision and begins its deployment; nil when there is none.
+func (a *agent) latest(ctx context.Context) (*deployment, error) {
+	var rev revision.Revision
+	err := a.insist(ctx, func() (err error) {
+		rev, err = revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+		if err == nil && !rev.Pinned() {
+			rev, err = a.pin(ctx, rev)
+		}
+		return err
+	})
+	if errors.Is(err, revision.ErrNone) {
+		a.log.Warn(fmt.Sprintf("deployment group %s of application %s has no revision yet: %s stays as it is",
+			a.cfg.DeploymentGroup, a.cfg.Application, a.layout.LinkPath()), systemd.ID(systemd.MessageNoRevision))
+		return nil, nil
+	}
+	if err != nil {
+		a.log.Error(err.Error(), systemd.ID(systemd.MessageDeploymentFailed))
+		return nil, err
+	}
+	id := rev.DeploymentID
+	if id == "" {
+		id = "no-deployment-id"
+	}
+	env := hooks.Environment{
+		ApplicationName: rev.Application, DeploymentID: id, DeploymentGroupName: rev.Group, DeploymentGroupID: rev.GroupID,
+		InstanceID: a.me.InstanceID, Region: a.me.Region, AutoScalingGroupName: a.me.AutoScalingGroup,
+	}
+	if s := rev.S3; s != nil {
+		env.BundleBucket, env.BundleKey, env.BundleVersion, env.BundleETag = s.Bucket, s.Key, s.Version, s.ETag
+	} else {
+		env.BundleCommit = rev.GitHub.CommitID
+	}
+	fetch := func(ctx context.Context, dir string) (fetched, error) { return a.fetch(ctx, rev, dir) }
+	return a.begin(id, source{id: rev.ID(), name: rev.String(), pinned: rev.Pinned(), fetch: fetch}, env)
+}
+
+// pin finds out which content a revision without ETag and version has now.
+func (a *agent) pin(ctx context.Context, rev revision.Revision) (revision.Revision, error) {
+	head, err := a.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &rev.S3.Bucket, Key: &rev.S3.Key})
+	if err != nil {
+		return rev, fmt.Errorf("cannot find out which object %s is now: %w", rev, err)
+	}
+	return rev.Pin(aws.ToString(head.VersionId), aws.ToString(head.ETag)), nil
+}
+
+// begin starts the deployment of a revision, or takes up the one that was cut off if it is of the same.
+func (a *agent) begin(id string, src source, env hooks.Environment) (*deployment, error) {
+	if err := a.layout.Check(); err != nil {
+		a.log.Error(err.Error(), systemd.ID(systemd.MessageDeploymentFailed))
+		return nil, err
+	}
+	live, _, err := a.layout.Live()
+	if err != nil {
+		return nil, err
+	}
+	d := &deployment{agent: a, id: id, source: src, env: env, live: live, fallback: a.orBase(live)}
+	past := a.rec.State()
+	if open := past.Open(); open != nil {
+		d.fallback = a.orBase(open.Fallback) // the link may point to what was never validated
+		if d.resume(open) {
+			return d, nil
+		}
+		if err := a.layout.Restore(open.Release); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.append(record.Entry{What: record.Begun, Run: past.Runs + 1, Deployment: id,
+		Revision: src.name, Release: src.id, Live: live, Fallback: d.fallback}); err != nil {
+		a.log.Error(err.Error(), systemd.ID(systemd.MessageDeploymentFailed))
+		return nil, err
+	}
+	d.past = a.rec.State().Last
+	d.env.PreviousRelease = d.fallback
+	a.log.Info(fmt.Sprintf("deployment %s begins: %s", id, src.name), systemd.ID(systemd.MessageDeploymentStarted),
+		zap.String("deployment_id", id), zap.String("revision", src.name))
+	return d, nil
+}
+
+// resume takes up a deployment that was cut off, if it is of this revision and what it finished is here.
+func (d *deployment) resume(open *record.Deployment) bool {
+	r, onDisk := d.layout.Load(d.source.id)
+	if open.Release != d.source.id || open.Finished[hooks.DownloadBundle] && !onDisk {
+		d.log.Warn(fmt.Sprintf("deployment %s of %s was cut off and is not taken up: %s is deployed instead", open.ID, open.Release, d.source.id),
+			systemd.ID(systemd.MessageResumed))
+		return false
+	}
+	if open.Finished[hooks.DownloadBundle] {
+		d.release = r
+		d.plan, _ = judge(d.layout, r.Bundle, d.cfg.RoleHooks, d.cfg.Errexit) // judged and said before
+	}
+	d.past, d.live = open, open.Live
+	d.env.PreviousRelease = d.fallback
+	why := "the agent was restarted"
+	if open.Boot != d.me.BootID {
+		why = "the server was restarted"
+	}
+	at := "between two steps"
+	if len(open.Started) > 0 && open.Interrupted(open.Started[len(open.Started)-1]) {
+		at = "in " + open.Started[len(open.Started)-1]
+	}
+	d.log.Info(fmt.Sprintf("going on with deployment %s: %s %s", d.id, why, at), systemd.ID(systemd.MessageResumed), zap.String("deployment_id", d.id))
+	return true
+}
+
+// fetch brings a revision's bundle to disk, verified, and unpacks it into dir.
+func (a *agent) fetch(ctx context.Context, rev revision.Revision, dir string) (fetched, error) {
+	archive, err := os.OpenFile(dir+".archive", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fetched{}, fmt.Errorf("cannot make a file for the bundle: %w", err)
+	}
+	defer archive.Close()
+	if err := os.Remove(archive.Name()); err != nil { // a crash leaves nothing behind
+		return fetched{}, fmt.Errorf("cannot unlink the file for the bundle: %w", err)
+	}
+	var got bundle.Fetched
+	kind, began := "tgz", time.Now()
+	progress := func(int64, int64) { a.notify.Alive() }
+	err = a.insist(ctx, func() (err error) {
+		if rev.S3 != nil {
+			kind = rev.S3.BundleType
+			o := bundle.S3Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag}
+			got, err = bundle.FetchS3(ctx, a.s3, o, archive, progress)
+			return err
+		}
+		g := bundle.GitHub{API: a.cfg.GitHubAPI, Repository: rev.GitHub.Repository, CommitID: rev.GitHub.CommitID}
+		got, err = bundle.FetchGitHub(ctx, a.http, g, archive, a.cfg.MaxBytes, progress)
+		return err
+	})
+	if err != nil {
+		return fetched{}, err
+	}
+	download := time.Since(began)
+	stats, err := bundle.Unpack(ctx, archive, kind, dir, a.limits())
+	if err != nil {
+		return fetched{}, err
+	}
+	return fetched{stats: stats, etag: got.ETag, detail: fmt.Sprintf("%s in %s, verified by %s; %s, %s unpacked",
+		size(got.Size), took(download), got.Checksum, count(stats.Files, "file"), size(stats.Bytes))}, nil
+}
+
+// insist repeats a call that fails for a reason that may pass, for as long as the configuration's
+// patience. Replacing the instance would not help against an outage.
+func (a *agent) insist(ctx context.Context, call func() error) error {
+	began := time.Now()
+	for try := 0; ; try++ {
+		err := call()
+		if err == nil || ctx.Err() != nil || !mayPass(err) || time.Since(began) > a.cfg.Patience {
+			return err
+		}
+		next := min(retryFirst<<min(try, 10), retryMost)
+		next += time.Duration(float64(next) * retryJitter * randomShare())
+		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(next), err), systemd.ID(systemd.MessageThrottled))
+		a.notify.Status("waiting: %v", err)
+		if !a.pause(ctx, next) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+const (
+	// retryFirst and retryMost are between tries on top of the SDK's own, which take some seconds each.
+	retryFirst, retryMost = time.Second, 20 * time.Second
+	// retryJitter keeps a fleet that lost S3 together from coming back together.
+	retryJitter = 0.3
+)
+
+// mayPass says whether an error can go away by itself: what the SDK itself retries, and credentials that
+// metadata does not have yet.
+func mayPass(err error) bool {
+	return retry.IsErrorRetryables(append([]retry.IsErrorRetryable{retry.RetryableErrorCode{Codes: map[string]struct{}{
+		"ExpiredToken": {}, "ExpiredTokenException": {}, "RequestTimeTooSkewed": {},
+	}}}, append(retry.DefaultRetryables, retry.IsErrorRetryableFunc(noCredentials))...)).IsErrorRetryable(err) == aws.TrueTernary
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"usher/agent/appspec"
+	"usher/agent/record"
+	"usher/agent/release"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// rollbackTimeout bounds putting back what was live. Almost all of it is the old ApplicationStart, which
+// rarely needs more than a minute; the verdict must still be delivered after it.
+const rollbackTimeout = 5 * time.Minute
+
+// stopLive runs ApplicationStop of the release now live. A failure is a warning: those scripts belong to
+// the old revision and cannot be corrected by a new one, which would never get in (the incumbent's
+// best-known trap). The new revision's own scripts decide.
+func (d *deployment) stopLive(ctx context.Context, event string) (string, error) {
+	live, ok := d.liveRelease()
+	if !ok {
+		return "no release is live yet", nil
+	}
+	detail, err := d.scriptsOf(ctx, event, event, live.Bundle, live.Tree)
+	if stopped(ctx, err) {
+		return "", err
+	}
+	if err != nil {
+		d.log.Warn(fmt.Sprintf("ApplicationStop of the live release %s failed, going on with the new one: %v", live.ID, err),
+			systemd.ID(systemd.MessageScriptWarning), zap.String("lifecycle_event", event))
+		return "failed, and passed over", nil
+	}
+	return detail, nil
+}
+
+// liveRelease is the release that was live when the deployment began.
+func (d *deployment) liveRelease() (release.Release, bool) { return d.releaseAt(d.live) }
+
+// download brings the revision to disk as a release, unless it is there, and checks all of it.
+func (d *deployment) download(ctx context.Context, _ string) (string, error) {
+	id := d.source.id
+	if r, ok := d.layout.Load(id); ok && d.source.pinned && r.Status != release.Bad && (r.Status != release.InUse || r.Tree == d.live) {
+		if err := d.judge(r.Bundle); err != nil {
+			return "", err
+		}
+		d.release = r
+		return "release " + id + " is on disk already", d.use()
+	}
+	dir, err := d.layout.Incoming(id)
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir) // renamed away when all is well
+	got, err := d.source.fetch(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	if err := d.judge(dir); err != nil {
+		return "", err
+	}
+	facts := release.Facts{ID: id, Revision: d.source.name, ETag: got.etag, Instance: d.me.InstanceID}
+	if d.release, err = d.layout.Accept(dir, facts, d.plan.Mapped, got.stats.Files); err != nil {
+		return "", err
+	}
+	return got.detail, d.use()
+}
+
+// use marks the release as one whose scripts may have run: a later deployment must not take it for fresh.
+func (d *deployment) use() error {
+	if d.release.Tree == d.live {
+		return nil // it is live, and stays what it is
+	}
+	return d.layout.Mark(&d.release, release.InUse, d.me.InstanceID)
+}
+
+// judge reads the appspec of the revision in dir and checks everything that can be before any script of
+// it runs. All problems are said; any but a warning fails the deployment.
+func (d *deployment) judge(dir string) error {
+	plan, problems := judge(d.layout, dir, d.cfg.RoleHooks, d.cfg.Errexit)
+	for _, p := range problems {
+		if p.Warning {
+			d.log.Warn(p.String(), systemd.ID(systemd.MessageScriptWarning))
+		} else {
+			d.log.Error(p.String(), systemd.ID(systemd.MessageStepFailed))
+		}
+	}
+	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
+		return fmt.Errorf("the revision has %s: %s", count(len(fatal), "problem"), fatal[0])
+	}
+	d.plan = plan
+	return nil
+}
+
+// scripts runs the new revision's scripts of one event, and the role's after them.
+func (d *deployment) scripts(ctx context.Context, event string) (string, error) {
+	return d.scriptsOf(ctx, event, event, d.release.Bundle, d.release.Tree)
+}
+
+// scriptsOf runs the scripts of an event of the revision unpacked in dir, then the role hooks. A script
+// that is recorded as finished in this boot is not run again.
+func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree string) (string, error) {
+	var list []hooks.Script
+	if spec, problems := appspec.Read(dir); spec != nil {
+		list = scriptsIn(dir, spec, event)
+	} else if len(problems) > 0 && dir != d.layout.BasePath() { // the base need not have one
+		return "", errors.New(problems[0].String())
+	}
+	role, problems := hooks.RoleHooks(d.cfg.RoleHooks, event)
+	if len(problems) > 0 {
+		return "", errors.New(problems[0].String())
+	}
+	list = append(list, role...)
+	env := d.env
+	env.ReleaseDir = tree
+	for n, s := range list {
+		s.ID = fmt.Sprintf("%s-%d-%s-%d", d.id, d.past.Run, step, n)
+		s.Dir, s.Env = dir, env.Environ(event)
+		if d.past.Scripts[s.ID] == d.me.BootID {
+			continue
+		}
+		if err := d.script(ctx, s); err != nil {
+			return "", err
+		}
+		if err := d.append(record.Entry{What: record.ScriptDone, Step: step, Script: s.ID}); err != nil {
+			return "", err
+		}
+	}
+	if len(list) == 0 {
+		return "no scripts", nil
+	}
+	return count(len(list), "script"), nil
+}
+
+// script runs one script and passes its output on.
+func (d *deployment) script(ctx context.Context, s hooks.Script) error {
+	log := d.log.With(zap.String("lifecycle_event", s.Event), zap.String("hook_script", s.Location))
+	if d.unprivileged && s.RunAs != "" {
+		log.Warn(fmt.Sprintf("%s runs as you, not as %s: only root can change that", s.Location, s.RunAs))
+		s.RunAs = ""
+	}
+	s.Sudo = s.Sudo && !d.unprivileged
+	result, err := hooks.Run(ctx, d.runner, s, d.cfg.Errexit, func(stream, text string) {
+		log.Info(text, systemd.ID(systemd.MessageScriptOutput), systemd.Output(), zap.String("stream", stream))
+	})
+	if result.Dropped > 0 {
+		log.Warn(fmt.Sprintf("%s wrote %d more lines than are kept", s.Location, result.Dropped), systemd.ID(systemd.MessageScriptWarning))
+	}
+	if len(result.Leftovers) > 0 {
+		log.Warn(fmt.Sprintf("%s left %s running: %s", s.Location, count(len(result.Leftovers), "process"), list(result.Leftovers)),
+			systemd.ID(systemd.MessageScriptLeftovers))
+	}
+	return err
+}
+
+// install puts the files in place. The release is not live yet, unless it is deployed again as it is.
+func (d *deployment) install(ctx context.Context, _ string) (string, error) {
+	how := release.Installing{Unprivileged: d.unprivileged}
+	if live, ok := d.liveRelease(); ok {
+		how.Owned = live.Outside
+	}
+	done, err := d.layout.Install(ctx, &d.release, d.plan, how)
+	for _, note := range done.Notes {
+		d.log.Warn(note, zap.String("lifecycle_event", hooks.Install))
+	}
+	if err != nil {
+		return "", err
+	}
+	if done.Files == 0 {
+		return "the revision as it is", nil
+	}
+	return count(done.Files, "file"), nil
+}
+
+// flip makes the release live.
+func (d *deployment) flip(context.Context, string) (string, error) {
+	if err := d.layout.Flip(d.release.Tree); err != nil {
+		return "", err
+	}
+	return d.layout.LinkPath() + " -> " + d.release.Tree, nil
+}
+
+// succeed records that the release is good. From here on the verdict is CONTINUE; what goes wrong in
+// tidying up is said, and no failure.
+func (d *deployment) succeed(ctx context.Context) error {
+	if err := d.append(record.Entry{What: record.Succeeded, Revision: d.source.name, Release: d.release.ID}); err != nil {
+		return d.rollBack(ctx, "recording the success", err)
+	}
+	var before []string
+	if live, ok := d.liveRelease(); ok && live.ID != d.release.ID {
+		before = live.Outside
+	}
+	if err := errors.Join(d.layout.Mark(&d.release, release.Good, d.me.InstanceID), d.layout.Keep(d.release, before)); err != nil {
+		d.log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+	}
+	d.log.Info(fmt.Sprintf("release %s of deployment %s is live and good", d.release.ID, d.id),
+		systemd.ID(systemd.MessageDeploymentSucceeded), zap.String("release", d.release.ID))
+	d.notify.Status("release %s is live", d.release.ID)
+	return nil
+}
+
+// undo puts back what was live: the link, the files outside it, and, where it was stopped or replaced,
+// the application. The failed release stays on disk for diagnosis, marked bad.
+func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
+	now, _, err := d.layout.Live()
+	if err != nil {
+		return "", err
+	}
+	flipped := d.release.Tree != "" && now == d.release.Tree && now != d.fallback
+	detail := "nothing to put back"
+	if flipped {
+		if err := d.layout.Flip(d.fallback); err != nil {
+			return "", err
+		}
+		detail = d.layout.LinkPath() + " -> " + d.fallback
+	}
+	errs := []error{d.layout.Restore(d.source.id)}
+	if _, wasLive := d.liveRelease(); (flipped || wasLive) && d.fallback != "" {
+		dir, tree := d.fallback, d.fallback
+		if r, ok := d.releaseAt(d.fallback); ok {
+			dir, tree = r.Bundle, r.Tree
+		}
+		started, err := d.scriptsOf(ctx, stepRollback, hooks.ApplicationStart, dir, tree)
+		if err != nil {
+			err = fmt.Errorf("ApplicationStart of what was live before failed: %w", err)
+		}
+		errs = append(errs, err)
+		detail += "; ApplicationStart: " + started
+	}
+	if d.release.ID != "" {
+		status := release.Bad
+		if d.release.Tree == d.fallback {
+			status = release.Good // it was live and good before it was deployed again
+		}
+		errs = append(errs, d.layout.Mark(&d.release, status, d.me.InstanceID))
+	}
+	return detail, errors.Join(errs...)
+}
