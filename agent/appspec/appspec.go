@@ -152,6 +152,10 @@ func Parse(name string, src []byte) (*Spec, []hooks.Problem) {
 	slices.SortStableFunc(r.problems, func(a, b hooks.Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
+	if r.more > 0 {
+		r.problems = append(r.problems, hooks.Problem{File: name, Warning: !r.moreFatal,
+			Message: fmt.Sprintf("and %d more problems: these are the first", r.more)})
+	}
 	if slices.ContainsFunc(r.problems, func(p hooks.Problem) bool { return !p.Warning }) {
 		return nil, r.problems
 	}

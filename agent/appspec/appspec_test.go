@@ -294,9 +294,9 @@ func TestBounds(t *testing.T) {
 		{"lines", head + "\nfiles:\n" + strings.Repeat("  - source: /\n    destination: /a\n", 4000), "appspec.yml: has more than 20000 YAML tokens: an appspec is a short file"},
 		{"one long value", head + "\nfiles:\n  - source: " + strings.Repeat("a", 100_000) + "\n    destination: /a\n", "appspec.yml:4:13: source is longer than 4096 bytes"},
 		{"aliases of a long list", head + "\npermissions:\n  - object: /a\n    mode: 644\n    except: &a [" + strings.Repeat("b, ", 1000) + "]\n" +
-			strings.Repeat("  - {object: /a, mode: 644, except: *a}\n", 500), "more than 50000 values"},
-		{"an error after many warnings", head + "\npermissions:\n" + strings.Repeat("  - object: /a\n", 100) + "hook:\n", "there are more than 50 problems: these are the first"},
-		{"more problems than anyone reads", head + "\nfiles:\n" + strings.Repeat("  - x\n", 1000), "there are more than 50 problems: these are the first"},
+			strings.Repeat("  - {object: /a, mode: 644, except: *a}\n", 500), "its aliases unfold to more than 50000 values: write them out"},
+		{"an error after many warnings", head + "\npermissions:\n" + strings.Repeat("  - object: /a\n", 100) + "hooks: x\n", "appspec.yml: and 51 more problems: these are the first"},
+		{"more problems than anyone reads", head + "\nfiles:\n" + strings.Repeat("  - x\n", 1000), "appspec.yml: and 950 more problems: these are the first"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			spec, problems := Parse("appspec.yml", []byte(c.in))
@@ -307,7 +307,7 @@ func TestBounds(t *testing.T) {
 				t.Errorf("%d problems", len(problems))
 			}
 			for _, p := range problems {
-				if strings.Contains(p.String(), c.want) {
+				if strings.HasSuffix(p.String(), c.want) {
 					return
 				}
 			}

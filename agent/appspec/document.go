@@ -36,9 +36,13 @@ const (
 // reader walks one appspec and notes what is wrong with it.
 type reader struct {
 	file     string
-	problems []hooks.Problem
-	anchors  map[string]*ast.AnchorNode
-	visits   int
+	problems []hooks.Problem // at most maxProblems
+
+	more      int  // problems beyond those
+	moreFatal bool // one of them is more than a warning
+
+	anchors map[string]*ast.AnchorNode
+	visits  int
 }
 
 // document turns the text into the one YAML node it holds; nil when it cannot.
@@ -239,15 +243,11 @@ func (r *reader) warn(n ast.Node, format string, args ...any) {
 }
 
 func (r *reader) add(line, col int, warning bool, format string, args ...any) {
-	p := hooks.Problem{File: r.file, Line: line, Col: col, Warning: warning}
-	switch n := len(r.problems); {
-	case n < maxProblems:
-		p.Message = fmt.Sprintf(format, args...)
-		r.problems = append(r.problems, p)
-	case n == maxProblems:
-		p.Message = fmt.Sprintf("there are more than %d problems: these are the first", maxProblems)
-		r.problems = append(r.problems, p)
-	case !warning: // the last one stands for it, and must not be less than an error then
-		r.problems[maxProblems].Warning = false
+	if len(r.problems) == maxProblems {
+		r.more++
+		r.moreFatal = r.moreFatal || !warning
+		return
 	}
+	r.problems = append(r.problems, hooks.Problem{File: r.file, Line: line, Col: col,
+		Message: fmt.Sprintf(format, args...), Warning: warning})
 }

@@ -14,7 +14,7 @@ const everything = "**"
 
 // permission reads one entry of permissions.
 func (r *reader) permission(n ast.Node, spec *Spec) {
-	before := len(r.problems)
+	before := len(r.problems) + r.more
 	f := r.fields(n, "an entry of permissions", permissionKeys...)
 	if f == nil {
 		return
@@ -34,7 +34,7 @@ func (r *reader) permission(n ast.Node, spec *Spec) {
 	if s := strings.TrimSpace(r.text(f, "object")); s != "" {
 		p.Object, _ = r.absolute(f["object"], "object", s)
 	}
-	if len(r.problems) == before && !f.any("owner", "group", "mode", "acls", "context") {
+	if len(r.problems)+r.more == before && !f.any("owner", "group", "mode", "acls", "context") {
 		r.warn(n, "this permission sets nothing: give it owner, group, mode, acls or context")
 	}
 	spec.Permissions = append(spec.Permissions, p)

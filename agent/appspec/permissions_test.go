@@ -1,6 +1,10 @@
 package appspec
 
-import "testing"
+import (
+	"io/fs"
+	"strings"
+	"testing"
+)
 
 func TestBadPermissions(t *testing.T) { checkBad(t, head, badPermissions) }
 
@@ -182,4 +186,147 @@ permissions:
   - object: /opt/app
     context: {type: tmp_t, range: s0-c3}
 `, []string{`appspec.yml:5:35: range "s0-c3": must be sN or sN-sN, then :cN, :cN.cN or a list of them, such as s0-s3:c0.c7,c13`}},
+}
+
+// TestMode writes the mode as appspecs do and asks what os.Chmod would be given.
+func TestMode(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want fs.FileMode
+	}{
+		{"0644", 0o644},
+		{"644", 0o644},
+		{`"0644"`, 0o644},
+		{"'644'", 0o644},
+		{"0", 0},
+		{"7", 0o007},
+		{"75", 0o075},
+		{"0777", 0o777},
+		{"4755", 0o755 | fs.ModeSetuid},
+		{"2775", 0o775 | fs.ModeSetgid},
+		{"1777", 0o777 | fs.ModeSticky},
+		{"7000", fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky},
+	} {
+		spec, problems := Parse("appspec.yml", []byte(head+"\npermissions:\n  - object: /a\n    mode: "+c.in+"\n"))
+		if spec == nil || spec.Permissions[0].Mode == nil {
+			t.Errorf("mode: %s is not taken: %v", c.in, problems)
+		} else if got := *spec.Permissions[0].Mode; got != c.want {
+			t.Errorf("mode: %s is %v, want %v", c.in, got, c.want)
+		}
+	}
+}
+
+// TestMatches asks of each permission which of these installed paths it is for. The answers are
+// those of CodeDeploy's agent.
+func TestMatches(t *testing.T) {
+	const both = "file directory"
+	for _, c := range []struct {
+		object, pattern, except, types string
+		path                           string // a directory when it ends in /
+		want                           bool
+	}{
+		// ** is everything below the object, at any depth, but not the object.
+		{"/opt/app", "**", "", both, "/opt/app/a.sh", true},
+		{"/opt/app", "**", "", both, "/opt/app/.env", true},
+		{"/opt/app", "**", "", both, "/opt/app/bin/", true},
+		{"/opt/app", "**", "", both, "/opt/app/bin/x/y.sh", true},
+		{"/opt/app", "**", "", both, "/opt/app/", false},
+		{"/opt/app", "**", "", both, "/opt/application/a.sh", false},
+		{"/opt/app", "**", "", both, "/opt/", false},
+		{"/opt/app", "**", "", both, "/etc/passwd", false},
+		{"/", "**", "", both, "/etc/passwd", true},
+		{"/", "**", "", both, "/etc/", true},
+		{"/", "**", "", both, "/", false},
+
+		// An object that is a file is meant itself.
+		{"/opt/app/a.sh", "**", "", both, "/opt/app/a.sh", true},
+		{"/opt/app/a.sh", "**", "", "directory", "/opt/app/a.sh", false},
+		{"/opt/app/a.sh", "**", "", both, "/opt/app/a.sh.bak", false},
+
+		// * stays within a directory.
+		{"/opt/app", "*", "", both, "/opt/app/a.sh", true},
+		{"/opt/app", "*", "", both, "/opt/app/.env", true},
+		{"/opt/app", "*", "", both, "/opt/app/bin/", true},
+		{"/opt/app", "*", "", both, "/opt/app/bin/a.sh", false},
+		{"/", "*", "", both, "/etc/", true},
+		{"/", "*", "", both, "/etc/passwd", false},
+		{"/opt/app", "*.sh", "", both, "/opt/app/a.sh", true},
+		{"/opt/app", "*.sh", "", both, "/opt/app/.sh", true},
+		{"/opt/app", "*.sh", "", both, "/opt/app/a.sh.bak", false},
+		{"/opt/app", "*.sh", "", both, "/opt/app/bin/a.sh", false},
+		{"/opt/app", "a*", "", both, "/opt/app/a", true},
+		{"/opt/app", "a*a", "", both, "/opt/app/a", false},
+		{"/opt/app", "a*a", "", both, "/opt/app/aa", true},
+		{"/opt/app", "a*b*c", "", both, "/opt/app/aXbXbXc", true},
+		{"/opt/app", "a*b*c", "", both, "/opt/app/aXcXb", false},
+		{"/opt/app", "*ab*ab", "", both, "/opt/app/abXab", true},
+		{"/opt/app", "*ab*ab", "", both, "/opt/app/Xab", false},
+		{"/opt/app", "***.sh", "", both, "/opt/app/a.sh", true},
+		{"/opt/app", "**.sh", "", both, "/opt/app/bin/a.sh", false},
+		{"/opt/app", "**/*.sh", "", both, "/opt/app/bin/a.sh", false},
+		{"/opt/app", "a.sh", "", both, "/opt/app/a.sh", true},
+		{"/opt/app", "a.sh", "", both, "/opt/app/aXsh", false},
+
+		// Only the asterisk is special.
+		{"/opt/app", "?.sh", "", both, "/opt/app/a.sh", false},
+		{"/opt/app", "?.sh", "", both, "/opt/app/?.sh", true},
+		{"/opt/app", "[ab].sh", "", both, "/opt/app/a.sh", false},
+		{"/opt/app", `\*`, "", both, `/opt/app/\a`, true},
+		{"/opt/app", "é*", "", both, "/opt/app/été", true},
+
+		// except is for names directly in the object, whatever the pattern.
+		{"/opt/app", "**", "*.sh", both, "/opt/app/a.sh", false},
+		{"/opt/app", "**", "*.sh", both, "/opt/app/bin/a.sh", true},
+		{"/opt/app", "**", "bin", both, "/opt/app/bin/", false},
+		{"/opt/app", "**", "bin", both, "/opt/app/bin/a.sh", true},
+		{"/opt/app", "**", "**", both, "/opt/app/a.sh", false},
+		{"/opt/app", "**", "/opt/app/a.sh", both, "/opt/app/a.sh", true},
+		{"/opt/app", "*.sh", "a.sh b.sh", both, "/opt/app/b.sh", false},
+		{"/opt/app", "*.sh", "a.sh b.sh", both, "/opt/app/c.sh", true},
+
+		// type
+		{"/opt/app", "**", "", "file", "/opt/app/a.sh", true},
+		{"/opt/app", "**", "", "file", "/opt/app/bin/", false},
+		{"/opt/app", "**", "", "directory", "/opt/app/a.sh", false},
+		{"/opt/app", "**", "", "directory", "/opt/app/bin/", true},
+	} {
+		p := Permission{
+			Object: c.object, Pattern: c.pattern, Except: strings.Fields(c.except),
+			Files: strings.Contains(c.types, "file"), Directories: strings.Contains(c.types, "directory"),
+		}
+		dir := strings.HasSuffix(c.path, "/")
+		if got := p.Matches(c.path, dir); got != c.want {
+			t.Errorf("object %s pattern %s except [%s] type [%s] on %s: %v, want %v",
+				c.object, c.pattern, c.except, c.types, c.path, got, c.want)
+		}
+	}
+}
+
+// TestCheckFile is what CodeDeploy finds out only when it installs.
+func TestCheckFile(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		p    Permission
+		path string
+		want string
+	}{
+		{"a file", Permission{Object: "/opt/app/a.sh", Pattern: "**"}, "/opt/app/a.sh", ""},
+		{"a file with a pattern", Permission{Object: "/opt/app/a.sh", Pattern: "*.sh"}, "/opt/app/a.sh",
+			"cannot set permissions of /opt/app/a.sh: it is a file, and pattern and except are for directories: remove them"},
+		{"a file with except", Permission{Object: "/opt/app/a.sh", Pattern: "**", Except: []string{"b"}}, "/opt/app/a.sh",
+			"cannot set permissions of /opt/app/a.sh: it is a file, and pattern and except are for directories: remove them"},
+		{"a file in a directory", Permission{Object: "/opt/app", Pattern: "*.sh", Except: []string{"b"}}, "/opt/app/a.sh", ""},
+		{"a default entry", Permission{Object: "/opt/app", Pattern: "**", ACLs: []ACE{{Default: true, Tag: 'u', Name: "deploy", Perm: 6}}}, "/opt/app/a.sh",
+			"cannot set permissions of /opt/app/a.sh: it is a file, and the default ACL entry default:user:deploy:rw- is for directories: add `type: [directory]`"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := ""
+			if err := c.p.CheckFile(c.path); err != nil {
+				got = err.Error()
+			}
+			if got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
 }
