@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +24,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
@@ -36,6 +39,14 @@ const (
 	// callTimeout bounds one question with all its attempts. The SDK has the same bound, but only for
 	// a context without a deadline, and a launch has one: an hour of it must not go to one question.
 	callTimeout = 5 * time.Second
+
+	// attempts is how often one question is asked: the second is for a stale session token or a lost
+	// packet, the third for both. What lasts longer is for the caller, who knows what it waits for.
+	attempts = 3
+
+	// attemptPause is the longest time between two attempts, with full jitter. The SDK's is one second
+	// for each, which at a launch is most of what the whole identity takes.
+	attemptPause = 100 * time.Millisecond
 )
 
 // maxValue bounds what is read of an answer. The longest we ask for, the list of an instance's tags,
@@ -51,7 +62,15 @@ type Metadata struct {
 // NewMetadata is the instance's metadata service. The options come last and win, except that IMDSv1
 // stays off; they are for a logger or a client of the caller's own.
 func NewMetadata(options ...func(*imds.Options)) *Metadata {
-	o := imds.Options{HTTPClient: httpClient()}
+	o := imds.Options{
+		HTTPClient: httpClient(),
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts = attempts
+			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return rand.N(attemptPause), nil })
+			o.RateLimiter = ratelimit.None // the callers' own pauses keep the rate down
+		}),
+		DisableDefaultMaxBackoff: true,
+	}
 	last := func(o *imds.Options) {
 		o.EnableFallback = aws.FalseTernary
 		o.HTTPClient = watched{client: o.HTTPClient}
