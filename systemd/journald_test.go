@@ -131,8 +131,11 @@ func withJournald() error {
 	log := zap.New(NewCore(zapcore.InfoLevel))
 	log.Info("before journald")
 
-	program := journaldPaths[slices.IndexFunc(journaldPaths, exists)]
-	journald := exec.Command(program)
+	i := slices.IndexFunc(journaldPaths, exists)
+	if i < 0 {
+		return fmt.Errorf("systemd-journald is at none of %q", journaldPaths)
+	}
+	journald := exec.Command(journaldPaths[i])
 	journald.Env = []string{"SYSTEMD_LOG_TARGET=null"}
 	runtime.LockOSThread() // the signal comes when the starting thread ends
 	journald.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -75,7 +75,7 @@ const (
 	// CONTINUE or ABANDON. After ABANDON, see DeploymentFailed.
 	MessageCompleted = "5431bd19eb384dd892f8d9f03c6af366"
 
-	// MessageCompleteFailed: the verdict could not be delivered; field ERROR in the message. The hook's
+	// MessageCompleteFailed: the verdict could not be delivered; the message says why. The hook's
 	// default result decides when its timeout is up. Look at the permission and the hook that the
 	// message names.
 	MessageCompleteFailed = "528adec4cf79715fd4e5e6d64a924071"
@@ -95,8 +95,8 @@ const (
 	MessageThrottled = "d599a52f177a482ab5b02285be54ce56"
 
 	// MessageHeld: an operator holds this instance: its failed launch is kept for debugging and not
-	// completed. Release it when done (usher hold --release); until then heartbeats are sent, at most
-	// to the hook's global timeout.
+	// completed. Release it when done; until then heartbeats are sent, at most to the hook's global
+	// timeout.
 	MessageHeld = "8d94c59c14d64f61b809b61611fec17e"
 
 	// MessageResumed: usher was restarted during a deployment and goes on with it; field
