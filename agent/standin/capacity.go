@@ -1,0 +1,85 @@
+package standin
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// deleteLifecycleHook takes a hook away. Instances it holds go on as if it had been answered with CONTINUE.
+func deleteLifecycleHook(c *Cloud, r request) (any, *apiError) {
+	if bad := required(r, "AutoScalingGroupName", "LifecycleHookName"); bad != nil {
+		return nil, bad
+	}
+	c.fleet.mu.Lock()
+	defer c.fleet.mu.Unlock()
+	g, bad := c.fleet.groupNamed(r.params["AutoScalingGroupName"])
+	if bad != nil {
+		return nil, bad
+	}
+	name := r.params["LifecycleHookName"]
+	at := slices.IndexFunc(g.hooks, func(h Hook) bool { return h.Name == name })
+	if at < 0 {
+		return nil, validation("No Lifecycle Hook found with name %s", name)
+	}
+	g.hooks = slices.Delete(g.hooks, at, at+1)
+	for _, inst := range slices.Clone(c.fleet.all) {
+		for _, a := range slices.Clone(inst.actions) {
+			if inst.group == g && a.hook.Name == name {
+				inst.finish(a, Continue, false)
+			}
+		}
+	}
+	return nil, nil
+}
+
+// terminateInstance ends an instance, and replaces it unless the desired capacity is to shrink.
+func terminateInstance(c *Cloud, r request) (any, *apiError) {
+	if bad := required(r, "InstanceId", "ShouldDecrementDesiredCapacity"); bad != nil {
+		return nil, bad
+	}
+	c.fleet.mu.Lock()
+	defer c.fleet.mu.Unlock()
+	inst := c.fleet.find(r.params["InstanceId"])
+	if inst == nil {
+		return nil, notFound(r.params["InstanceId"])
+	}
+	g := inst.group
+	index := g.began("Terminating EC2 instance: "+inst.ID, "instance "+inst.ID+" was taken out of service in response to a user request.")
+	inst.replaceable = r.params["ShouldDecrementDesiredCapacity"] == "false"
+	inst.terminate()
+	a := g.activities[index]
+	return struct{ Activity xmlActivity }{xmlActivity{
+		ActivityId: a.id, AutoScalingGroupName: g.Name, Description: a.description, Cause: a.cause,
+		StartTime: a.began.Format(time.RFC3339), StatusCode: a.status, Details: "{}",
+	}}, nil
+}
+
+// setInstanceHealth ends and replaces an instance that is called unhealthy.
+func setInstanceHealth(c *Cloud, r request) (any, *apiError) {
+	if bad := required(r, "InstanceId", "HealthStatus"); bad != nil {
+		return nil, bad
+	}
+	c.fleet.mu.Lock()
+	defer c.fleet.mu.Unlock()
+	inst := c.fleet.find(r.params["InstanceId"])
+	if inst == nil {
+		return nil, notFound(r.params["InstanceId"])
+	}
+	switch r.params["HealthStatus"] {
+	case "Healthy":
+		inst.unhealthy = false
+	case "Unhealthy":
+		inst.unhealthy, inst.replaceable = true, true
+		inst.terminate()
+	default:
+		return nil, validation("Valid instance health states are: [Healthy, Unhealthy].")
+	}
+	return nil, nil
+}
+
+func notFound(id string) *apiError {
+	return validation("Instance Id not found - No managed instance found for instance ID: %s", id)
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,184 @@
+package standin
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// maxRequest bounds a request of the control plane; the services' own limits are below it.
+const maxRequest = 1 << 20
+
+// apiError is an error as a service answers it.
+type apiError struct {
+	status  int // 0: what the service uses
+	code    string
+	message string
+}
+
+// wire is one service's protocol: how a request names its operation and how answers are written.
+type wire struct {
+	name        string // SigV4's service name, and the log's
+	contentType string
+	parse       func(r *http.Request, body []byte) (request, *apiError)
+	result      func(op, requestID string, v any) []byte
+	failure     func(requestID string, e apiError) []byte
+	refused     map[refusal]apiError // signatures
+	throttled   apiError
+	metered     bool // shares the budget of Options.Rate
+	operations  map[string]operation
+	unknown     func(op string) apiError
+}
+
+// request is one parsed call.
+type request struct {
+	op     string
+	params map[string]string // for the log, and the fields of a Query request
+	body   []byte            // of a JSON request
+}
+
+// operation serves one call; its result is written by the wire.
+type operation func(c *Cloud, r request) (any, *apiError)
+
+// wireOf tells the services of the endpoint apart as they can be told apart: a JSON service names its
+// operation in X-Amz-Target, a Query service in the form's Action. The host commands
+// (CodeDeployCommandService_v20141006) get their own wire here.
+func wireOf(r *http.Request) *wire {
+	if strings.HasPrefix(r.Header.Get("X-Amz-Target"), codeDeployTarget) {
+		return &codeDeployWire
+	}
+	return &autoScalingWire
+}
+
+// serveControl serves Auto Scaling and CodeDeploy.
+func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
+	wire := wireOf(r)
+	call := Call{At: time.Now(), Service: wire.name}
+	defer func() { c.calls.add(call) }()
+
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		call.ErrorCode = "RequestNotRead"
+		panic(http.ErrAbortHandler)
+	}
+	req, bad := wire.parse(r, body)
+	call.Op, call.Params = req.op, req.params
+	cred, refused, why := c.verify(r, body, wire.name)
+	call.InstanceID = cred.instance
+
+	fault := c.faults.next(Request{call.Service, call.Op, call.InstanceID, call.Params})
+	if err := c.pause(r.Context(), c.options.Latency+fault.Delay); err != nil {
+		call.ErrorCode = "ClientGone"
+		panic(http.ErrAbortHandler)
+	}
+
+	answer := answer{id: newUUID(), wire: wire, op: req.op}
+	switch {
+	case refused != 0:
+		e := wire.refused[refused]
+		e.message = why
+		answer.fail(e)
+	case bad != nil:
+		answer.fail(*bad)
+	case fault.answers() && !fault.AfterEffect, fault.DropConnection && !fault.AfterEffect:
+		answer.disturb(fault)
+	case wire.metered && !c.budget.take():
+		answer.fail(wire.throttled)
+	default:
+		answer.serve(c, req)
+		if fault.AfterEffect {
+			answer.disturb(fault)
+		}
+	}
+	if fault.DropConnection {
+		call.ErrorCode = "ConnectionDropped"
+		panic(http.ErrAbortHandler)
+	}
+	call.Status, call.ErrorCode = answer.status, answer.code
+	w.Header().Set("Content-Type", wire.contentType)
+	w.Header().Set("X-Amzn-Requestid", answer.id)
+	w.WriteHeader(answer.status)
+	_, _ = w.Write(answer.body)
+}
+
+// answer is what goes back.
+type answer struct {
+	id     string
+	wire   *wire
+	op     string
+	status int
+	code   string
+	body   []byte
+}
+
+func (a *answer) serve(c *Cloud, r request) {
+	do, ok := a.wire.operations[r.op]
+	if !ok {
+		a.fail(a.wire.unknown(r.op))
+		return
+	}
+	v, failed := do(c, r)
+	if failed != nil {
+		a.fail(*failed)
+		return
+	}
+	a.status, a.code, a.body = http.StatusOK, "", a.wire.result(r.op, a.id, v)
+}
+
+func (a *answer) fail(e apiError) {
+	if e.status == 0 {
+		e.status = statusOf(e.code)
+	}
+	a.status, a.code, a.body = e.status, e.code, a.wire.failure(a.id, e)
+}
+
+// disturb answers as a fault says.
+func (a *answer) disturb(f Fault) {
+	switch {
+	case f.Body != nil:
+		a.status, a.code, a.body = max(f.Status, http.StatusOK), f.Code, f.Body
+	case f.answers():
+		a.fail(f.asError())
+	}
+}
+
+// asError is the fault as an error of a service, with the service's words where the test has none.
+func (f Fault) asError() apiError {
+	e := apiError{f.Status, f.Code, f.Message}
+	if e.code == "" {
+		e.code = map[int]string{403: "AccessDenied", 500: "InternalFailure", 503: "ServiceUnavailable"}[e.status]
+	}
+	if e.code == "" {
+		e.code = fmt.Sprintf("Status%d", e.status)
+	}
+	if e.message == "" {
+		e.message = map[string]string{
+			"Throttling":          "Rate exceeded",
+			"ThrottlingException": "Rate exceeded",
+			"ExpiredToken":        "The security token included in the request is expired",
+			"ResourceContention":  "You already have a pending update to an Amazon EC2 Auto Scaling resource.",
+			"SlowDown":            "Please reduce your request rate.",
+			"AccessDenied":        "User is not authorized to perform this action",
+		}[e.code]
+	}
+	return e
+}
+
+// statusOf is the HTTP status the services send with an error code.
+func statusOf(code string) int {
+	switch code {
+	case "AccessDenied", "AccessDeniedException", "ExpiredToken", "InvalidClientTokenId", "MissingAuthenticationToken", "SignatureDoesNotMatch":
+		return http.StatusForbidden
+	case "ResourceContention", "InternalFailure", "InternalError":
+		return http.StatusInternalServerError
+	case "ServiceUnavailable", "SlowDown":
+		return http.StatusServiceUnavailable
+	case "NoSuchKey", "NoSuchBucket", "NoSuchVersion":
+		return http.StatusNotFound
+	case "PreconditionFailed":
+		return http.StatusPreconditionFailed
+	}
+	return http.StatusBadRequest
+}

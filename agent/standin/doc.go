@@ -1,0 +1,46 @@
+// Package standin is AWS on loopback: Auto Scaling, CodeDeploy, instance metadata and S3, for
+// usher's tests and its demo. It stands in for the servers, never for a client: the real agent, the
+// SDK and an AWS CLI talk to it over sockets with nothing but AWS's own endpoint variables, and it
+// knows no path, header or call that AWS does not have.
+//
+//	cloud, err := standin.Start(standin.Options{})
+//	defer cloud.Close()
+//	cloud.CreateGroup(standin.Group{Name: "web", Tags: map[string]string{"usher:application": "shop"}})
+//	cloud.PutHook("web", standin.Hook{Name: "deploy", HeartbeatTimeout: 10 * time.Second})
+//	etag, version, err := cloud.Upload(cloud.Bucket, "shop/1.tgz", bundle)
+//	cloud.PublishRevision("shop", "production", standin.S3Revision(cloud.Bucket, "shop/1.tgz", "tgz", version, etag))
+//	server := cloud.Launch("web", standin.LaunchOptions{})
+//	agent := exec.Command("usher", "run")
+//	agent.Env = append(agent.Env, cloud.Environ(server)...)
+//	err = server.WaitFor(ctx, standin.InService)
+//
+// # What is enforced
+//
+// The lifecycle of an instance: a launch waits in Pending:Wait until every EC2_INSTANCE_LAUNCHING
+// hook of its group is answered; one ABANDON, or one timeout whose default is ABANDON, terminates
+// the instance and launches a replacement; an answer that is late, second, or for a hook that is
+// not waiting gets "No active Lifecycle Action found". Heartbeats restart an action's timer and
+// never its global timeout. Warm pools, terminations, standby, attached instances and root-volume
+// replacements go through the states the service documents. Every request of the control plane
+// is signed (SigV4, recomputed), Describe calls page, and Options.Rate makes a fleet share one
+// request budget as an account does. The log (Cloud.Calls) lists what was asked, by whom and with
+// what result; Cloud.Fail and Instance.FailMetadata break any call on purpose.
+//
+// # Caveats
+//
+// Hooks put by the Go API may have timeouts below the service's 30 seconds, so that a test need not
+// wait for them; PutLifecycleHook on the wire may not. Times are real. Instances are only a
+// state and a metadata service: no machine runs, and the metadata service keeps answering after
+// the instance is Terminated, which a real one cannot. There is no IAM policy: a known key may do
+// anything, and Cloud.Fail with AccessDenied is how to take a permission away. Wording of errors
+// follows what the services are known to answer; clients should look at codes.
+//
+// S3 is not ours: it is versitygw, of which a process may run only one. All Clouds of a process
+// share it, each behind its own front (log, faults) and with its own buckets. A bucket name
+// belongs to the Cloud that made it, as it belongs to one account in AWS: use Cloud.Bucket, which is
+// different for each Cloud. The gateway knows no session tokens, so role credentials come
+// with an empty Token.
+//
+// Calls that are a mistake of the test itself (an unknown group, a bad transition) panic,
+// as net/http/httptest does: they are never an answer of AWS.
+package standin

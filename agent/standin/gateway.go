@@ -1,0 +1,192 @@
+package standin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/versity/versitygw/auth"
+	"github.com/versity/versitygw/backend/meta"
+	"github.com/versity/versitygw/backend/posix"
+	"github.com/versity/versitygw/embedgw"
+	"github.com/versity/versitygw/s3err"
+)
+
+// gatewayStart bounds how long the gateway may take to listen; it takes a few milliseconds, more on a busy machine.
+const gatewayStart = 30 * time.Second
+
+// gatewayPoll is how often the start looks whether the gateway listens: it says so in no other way.
+const gatewayPoll = 2 * time.Millisecond
+
+// gatewayLimit is how many connections and requests the gateway serves at once: more than all tests of a process open.
+const gatewayLimit = 4096
+
+// gateway is the process's one S3 server. It listens on a Unix socket; the Clouds' fronts have the ports.
+type gateway struct {
+	dir       string
+	transport *http.Transport
+	stop      context.CancelFunc
+	ended     chan error // RunVersityGW's result
+
+	members int // Clouds; guarded by running.mu
+
+	mu     sync.Mutex
+	owners map[string]*Cloud // by bucket
+}
+
+// running is the gateway of the process while any Cloud needs it.
+var running struct {
+	mu      sync.Mutex
+	gateway *gateway
+}
+
+// joinGateway starts the gateway, or shares the one that runs.
+func joinGateway() (*gateway, error) {
+	running.mu.Lock()
+	defer running.mu.Unlock()
+	if running.gateway == nil {
+		g, err := startGateway()
+		if err != nil {
+			return nil, fmt.Errorf("cannot start the S3 gateway: %w", err)
+		}
+		running.gateway = g
+	}
+	running.gateway.members++
+	return running.gateway, nil
+}
+
+// leave gives a Cloud's buckets up; the last to leave stops the gateway and removes its files.
+func (g *gateway) leave(c *Cloud) {
+	g.mu.Lock()
+	for bucket, owner := range g.owners {
+		if owner == c {
+			delete(g.owners, bucket)
+			for _, part := range []string{"data", "versions", "meta"} {
+				_ = os.RemoveAll(filepath.Join(g.dir, part, bucket)) // at the latest gone with g.dir
+			}
+		}
+	}
+	g.mu.Unlock()
+
+	running.mu.Lock()
+	defer running.mu.Unlock()
+	g.members--
+	if g.members > 0 {
+		return
+	}
+	running.gateway = nil
+	g.close()
+}
+
+func (g *gateway) close() {
+	g.stop()
+	g.transport.CloseIdleConnections()
+	<-g.ended
+	_ = os.RemoveAll(g.dir)
+}
+
+func startGateway() (*gateway, error) {
+	dir, err := os.MkdirTemp("", "standin-s3-")
+	if err != nil {
+		return nil, err
+	}
+	g := &gateway{dir: dir, ended: make(chan error, 1), owners: map[string]*Cloud{}}
+	socket := filepath.Join(dir, "socket")
+	g.transport = &http.Transport{
+		DisableCompression: true, // the client's Accept-Encoding is signed
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}
+	backend, err := g.backend()
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	g.stop = cancel
+	go func() {
+		g.ended <- embedgw.RunVersityGW(ctx, backend, &embedgw.Config{
+			RootUserAccess: "standin-root", RootUserSecret: randomHex(40), // never used to sign
+			Region: region, Ports: []string{socket}, IAMService: gatewayKeys{auth.NewIAMServiceSingle(auth.Account{})},
+			MaxConnections: gatewayLimit, MaxRequests: gatewayLimit,
+			AdminMaxConnections: gatewayLimit, AdminMaxRequests: gatewayLimit,
+			MultipartMaxParts: 10000, // S3's own limit
+			Quiet:             true, KeepAlive: true, DisableACLs: true,
+		})
+	}()
+	if err := g.listening(socket); err != nil {
+		g.stop()
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	return g, nil
+}
+
+// backend keeps objects as files, and what S3 knows about them in files beside: not every file system
+// of a build machine has extended attributes.
+func (g *gateway) backend() (*posix.Posix, error) {
+	paths := map[string]string{}
+	for _, part := range []string{"data", "versions", "meta"} {
+		paths[part] = filepath.Join(g.dir, part)
+		if err := os.Mkdir(paths[part], 0o700); err != nil {
+			return nil, err
+		}
+	}
+	beside, err := meta.NewSideCar(paths["meta"])
+	if err != nil {
+		return nil, err
+	}
+	return posix.New(paths["data"], beside, posix.PosixOpts{VersioningDir: paths["versions"], SideCarDir: paths["meta"]})
+}
+
+// listening returns when the gateway accepts connections.
+func (g *gateway) listening(socket string) error {
+	deadline := time.NewTimer(gatewayStart)
+	defer deadline.Stop()
+	look := time.NewTicker(gatewayPoll)
+	defer look.Stop()
+	for {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-look.C:
+		case err := <-g.ended:
+			return errors.Join(errors.New("it ended at once"), err)
+		case <-deadline.C:
+			return fmt.Errorf("it does not listen after %s: %w", gatewayStart, err)
+		}
+	}
+}
+
+func (g *gateway) owner(bucket string) *Cloud {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.owners[bucket]
+}
+
+func (g *gateway) own(bucket string, c *Cloud) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.owners[bucket] = c
+}
+
+// gatewayKeys lets the gateway check signatures made with the credentials of any Cloud.
+type gatewayKeys struct{ auth.IAMService }
+
+// GetUserAccount returns the account of an access key.
+func (gatewayKeys) GetUserAccount(access string) (auth.Account, error) {
+	cred, ok := keys.lookup(access)
+	if !ok {
+		return auth.Account{}, s3err.GetAPIError(s3err.ErrAdminUserNotFound)
+	}
+	return auth.Account{Access: cred.key, Secret: cred.secret, Role: auth.RoleAdmin}, nil
+}

@@ -1,0 +1,324 @@
+package standin
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// State is an Auto Scaling lifecycle state, in the service's own words.
+type State string
+
+// The states an instance passes through. Those ending in :Wait hold it until its hooks are answered.
+const (
+	Pending              State = "Pending"
+	PendingWait          State = "Pending:Wait"
+	PendingProceed       State = "Pending:Proceed"
+	InService            State = "InService"
+	Terminating          State = "Terminating"
+	TerminatingWait      State = "Terminating:Wait"
+	TerminatingProceed   State = "Terminating:Proceed"
+	Terminated           State = "Terminated"
+	Detaching            State = "Detaching"
+	Detached             State = "Detached"
+	EnteringStandby      State = "EnteringStandby"
+	Standby              State = "Standby"
+	ReplacingRoot        State = "ReplacingRootVolume"
+	ReplacingRootWait    State = "ReplacingRootVolume:Wait"
+	ReplacingRootProceed State = "ReplacingRootVolume:Proceed"
+	RootReplaced         State = "RootVolumeReplaced"
+
+	WarmedPending            State = "Warmed:Pending"
+	WarmedPendingWait        State = "Warmed:Pending:Wait"
+	WarmedPendingProceed     State = "Warmed:Pending:Proceed"
+	WarmedStopped            State = "Warmed:Stopped"
+	WarmedRunning            State = "Warmed:Running"
+	WarmedHibernated         State = "Warmed:Hibernated"
+	WarmedTerminating        State = "Warmed:Terminating"
+	WarmedTerminatingWait    State = "Warmed:Terminating:Wait"
+	WarmedTerminatingProceed State = "Warmed:Terminating:Proceed"
+	WarmedTerminated         State = "Warmed:Terminated"
+)
+
+// ended tells whether the instance has left its group for good.
+func (s State) ended() bool { return s == Terminated || s == WarmedTerminated || s == Detached }
+
+// base is the state without :Wait or :Proceed.
+func (s State) base() State {
+	return State(strings.TrimSuffix(strings.TrimSuffix(string(s), ":Wait"), ":Proceed"))
+}
+
+// leaving tells whether the instance is on its way out or gone.
+func (s State) leaving() bool {
+	return s.ended() || s.base() == Terminating || s.base() == WarmedTerminating || s == Detaching
+}
+
+// replaceBackoff is the pause before the second replacement in a row; it doubles with every further one up
+// to maxReplaceBackoff. Auto Scaling limits the rate of launches while hooks keep failing, and a test whose
+// launches all fail should not fill the machine with instances.
+const (
+	replaceBackoff    = 250 * time.Millisecond
+	maxReplaceBackoff = 30 * time.Second
+)
+
+// enter records a transition; mu is held.
+func (i *Instance) enter(s State) {
+	i.state = s
+	i.history = append(i.history, Transition{s, time.Now()})
+	i.tell()
+}
+
+// tell wakes everyone who waits for a change of the instance; mu is held.
+func (i *Instance) tell() {
+	close(i.changed)
+	i.changed = make(chan struct{})
+}
+
+// boot makes the machine and its metadata; mu is held.
+func (f *fleet) boot(g *group, o LaunchOptions) *Instance {
+	if o.ImageID == "" {
+		o.ImageID = f.image
+	}
+	if o.InstanceType == "" {
+		o.InstanceType = "t3.small"
+	}
+	inst := &Instance{
+		ID: "i-" + randomHex(17), fleet: f, options: o, group: g,
+		launched: time.Now(), changed: make(chan struct{}),
+	}
+	f.all = append(f.all, inst)
+	f.booted(inst)
+	return inst
+}
+
+// launch boots an instance and walks it to its first wait; mu is held.
+func (f *fleet) launch(g *group, o LaunchOptions, cause string) *Instance {
+	inst := f.boot(g, o)
+	inst.activity = g.began("Launching a new EC2 instance: "+inst.ID, cause)
+	if o.WarmPool {
+		inst.enter(WarmedPending)
+	} else {
+		inst.enter(Pending)
+	}
+	inst.settle()
+	return inst
+}
+
+// settle ends the time an instance is Pending as its options say; mu is held.
+func (i *Instance) settle() {
+	switch {
+	case i.options.HoldPending:
+	case i.options.PendingFor > 0:
+		i.pending = time.AfterFunc(i.options.PendingFor, i.Release)
+	default:
+		i.admit()
+	}
+}
+
+// Release lets an instance that is held Pending go on to its wait state.
+func (i *Instance) Release() {
+	i.fleet.mu.Lock()
+	defer i.fleet.mu.Unlock()
+	i.admit()
+}
+
+// admit ends the time an instance is Pending; mu is held.
+func (i *Instance) admit() {
+	if !i.fleet.closed && (i.state == Pending || i.state == WarmedPending) {
+		i.hold(OnLaunch)
+	}
+}
+
+// hold puts the instance in the wait state that follows its state, with an action for every hook of the
+// transition, or lets it proceed when there is none; mu is held.
+func (i *Instance) hold(t Transit) {
+	var hooks []Hook
+	for _, h := range i.group.hooks {
+		if h.Transition == t {
+			hooks = append(hooks, h)
+		}
+	}
+	if len(hooks) == 0 {
+		i.proceed()
+		return
+	}
+	i.enter(i.state + ":Wait")
+	for _, h := range hooks {
+		i.actions = append(i.actions, i.newAction(h))
+	}
+}
+
+// proceed moves the instance on from where its hooks held it; mu is held.
+func (i *Instance) proceed() {
+	base := i.state.base()
+	if i.state != base {
+		i.enter(base + ":Proceed")
+	}
+	switch base {
+	case Pending:
+		i.enter(InService)
+		i.succeeded()
+	case WarmedPending:
+		i.enter(i.group.PoolState)
+		i.succeeded()
+	case Terminating:
+		i.ended(Terminated)
+	case WarmedTerminating:
+		i.ended(WarmedTerminated)
+	case ReplacingRoot:
+		i.launched = time.Now()
+		i.enter(RootReplaced)
+	}
+}
+
+// succeeded closes the activity of a launch; mu is held.
+func (i *Instance) succeeded() {
+	i.group.failures = 0
+	i.group.ended(i.activity, "Successful", "")
+}
+
+// abandon ends a launch that failed; mu is held.
+func (i *Instance) abandon(why string) {
+	i.dropActions()
+	i.group.failures++
+	i.group.ended(i.activity, "Cancelled", why)
+	i.replaceable = true
+	i.terminate()
+}
+
+// terminate starts the instance's way out; mu is held.
+func (i *Instance) terminate() {
+	if i.state.leaving() {
+		return
+	}
+	i.dropActions()
+	if i.pending != nil {
+		i.pending.Stop()
+	}
+	if strings.HasPrefix(string(i.state), "Warmed:") {
+		i.enter(WarmedTerminating)
+	} else {
+		i.enter(Terminating)
+	}
+	i.hold(OnTerminate)
+}
+
+// ended is the last state; a replacement follows when one is due. mu is held.
+func (i *Instance) ended(s State) {
+	i.enter(s)
+	f := i.fleet
+	if !i.replaceable || i.group.NoReplacement || f.closed {
+		return
+	}
+	var wait time.Duration
+	if n := i.group.failures; n > 1 {
+		wait = min(maxReplaceBackoff, replaceBackoff<<min(n-2, 10))
+	}
+	if wait == 0 {
+		f.replace(i)
+		return
+	}
+	var t *time.Timer
+	t = time.AfterFunc(wait, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.timers, t)
+		if !f.closed {
+			f.replace(i)
+		}
+	})
+	f.timers[t] = struct{}{}
+}
+
+// replace launches an instance like one that has ended; mu is held.
+func (f *fleet) replace(old *Instance) {
+	old.replacement = f.launch(old.group, old.options,
+		"an instance was launched in response to an unhealthy instance needing to be replaced.")
+	old.tell()
+}
+
+// Terminate scales the instance in: its termination hooks run, and nothing replaces it.
+func (i *Instance) Terminate() {
+	i.fleet.mu.Lock()
+	defer i.fleet.mu.Unlock()
+	if i.group != nil {
+		i.terminate()
+	}
+}
+
+// StartFromPool moves a resting instance of the warm pool towards service, as a scale-out does. A
+// stopped one boots: its metadata has a new pendingTime. Launch hooks fire a second time.
+func (i *Instance) StartFromPool() {
+	i.must("start from the warm pool", WarmedStopped, WarmedRunning, WarmedHibernated)
+	defer i.fleet.mu.Unlock()
+	if i.state == WarmedStopped {
+		i.launched = time.Now()
+	}
+	i.activity = i.group.began("Launching a new EC2 instance from warm pool: "+i.ID,
+		"an instance was started in response to a difference between desired and actual capacity, increasing the capacity.")
+	i.enter(Pending)
+	i.settle()
+}
+
+// ReturnToPool scales the instance in to the warm pool (ReuseOnScaleIn): it waits at Warmed:Pending:Wait,
+// but for the group's *termination* hooks.
+func (i *Instance) ReturnToPool() {
+	i.must("return to the warm pool", InService)
+	defer i.fleet.mu.Unlock()
+	i.enter(WarmedPending)
+	i.hold(OnTerminate)
+}
+
+// ReplaceRootVolume swaps the root volume as an instance refresh does: the termination hooks run, then
+// the instance boots again, with the same id, and stays RootVolumeReplaced until ReturnToService. No
+// launch hook fires.
+func (i *Instance) ReplaceRootVolume() {
+	i.must("have its root volume replaced", InService)
+	defer i.fleet.mu.Unlock()
+	i.enter(ReplacingRoot)
+	i.hold(OnTerminate)
+}
+
+// EnterStandby takes the instance out of service; no hook fires.
+func (i *Instance) EnterStandby() {
+	i.must("enter standby", InService)
+	defer i.fleet.mu.Unlock()
+	i.enter(EnteringStandby)
+	i.enter(Standby)
+}
+
+// ReturnToService ends standby or a root-volume replacement; no hook fires.
+func (i *Instance) ReturnToService() {
+	i.must("return to service", Standby, RootReplaced)
+	defer i.fleet.mu.Unlock()
+	if i.state == Standby {
+		i.enter(Pending)
+	}
+	i.enter(InService)
+}
+
+// Detach takes the instance out of its group; no hook fires.
+func (i *Instance) Detach() {
+	i.must("be detached", InService, Standby)
+	defer i.fleet.mu.Unlock()
+	i.enter(Detaching)
+	i.enter(Detached)
+}
+
+// Attach puts a standalone instance in a group and in service; no hook fires.
+func (c *Cloud) Attach(inst *Instance, groupName string) {
+	inst.must("be attached", "")
+	defer c.fleet.mu.Unlock()
+	inst.group = c.fleet.mustGroup(groupName)
+	inst.enter(Pending)
+	inst.enter(InService)
+}
+
+// must locks the fleet, and panics when the instance is not in one of the states.
+func (i *Instance) must(what string, states ...State) {
+	i.fleet.mu.Lock()
+	if !slices.Contains(states, i.state) {
+		defer i.fleet.mu.Unlock()
+		panic("standin: " + i.ID + " cannot " + what + ": it is " + path(i.history))
+	}
+}

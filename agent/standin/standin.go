@@ -1,0 +1,181 @@
+package standin
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Account is the AWS account everything in a Cloud belongs to.
+const Account = "123456789012"
+
+// region is where every Cloud is: the S3 gateway they share has one.
+const region = "eu-west-1"
+
+// Options say how a Cloud behaves; the zero value is a fast and faultless AWS.
+type Options struct {
+	// Latency is added to every call of Auto Scaling and CodeDeploy.
+	Latency time.Duration
+
+	// Rate and Burst are the request budget (calls a second, and how many at once) that all calls of
+	// Auto Scaling share, as the calls of one account and region do. Beyond it a call is answered with
+	// Throttling. Rate 0: no limit.
+	Rate  float64
+	Burst int
+}
+
+// Cloud is one account in one region of AWS, on loopback.
+type Cloud struct {
+	Endpoint   string // of Auto Scaling and CodeDeploy, "http://127.0.0.1:PORT"
+	S3Endpoint string // of S3, "http://127.0.0.1:PORT"
+	Region     string
+	AccessKey  string // a user's credentials, which do not expire; instances have their own
+	SecretKey  string
+	Bucket     string // a versioned bucket of this Cloud, and of no other in the process
+
+	options Options
+	fleet   *fleet
+	deploys *deployments
+	calls   *callLog
+	imds    *callLog
+	faults  *faultList
+	budget  *budget
+	gateway *gateway
+	began   time.Time
+	stop    context.CancelFunc
+	stopped context.Context // ends with Close: a delayed answer does not hold it up
+
+	mu     sync.Mutex
+	ports  []*port
+	closed bool
+}
+
+// Start makes an empty Cloud: no group, no application, one empty bucket.
+func Start(o Options) (*Cloud, error) {
+	c := &Cloud{
+		Region:  region,
+		Bucket:  "revisions-" + randomHex(8),
+		options: o,
+		fleet:   newFleet(region),
+		deploys: newDeployments(),
+		calls:   newCallLog(),
+		imds:    newCallLog(),
+		faults:  &faultList{},
+		budget:  newBudget(o.Rate, o.Burst),
+		began:   time.Now(),
+	}
+	c.stopped, c.stop = context.WithCancel(context.Background())
+	c.fleet.booted = c.startMetadata
+	user := keys.issue(c, "", "AKIA", 0)
+	c.AccessKey, c.SecretKey = user.key, user.secret
+
+	gw, err := joinGateway()
+	if err != nil {
+		return nil, err
+	}
+	c.gateway = gw
+	if c.Endpoint, err = c.serve(http.HandlerFunc(c.serveControl)); err == nil {
+		c.S3Endpoint, err = c.serve(c.s3Front())
+	}
+	if err == nil {
+		err = c.CreateBucket(c.Bucket, true)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// serve starts a server on a free port of loopback and returns its endpoint.
+func (c *Cloud) serve(h http.Handler) (string, error) {
+	p, err := c.reservePort()
+	if err != nil {
+		return "", err
+	}
+	return p.endpoint(), p.open(h)
+}
+
+// Close ends every server and timer, and the Cloud's share of the S3 gateway. Requests under way are cut
+// off, and clients get refused connections from then on.
+func (c *Cloud) Close() {
+	c.stop()
+	c.fleet.close()
+	c.mu.Lock()
+	ports := c.ports
+	c.ports, c.closed = nil, true
+	c.mu.Unlock()
+	for _, p := range ports {
+		p.release()
+	}
+	if c.gateway != nil {
+		c.gateway.leave(c)
+	}
+	keys.revoke(c)
+}
+
+// Environ is what an agent on the instance needs to find this AWS: the SDK's own endpoint
+// variables, and nothing that replaces the developer's AWS configuration with less than
+// nothing. Credentials and region come from the instance's metadata, as on EC2: give the agent no
+// other AWS_* variable.
+func (c *Cloud) Environ(inst *Instance) []string {
+	return append(c.endpoints(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+inst.MetadataEndpoint)
+}
+
+// CLIEnviron is what a person's AWS CLI or SDK needs: endpoints, region and a user's credentials.
+func (c *Cloud) CLIEnviron() []string {
+	return append(c.endpoints(),
+		"AWS_REGION="+c.Region,
+		"AWS_DEFAULT_REGION="+c.Region, // the one AWS CLI version 1 reads
+		"AWS_ACCESS_KEY_ID="+c.AccessKey,
+		"AWS_SECRET_ACCESS_KEY="+c.SecretKey,
+		"AWS_EC2_METADATA_DISABLED=true",
+		"AWS_PAGER=",
+	)
+}
+
+// endpoints are the variables both kinds of client need.
+func (c *Cloud) endpoints() []string {
+	return []string{
+		"AWS_ENDPOINT_URL=" + c.Endpoint,
+		"AWS_ENDPOINT_URL_S3=" + c.S3Endpoint,
+		"AWS_CONFIG_FILE=" + os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+	}
+}
+
+// randomHex returns n random hexadecimal digits.
+func randomHex(n int) string {
+	b := make([]byte, (n+1)/2)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)[:n]
+}
+
+// newUUID returns a random UUID, the form of the services' request ids and tokens.
+func newUUID() string {
+	h := randomHex(32)
+	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
+}
+
+// pause waits for d, or until a client has gone or the Cloud is closed.
+func (c *Cloud) pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.stopped.Done():
+		return errors.New("the cloud is closed")
+	}
+}
