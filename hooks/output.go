@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -25,28 +24,24 @@ const (
 	TailLines = 20
 )
 
-// output takes the lines of a script's two streams, counts them, and hands them on.
+// output takes the lines of a script, counts them, and hands them on. It serves one goroutine.
 type output struct {
-	line func(stream, text string)
-
-	mu      sync.Mutex // one line at a time, whichever stream it comes from
+	line    func(stream, text string)
 	bytes   int
 	lines   int
 	dropped int
-	tail    []string
+	last    [TailLines][]byte // a ring of the last lines, as they were written
 }
 
 func (o *output) add(stream string, raw []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	text := clean(raw)
-	if len(o.tail) == TailLines {
-		copy(o.tail, o.tail[1:])
-		o.tail = o.tail[:TailLines-1]
+	slot := &o.last[(o.lines+o.dropped)%TailLines]
+	*slot = append((*slot)[:0], raw...)
+	if o.dropped > 0 || o.lines == MaxLines { // once dropped, always dropped: a log with holes misleads
+		o.dropped++
+		return
 	}
-	o.tail = append(o.tail, text)
-	if o.lines >= MaxLines || o.bytes+len(text) > MaxOutput {
-		o.bytes = MaxOutput // once dropped, always dropped: a log with holes misleads
+	text := clean(raw)
+	if o.bytes+len(text) > MaxOutput {
 		o.dropped++
 		return
 	}
@@ -57,44 +52,14 @@ func (o *output) add(stream string, raw []byte) {
 	}
 }
 
-// splitter cuts one stream into lines, and into pieces where a line is longer than MaxLine. The mark
-// ends the stream: what stands before it on its line is the last, unfinished line.
-type splitter struct {
-	mark []byte
-	emit func(raw []byte)
-	rest []byte // of a line that has not ended
-}
-
-// write takes the next bytes of the stream and reports whether the mark was among them.
-func (s *splitter) write(p []byte) (marked bool) {
-	for len(p) > 0 {
-		part := p
-		i := bytes.IndexByte(p, '\n')
-		if i >= 0 {
-			part = p[:i]
-		}
-		p = p[len(part):]
-		s.rest = append(s.rest, part...)
-		// The mark is never cut: a line is cut only when more than a mark is left of it.
-		for len(s.rest) >= MaxLine+len(s.mark) {
-			n := wholeRunes(s.rest, MaxLine)
-			s.emit(s.rest[:n])
-			s.rest = append(s.rest[:0], s.rest[n:]...)
-		}
-		if i < 0 {
-			return false
-		}
-		p = p[1:]
-		last, marked := bytes.CutSuffix(s.rest, s.mark)
-		if !marked || len(last) > 0 {
-			s.emit(last)
-		}
-		s.rest = s.rest[:0]
-		if marked {
-			return true
-		}
+// tail is the last lines, the oldest first.
+func (o *output) tail() []string {
+	var lines []string
+	end := o.lines + o.dropped
+	for i := max(0, end-TailLines); i < end; i++ {
+		lines = append(lines, clean(o.last[i%TailLines]))
 	}
-	return false
+	return lines
 }
 
 // wholeRunes is at most n, and less where n would cut a UTF-8 character in two.

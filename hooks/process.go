@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,9 +47,9 @@ type ProcessGroups struct {
 	// KillGrace is the time between TERM and KILL; 0 is the constant KillGrace.
 	KillGrace time.Duration
 
-	mu     sync.Mutex
-	pipes  map[*pipe]bool // still held open by processes that were left behind
-	closed bool
+	mu       sync.Mutex
+	captures []*capture // held open by processes that were left behind
+	closed   bool
 }
 
 var _ Runner = (*ProcessGroups)(nil)
@@ -58,14 +59,12 @@ var _ Runner = (*ProcessGroups)(nil)
 // gets SIGPIPE from then on. Call it when no Run is under way.
 func (g *ProcessGroups) Close() {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.closed = true
-	pipes := g.pipes
-	g.pipes = nil
-	g.mu.Unlock()
-	for p := range pipes {
-		p.r.Close()
-		<-p.done
+	for _, c := range g.captures {
+		c.close()
 	}
+	g.captures = nil
 }
 
 // Run is Runner's. Before it starts the script, it ends what an earlier agent that was killed left
@@ -85,17 +84,12 @@ func (g *ProcessGroups) Run(ctx context.Context, s Script, argv []string, line f
 	if err != nil {
 		return Result{}, fmt.Errorf("cannot start %s: %w", s, err)
 	}
-	stdout, err := newPipe("stdout", out)
+	written, err := newCapture(out)
 	if err != nil {
 		return Result{}, fmt.Errorf("cannot start %s: %w", s, err)
 	}
-	defer g.release(stdout)
-	stderr, err := newPipe("stderr", out)
-	if err != nil {
-		return Result{}, fmt.Errorf("cannot start %s: %w", s, err)
-	}
-	defer g.release(stderr)
-	cmd.Stdout, cmd.Stderr = stdout.w, stderr.w
+	defer g.release(written)
+	cmd.Stdout, cmd.Stderr = written.w[0], written.w[1]
 
 	began := time.Now()
 	if err := startWithUmask(cmd, scriptUmask); err != nil {
@@ -103,12 +97,8 @@ func (g *ProcessGroups) Run(ctx context.Context, s Script, argv []string, line f
 	}
 	result, ended := g.wait(ctx, cmd, s)
 	result.Duration = time.Since(began)
-	stdout.finish()
-	stderr.finish()
-	out.mu.Lock()
-	defer out.mu.Unlock()
-	result.Lines, result.Dropped, result.Tail = out.lines, out.dropped, out.tail
-	out.line = nil
+	written.finish()
+	result.Lines, result.Dropped, result.Tail = out.lines, out.dropped, out.tail()
 	if ended != nil {
 		return result, fmt.Errorf("%s was stopped after %s: %w", s, brief(result.Duration), ended)
 	}
@@ -204,27 +194,16 @@ func (g *ProcessGroups) alive() {
 	}
 }
 
-// release gives a pipe up: at once when nobody holds its other end any more, else at Close.
-func (g *ProcessGroups) release(p *pipe) {
-	p.w.Close()
+// release lets go of a script's output: at once when no process holds it any more, else at Close.
+func (g *ProcessGroups) release(c *capture) {
+	c.release()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for held := range g.pipes { // those that have ended meanwhile
-		select {
-		case <-held.done:
-			delete(g.pipes, held)
-		default:
-		}
-	}
 	if g.closed {
-		p.r.Close()
-		<-p.done
+		c.close()
 		return
 	}
-	if g.pipes == nil {
-		g.pipes = map[*pipe]bool{}
-	}
-	g.pipes[p] = true
+	g.captures = append(slices.DeleteFunc(g.captures, (*capture).isDone), c)
 }
 
 // startWithUmask starts cmd with a umask of its own. A umask belongs to the whole process, unless a
