@@ -38,8 +38,7 @@
 // S3 is not ours: it is versitygw, of which a process may run only one. All Clouds of a process
 // share it, each behind its own front (log, faults) and with its own buckets. A bucket name
 // belongs to the Cloud that made it, as it belongs to one account in AWS: use Cloud.Bucket, which is
-// different for each Cloud. The gateway knows no session tokens, so role credentials come
-// with an empty Token.
+// different for each Cloud.
 //
 // Calls that are a mistake of the test itself (an unknown group, a bad transition) panic,
 // as net/http/httptest does: they are never an answer of AWS.

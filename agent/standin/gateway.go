@@ -2,6 +2,8 @@ package standin
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -15,7 +17,6 @@ import (
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
-	"github.com/versity/versitygw/s3err"
 )
 
 // gatewayStart bounds how long the gateway may take to listen; it takes a few milliseconds, more on a busy machine.
@@ -182,11 +183,23 @@ func (g *gateway) own(bucket string, c *Cloud) {
 // gatewayKeys lets the gateway check signatures made with the credentials of any Cloud.
 type gatewayKeys struct{ auth.IAMService }
 
-// GetUserAccount returns the account of an access key.
-func (gatewayKeys) GetUserAccount(access string) (auth.Account, error) {
+var _ auth.SigningKeyProvider = gatewayKeys{}
+
+// DeriveSigningKey returns what SigV4 makes of a credential's secret. The gateway takes session
+// tokens only from a provider of keys, and role credentials have one.
+func (gatewayKeys) DeriveSigningKey(access, token, date, region, service string) ([]byte, auth.Account, error) {
 	cred, ok := keys.lookup(access)
 	if !ok {
-		return auth.Account{}, s3err.GetAPIError(s3err.ErrAdminUserNotFound)
+		return nil, auth.Account{}, auth.ErrNoSuchUser
 	}
-	return auth.Account{Access: cred.key, Secret: cred.secret, Role: auth.RoleAdmin}, nil
+	if token != cred.token {
+		return nil, auth.Account{}, auth.ErrInvalidSessionToken
+	}
+	key := []byte("AWS4" + cred.secret)
+	for _, part := range []string{date, region, service, "aws4_request"} {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(part))
+		key = mac.Sum(nil)
+	}
+	return key, auth.Account{Access: cred.key, Role: auth.RoleAdmin, IsSession: cred.token != "", SessionToken: cred.token}, nil
 }

@@ -114,7 +114,7 @@ func (m *metadata) credentials() credential {
 		lifetime = defaultCredentialLifetime
 	}
 	if time.Until(m.cred.expires) < lifetime/2 {
-		m.cred = keys.issue(m.cloud, m.inst.ID, "ASIA", lifetime)
+		m.cred = keys.issue(m.cloud, m.inst.ID, lifetime)
 	}
 	return m.cred
 }

@@ -44,8 +44,7 @@ func (m *metadata) items() map[string]string {
 		"meta-data/iam/security-credentials/" + role: toJSON(map[string]string{
 			"Code": "Success", "Type": "AWS-HMAC", "LastUpdated": cred.issued.UTC().Format(time.RFC3339),
 			"AccessKeyId": cred.key, "SecretAccessKey": cred.secret,
-			"Token":      "", // the S3 gateway accepts no session token
-			"Expiration": cred.expires.UTC().Format(time.RFC3339),
+			"Token": cred.token, "Expiration": cred.expires.UTC().Format(time.RFC3339),
 		}),
 		"meta-data/tags/instance/": "", // answers even where tags are not allowed in metadata
 		"dynamic/instance-identity/document": toJSON(map[string]any{

@@ -26,6 +26,7 @@ const signatureTime = "20060102T150405Z"
 // credential is a key pair somebody was given.
 type credential struct {
 	key, secret string
+	token       string // of a role's session; "" for a user
 	issued      time.Time
 	expires     time.Time // zero: never
 	instance    string    // whose role credentials these are; "" for a user
@@ -43,17 +44,25 @@ type keyring struct {
 
 var keys = &keyring{keys: map[string]credential{}}
 
-// issue makes a new key pair; lifetime 0: it does not expire.
-func (k *keyring) issue(c *Cloud, instance, prefix string, lifetime time.Duration) credential {
+// The prefixes by which access keys tell what they are.
+const (
+	userKey    = "AKIA"
+	sessionKey = "ASIA"
+)
+
+// issue makes a new key pair; with a lifetime it is a session's: it has a token and expires.
+func (k *keyring) issue(c *Cloud, instance string, lifetime time.Duration) credential {
 	now := time.Now()
 	made := credential{
-		key:      prefix + strings.ToUpper(randomHex(16)),
+		key:      userKey + strings.ToUpper(randomHex(16)),
 		secret:   randomHex(40),
 		issued:   now,
 		instance: instance,
 		cloud:    c,
 	}
 	if lifetime > 0 {
+		made.key = sessionKey + strings.ToUpper(randomHex(16))
+		made.token = randomHex(200)
 		made.expires = now.Add(lifetime)
 	}
 	k.mu.Lock()
@@ -139,7 +148,7 @@ func (c *Cloud) verify(r *http.Request, body []byte, service string) (credential
 		return credential{}, unsigned, "Missing Authentication Token"
 	}
 	cred, ok := keys.lookup(auth.key)
-	if !ok || cred.cloud != c {
+	if !ok || cred.cloud != c || r.Header.Get("X-Amz-Security-Token") != cred.token {
 		return credential{}, unknownKey, "The security token included in the request is invalid."
 	}
 	if cred.expired() {

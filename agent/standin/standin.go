@@ -72,7 +72,7 @@ func Start(o Options) (*Cloud, error) {
 	}
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	c.fleet.booted = c.startMetadata
-	user := keys.issue(c, "", "AKIA", 0)
+	user := keys.issue(c, "", 0)
 	c.AccessKey, c.SecretKey = user.key, user.secret
 
 	gw, err := joinGateway()
