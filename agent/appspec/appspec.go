@@ -122,22 +122,31 @@ func missing(root *os.Root, dir string) string {
 func readCapped(root *os.Root, name string) ([]byte, error) {
 	info, err := root.Stat(name)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the appspec: %w", err)
+		return nil, unreadable(err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("must be a regular file")
 	}
 	f, err := root.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the appspec: %w", err)
+		return nil, unreadable(err)
 	}
 	defer f.Close()
 	// One byte more than is allowed, so that Parse sees it is too long.
 	src, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the appspec: %w", err)
+		return nil, unreadable(err)
 	}
 	return src, nil
+}
+
+// unreadable leaves out the system call and the name, which the problem has already.
+func unreadable(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return fmt.Errorf("cannot read the appspec: %v; if it is a link, it must stay in the bundle", err)
 }
 
 // Parse checks the text of an appspec; name is what messages call the file. It finds as many

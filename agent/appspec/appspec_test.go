@@ -223,9 +223,9 @@ func TestRead(t *testing.T) {
 			`appspec.yml: not found in DIR: appspec.yml (or appspec.yaml) must be at the top of the bundle; the bundle holds "appspec.json"`},
 		{"a directory", map[string]string{"appspec.yml/": ""}, "", "appspec.yml: must be a regular file"},
 		{"a link to nowhere", map[string]string{"appspec.yml": "-> gone.yml"}, "",
-			"appspec.yml: cannot read the appspec: statat appspec.yml: no such file or directory"},
+			"appspec.yml: cannot read the appspec: no such file or directory; if it is a link, it must stay in the bundle"},
 		{"a link out of the bundle", map[string]string{"appspec.yml": "-> " + outside}, "",
-			"appspec.yml: cannot read the appspec: statat appspec.yml: path escapes from parent"},
+			"appspec.yml: cannot read the appspec: path escapes from parent; if it is a link, it must stay in the bundle"},
 		{"too long", map[string]string{"appspec.yml": good + strings.Repeat("#", MaxSize)}, "",
 			"appspec.yml: is longer than 1048576 bytes: an appspec names scripts and files, it does not hold them"},
 	} {
@@ -287,6 +287,7 @@ func TestRead(t *testing.T) {
 func TestBounds(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
 		{"brackets", "files: " + strings.Repeat("[", 100_000), "appspec.yml: has more than 20000 YAML tokens: an appspec is a short file"},
+		{"a megabyte of brackets", strings.Repeat("[", MaxSize), "appspec.yml: has more than 20000 YAML tokens: an appspec is a short file"},
 		{"fewer brackets", "files: " + strings.Repeat("[", 1000), "appspec.yml:1:40: is nested too deeply for an appspec"},
 		{"braces", "files: " + strings.Repeat("{a: ", 1000), "appspec.yml:1:136: is nested too deeply for an appspec"},
 		{"dashes", strings.Repeat("- ", 1000), "appspec.yml:1:65: is nested too deeply for an appspec"},

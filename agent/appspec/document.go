@@ -21,6 +21,10 @@ const (
 	// the square of the depth. 20,000 tokens are some 5,000 lines; long real appspecs have 500.
 	maxTokens = 20_000
 
+	// maxMarks bounds the punctuation and line ends in the text, which is what YAML tokens begin and
+	// end at: the scanner makes all tokens, of some 300 bytes each, before they can be counted.
+	maxMarks = 5 * maxTokens
+
 	// maxDepth bounds brackets within brackets, and `- - -` on one line, because the parser calls
 	// itself for each. The grammar of an appspec is six deep.
 	maxDepth = 32
@@ -58,7 +62,7 @@ func (r *reader) document(src []byte) ast.Node {
 	}
 	file, err := parseYAML(string(src))
 	if err != nil {
-		r.yamlError(err)
+		r.yamlError(err, string(src))
 		return nil
 	}
 
@@ -103,7 +107,10 @@ func (r *reader) characters(src string) bool {
 	return true
 }
 
-var errTooDeep = errors.New("too deep")
+var (
+	errTooDeep = errors.New("too deep")
+	errTooMany = fmt.Errorf("has more than %d YAML tokens: an appspec is a short file", maxTokens)
+)
 
 // parseYAML parses the text within the limits above. A panic of the YAML library counts as an
 // error: whatever a bundle holds, it must not end the agent, which would leave the launch without
@@ -114,9 +121,18 @@ func parseYAML(src string) (file *ast.File, err error) {
 			file, err = nil, fmt.Errorf("is not YAML: %v", p)
 		}
 	}()
+	marks := 0
+	for i := range len(src) {
+		if strings.IndexByte("[]{},:-?&*!#|>'\"%@`\n", src[i]) >= 0 {
+			marks++
+		}
+	}
+	if marks > maxMarks {
+		return nil, errTooMany
+	}
 	tokens := lexer.Tokenize(src)
 	if len(tokens) > maxTokens {
-		return nil, fmt.Errorf("has more than %d YAML tokens: an appspec is a short file", maxTokens)
+		return nil, errTooMany
 	}
 	brackets, run := 0, 0
 	for _, tk := range tokens {

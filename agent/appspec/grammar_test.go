@@ -30,8 +30,8 @@ var badTop = []bad{
 	}},
 	{"key twice", "version: 0.0\nos: linux\nhooks:\nfiles:\nhooks:\n", []string{`appspec.yml:5:1: "hooks" is given twice: line 3 has it already`}},
 	{"behaviour in small letters", "version: 0.0\nos: linux\nfile_exists_behavior: overwrite\n", []string{`appspec.yml:3:23: file_exists_behavior must be DISALLOW, OVERWRITE or RETAIN, in capitals, not "overwrite"`}},
-	{"behaviour as a boolean", "version: 0.0\nos: linux\nfile_exists_behavior: true\n", []string{"appspec.yml:3:23: file_exists_behavior must be text, not true or false: put quotes around true"}},
-	{"long unknown key", "version: 0.0\nos: linux\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: y\n", []string{`appspec.yml:3:1: unknown key "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..." in the appspec: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
+	{"behaviour as a boolean", "version: 0.0\nos: linux\nfile_exists_behavior: true\n", []string{`appspec.yml:3:23: file_exists_behavior must be text, not true or false: put quotes around it, as in "true"`}},
+	{"long unknown key", "version: 0.0\nos: linux\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: y\n", []string{`appspec.yml:3:1: unknown key "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…" in the appspec: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
 	{"key that is a number", "version: 0.0\nos: linux\n1: y\n", []string{`appspec.yml:3:1: unknown key "1" in the appspec: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
 }
 
@@ -98,7 +98,7 @@ files:
 files:
   - source: 1.0
     destination: /opt/app
-`, []string{"appspec.yml:4:13: source must be text, not a number: put quotes around 1.0"}},
+`, []string{`appspec.yml:4:13: source must be text, not a number: put quotes around it, as in "1.0"`}},
 	{"source a list", `
 files:
   - source: [a, b]
@@ -332,7 +332,7 @@ hooks:
   AfterInstall:
     - location: a.sh
       runas: true
-`, []string{"appspec.yml:6:14: runas must be text, not true or false: put quotes around true"}},
+`, []string{`appspec.yml:6:14: runas must be text, not true or false: put quotes around it, as in "true"`}},
 	{"runas with a space", `
 hooks:
   AfterInstall:

@@ -47,7 +47,7 @@ permissions:
   - object: /opt/app
     except: [404]
     mode: 755
-`, []string{"appspec.yml:5:14: an entry of except must be text, not a number: put quotes around 404"}},
+`, []string{`appspec.yml:5:14: an entry of except must be text, not a number: put quotes around it, as in "404"`}},
 	{"type is text", `
 permissions:
   - object: /opt/app
@@ -80,7 +80,7 @@ permissions:
 permissions:
   - object: /opt/app
     owner: 1000
-`, []string{"appspec.yml:5:12: owner must be text, not a number: put quotes around 1000"}},
+`, []string{`appspec.yml:5:12: owner must be text, not a number: put quotes around it, as in "1000"`}},
 	{"group empty", `
 permissions:
   - object: /opt/app

@@ -3,15 +3,18 @@ package appspec
 import (
 	"errors"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/token"
 )
 
+const tab = "a tab stands in the indentation, which YAML does not allow: use spaces"
+
 // plainer says what to do about the mistakes that are made in real appspecs, in place of the YAML
 // library's words, which name its own states. The first that is part of the library's message counts.
 var plainer = []struct{ theirs, ours string }{
-	{"found character '\t'", "a tab stands in the indentation, which YAML does not allow: use spaces"},
-	{"tab character cannot", "a tab stands in the indentation, which YAML does not allow: use spaces"},
+	{"found character '\t'", tab},
+	{"tab character", tab},
 	{"map key-value is pre-defined", "text follows a value that has ended: put quotes around the whole value"},
 	{"mapping value is not allowed", "a second `key: value` begins within this value: check the indentation here and on the next line, or put quotes around the value"},
 	{"value is not allowed in this context", "this does not fit here: check its indentation against the lines above"},
@@ -27,11 +30,12 @@ var plainer = []struct{ theirs, ours string }{
 	{"corresponding to '}'", "this } closes nothing"},
 	{"found unknown escape character", "this backslash is no escape that YAML knows: use single quotes around the value, or write \\\\"},
 	{"undefined anchor", "an anchor (&) begins here, and no value follows it: put quotes around text that begins with &"},
+	{"invalid header option", "| or > begins a block of text here: put quotes around text that begins so"},
 	{errTooDeep.Error(), "is nested too deeply for an appspec"},
 }
 
-// yamlError notes an error of the YAML library as one problem of one line.
-func (r *reader) yamlError(err error) {
+// yamlError notes an error of the YAML library about src as one problem of one line.
+func (r *reader) yamlError(err error, src string) {
 	var at interface {
 		GetMessage() string
 		GetToken() *token.Token
@@ -53,6 +57,13 @@ func (r *reader) yamlError(err error) {
 		if strings.Contains(at.GetMessage(), p.theirs) {
 			message = p.ours
 			break
+		}
+	}
+	if message == tab { // the library gives the column where its token began
+		if lines := strings.Split(src, "\n"); line > 0 && line <= len(lines) {
+			if i := strings.IndexByte(lines[line-1], '\t'); i >= 0 {
+				col = utf8.RuneCountInString(lines[line-1][:i]) + 1
+			}
 		}
 	}
 	r.add(line, col, false, "%s", message)

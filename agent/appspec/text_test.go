@@ -25,7 +25,7 @@ var badText = []bad{
 // is the first of each input.
 var badYAML = []bad{
 	{"tab", "\nhooks:\n\tAfterInstall:\n", []string{"appspec.yml:4:1: a tab stands in the indentation, which YAML does not allow: use spaces"}},
-	{"tab after a dash", "\nfiles:\n  -\tsource: /\n    destination: /opt/app\n", []string{"appspec.yml:4:10: a tab stands in the indentation, which YAML does not allow: use spaces"}},
+	{"tab after a dash", "\nfiles:\n  -\tsource: /\n    destination: /opt/app\n", []string{"appspec.yml:4:4: a tab stands in the indentation, which YAML does not allow: use spaces"}},
 	{"indented less than its list", `
 hooks:
   AfterInstall:
@@ -133,6 +133,12 @@ hooks: &f {}
 files: &f
   - *f
 `, []string{"appspec.yml:4:3: an entry of files must be a map of `key: value` lines, not a list"}},
+	{"pipe", `
+permissions:
+  - object: /opt/app
+    owner: |deploy
+`, []string{"appspec.yml:5:12: | or > begins a block of text here: put quotes around text that begins so"}},
+	{"tab below a list", "\nhooks:\n  AfterInstall:\n    - location: a.sh\n    \ttimeout: 5\n", []string{"appspec.yml:6:5: a tab stands in the indentation, which YAML does not allow: use spaces"}},
 	{"ampersand", `
 hooks:
   AfterInstall:

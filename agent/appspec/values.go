@@ -165,7 +165,7 @@ func (r *reader) textOf(n ast.Node, what string) string {
 	if !ok {
 		switch n.(type) {
 		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-			r.fail(n, "%s must be text, not %s: put quotes around %s", what, kind(n), quoteless(n.GetToken().Value))
+			r.fail(n, "%s must be text, not %s: put quotes around it, as in %s", what, kind(n), quote(n.GetToken().Value))
 		case *ast.LiteralNode:
 			r.fail(n, "%s must be one line of text: write it without | or >", what)
 		default:
@@ -240,7 +240,7 @@ func kind(n ast.Node) string {
 // quote shows a value from the file in a message: on one line, printable, not too long.
 func quote(s string) string {
 	if len(s) > maxShown {
-		s = strings.ToValidUTF8(s[:maxShown], "") + "..."
+		s = strings.ToValidUTF8(s[:maxShown], "") + "…"
 	}
 	return strconv.Quote(s)
 }
