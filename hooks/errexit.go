@@ -17,16 +17,20 @@ func parse(text []byte, shell string) ([]*syntax.Stmt, error) {
 		"sh": syntax.LangPOSIX, "bash": syntax.LangBash, "ksh": syntax.LangMirBSDKorn,
 	}[shell]
 	var stmts []*syntax.Stmt
+	var failed error
+	ended := false
+	// The sequence is read to its end: when it is left early, this parser may call the loop once more.
 	for stmt, err := range syntax.NewParser(syntax.Variant(lang)).StmtsSeq(bytes.NewReader(text)) {
-		if err != nil {
-			return stmts, err
-		}
-		stmts = append(stmts, stmt)
-		if endsScript(stmt) {
-			break
+		switch {
+		case ended || failed != nil:
+		case err != nil:
+			failed = err
+		default:
+			stmts = append(stmts, stmt)
+			ended = endsScript(stmt)
 		}
 	}
-	return stmts, nil
+	return stmts, failed
 }
 
 // endsScript reports whether the shell reads nothing after this statement.

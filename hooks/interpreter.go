@@ -206,12 +206,20 @@ func withErrexit(options []string) []string {
 			break
 		}
 		first := i
-		if w == "--rcfile" || w == "--init-file" || w[1] != '-' && strings.ContainsAny(w, "oO") {
-			i++ // its value
+		if takesValue(w) {
+			i++
 		}
 		if strings.HasPrefix(w, "--") || options[first][0] == '+' {
 			at = min(i+1, len(options))
 		}
 	}
 	return slices.Insert(slices.Clone(options), at, "-e")
+}
+
+// takesValue reports whether the word after this option of a shell belongs to it.
+func takesValue(w string) bool {
+	if strings.HasPrefix(w, "--") {
+		return w == "--rcfile" || w == "--init-file"
+	}
+	return len(w) > 1 && (w[0] == '-' || w[0] == '+') && strings.ContainsAny(w, "oO")
 }

@@ -21,6 +21,10 @@ const Tag = "USHER_SCRIPT"
 // nobody notices the wait, seldom enough that reading it costs nothing.
 const pollProcesses = 20 * time.Millisecond
 
+// killTime is how long a process may take to end after KILL. It is over at once, unless the process
+// waits for a device that does not answer, and then it may be never.
+const killTime = 10 * time.Second
+
 // process is one process of a script.
 type process struct {
 	pid  int
@@ -97,24 +101,25 @@ func signalAll(id string, group int, sig syscall.Signal) {
 	}
 }
 
-// stop ends all processes that belong: TERM, and KILL for those left after grace, over and over for
-// as long again, because a process may start others between two looks. It returns those it could not
-// end. alive is called at every look.
+// stop ends all processes that belong: TERM, and KILL for those left after grace, over and over,
+// because a process may start others between two looks. It returns those not even KILL has ended.
+// alive is called at every look.
 func stop(id string, group int, grace time.Duration, alive func()) []process {
 	tick := time.NewTicker(pollProcesses)
 	defer tick.Stop()
 	signalAll(id, group, syscall.SIGTERM)
-	began := time.Now()
-	for {
+	var killed time.Time
+	for began := time.Now(); ; <-tick.C {
 		left := belong(id, group)
-		elapsed := time.Since(began)
-		if len(left) == 0 || elapsed > 2*grace {
+		if len(left) == 0 || !killed.IsZero() && time.Since(killed) > killTime {
 			return left
 		}
-		if elapsed > grace {
+		if time.Since(began) > grace {
 			signalAll(id, group, syscall.SIGKILL)
+			if killed.IsZero() {
+				killed = time.Now()
+			}
 		}
 		alive()
-		<-tick.C
 	}
 }
