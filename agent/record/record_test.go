@@ -1,0 +1,247 @@
+package record
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+var me = Owner{Instance: "i-0aaa", Image: "ami-1", Boot: "boot-1"}
+
+func mustOpen(t testing.TB, dir string, owner Owner) *Record {
+	t.Helper()
+	r, err := Open(dir, owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func mustAppend(t testing.TB, r *Record, entries ...Entry) {
+	t.Helper()
+	for _, e := range entries {
+		if err := r.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// launch is the record of a deployment up to and including AfterInstall started.
+func launch() []Entry {
+	return []Entry{
+		{What: Begun, Run: 1, Deployment: "d-1", Release: "app-1", Fallback: "/opt/app-base", Live: "/opt/app-base"},
+		{What: Started, Run: 1, Step: "DownloadBundle"},
+		{What: Finished, Run: 1, Step: "DownloadBundle", Seconds: 1.5},
+		{What: Started, Run: 1, Step: "AfterInstall"},
+		{What: ScriptDone, Run: 1, Step: "AfterInstall", Script: "d-1-1-AfterInstall-0"},
+	}
+}
+
+func TestAnInterruptedDeploymentIsOpen(t *testing.T) {
+	dir := t.TempDir()
+	r := mustOpen(t, dir, me)
+	mustAppend(t, r, launch()...)
+	r.Close()
+
+	open := mustOpen(t, dir, me).State().Open()
+	if open == nil || open.ID != "d-1" || !open.Finished["DownloadBundle"] || open.Finished["AfterInstall"] ||
+		!open.Interrupted("AfterInstall") || open.Interrupted("DownloadBundle") || open.Scripts["d-1-1-AfterInstall-0"] != "boot-1" {
+		t.Fatalf("after a restart the open deployment is %+v", open)
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	good := append(launch(), Entry{What: Succeeded, Run: 1})
+	bad := append(launch(), Entry{What: Failed, Run: 1, Step: "AfterInstall", Error: "exit code 3"}, Entry{What: GaveUp, Run: 1, Error: "AfterInstall: exit code 3"})
+	deciding, decided := Entry{What: Deciding, Run: 1, Verdict: "CONTINUE"}, Entry{What: Decided, Run: 1, Verdict: "CONTINUE", Detail: "completed"}
+	for _, c := range []struct {
+		name    string
+		entries []Entry
+		open    bool
+		due     bool
+		good    bool
+		err     string
+	}{
+		{"nothing yet", nil, false, false, false, ""},
+		{"under way", launch(), true, false, false, ""},
+		{"succeeded, no verdict", good, false, true, true, ""},
+		{"succeeded, verdict cut off", append(good, deciding), false, true, true, ""},
+		{"succeeded, verdict taken", append(good, deciding, decided), false, false, true, ""},
+		{"gave up, no verdict", bad, false, true, false, "AfterInstall: exit code 3"},
+		{"superseded by another", append(launch(), Entry{What: Begun, Run: 2, Deployment: "d-2"}), true, false, false, ""},
+		{"a step after the end counts for nothing", append(good, Entry{What: Started, Run: 1, Step: "AfterInstall"}), false, true, true, ""},
+		{"a step of another deployment counts for nothing", append(launch(), Entry{What: Finished, Run: 7, Step: "AfterInstall"}), true, false, false, ""},
+	} {
+		s := Replay(c.entries)
+		text := ""
+		if err := s.Last.Err(); err != nil {
+			text = err.Error()
+		}
+		if (s.Open() != nil) != c.open || (s.VerdictDue() != nil) != c.due || (s.Good != nil) != c.good || text != c.err {
+			t.Errorf("%s: open %v, verdict due %v, good %v, error %q", c.name, s.Open() != nil, s.VerdictDue() != nil, s.Good != nil, text)
+		}
+	}
+}
+
+func TestDamage(t *testing.T) {
+	whole := func(t *testing.T) (dir string, text []byte) {
+		dir = t.TempDir()
+		r := mustOpen(t, dir, me)
+		mustAppend(t, r, launch()...)
+		r.Close()
+		text, err := os.ReadFile(filepath.Join(dir, FileName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir, text
+	}
+	for _, c := range []struct {
+		name   string
+		damage func(text []byte) []byte
+		lines  int    // that count afterwards
+		notice string // part of what is said
+		aside  string // pattern of the file set aside
+	}{
+		{"a last line cut short", func(b []byte) []byte { return b[:len(b)-9] }, 4, "", ""},
+		{"a last line cut to nothing but a brace", func(b []byte) []byte { return append(b, '{') }, 5, "", ""},
+		{"a last line of zeros, as some filesystems leave", func(b []byte) []byte { return append(b, make([]byte, 300)...) }, 5, "", ""},
+		{"a bad line in the middle", func(b []byte) []byte { return bytes.Replace(b, []byte(`{"time"`), []byte(`?"time"`), 1) }, 0, "line 1", FileName + ".damaged-*"},
+		{"an endless line", func(b []byte) []byte { return append(append(b, bytes.Repeat([]byte("x"), maxLine+1)...), "\n{}\n"...) }, 5, "line 6", FileName + ".damaged-*"},
+		{"another instance's", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("i-0aaa"), []byte("i-0bbb")) }, 0, "of instance i-0bbb", FileName + ".of-i-0bbb"},
+		{"of an image of before", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("ami-1"), []byte("ami-0")) }, 0, "image ami-0", FileName + ".of-i-0aaa"},
+		{"another instance's, with a name like a path", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("i-0aaa"), []byte("../../x")) }, 0, "", FileName + ".of-______x"},
+		{"empty", func([]byte) []byte { return nil }, 0, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, text := whole(t)
+			damaged := c.damage(bytes.Clone(text))
+			if err := os.WriteFile(filepath.Join(dir, FileName), damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r := mustOpen(t, dir, me)
+			if !strings.Contains(r.Notice, c.notice) || (c.notice == "" && c.aside == "" && r.Notice != "") {
+				t.Errorf("said %q, want %q", r.Notice, c.notice)
+			}
+			if c.aside != "" {
+				kept, err := filepath.Glob(filepath.Join(dir, c.aside))
+				if err != nil || len(kept) != 1 {
+					t.Fatalf("set aside %v, want one %s", kept, c.aside)
+				}
+				if b, _ := os.ReadFile(kept[0]); !bytes.Equal(b, damaged) {
+					t.Error("the file set aside is not what was found")
+				}
+			}
+			mustAppend(t, r, Entry{What: Begun, Run: 9, Deployment: "d-9"}) // it goes on
+			r.Close()
+			f, err := os.Open(filepath.Join(dir, FileName))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			entries, _, bad, err := read(f)
+			if err != nil || bad != nil || len(entries) != c.lines+1 {
+				t.Errorf("afterwards %d lines, want %d (%v, %v)", len(entries), c.lines+1, bad, err)
+			}
+		})
+	}
+}
+
+func TestOneProcessAtATime(t *testing.T) {
+	dir := t.TempDir()
+	r := mustOpen(t, dir, me)
+	if _, err := Open(dir, me); !errors.Is(err, ErrLocked) {
+		t.Fatalf("a second open: %v, want ErrLocked", err)
+	}
+	r.Close()
+	mustOpen(t, dir, me).Close()
+}
+
+// A record cut off at any byte replays to the state of one of its prefixes of whole lines.
+func TestReplayOfAnyCut(t *testing.T) {
+	steps := []string{"ApplicationStop", "DownloadBundle", "AfterInstall", "Flip"}
+	rapid.Check(t, func(rt *rapid.T) {
+		what := rapid.SampledFrom([]string{Begun, Started, Finished, Failed, ScriptDone, Succeeded, GaveUp, Superseded, Deciding, Decided})
+		entries := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) Entry {
+			return Entry{What: what.Draw(rt, "what"), Run: rapid.IntRange(1, 3).Draw(rt, "run"),
+				Step: rapid.SampledFrom(steps).Draw(rt, "step"), Script: "s", Error: "x\ny", Release: "r"}
+		}), 0, 25).Draw(rt, "entries")
+
+		dir, err := os.MkdirTemp("", "record")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		r, err := Open(dir, me)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		states := []State{r.State()}
+		for _, e := range entries {
+			if err := r.Append(e); err != nil {
+				rt.Fatal(err)
+			}
+			states = append(states, r.State())
+		}
+		r.Close()
+		path := filepath.Join(dir, FileName)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		cut := rapid.IntRange(0, len(text)).Draw(rt, "cut")
+		if err := os.WriteFile(path, text[:cut], 0o600); err != nil {
+			rt.Fatal(err)
+		}
+		r, err = Open(dir, me)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer r.Close()
+		want := states[bytes.Count(text[:cut], []byte("\n"))]
+		if got := r.State(); !reflect.DeepEqual(clearTimes(got), clearTimes(want)) {
+			rt.Fatalf("cut at byte %d: got %+v, want %+v", cut, got, want)
+		}
+	})
+}
+
+// Whatever the lines, at most one deployment is open, a finished step stays finished, and a deployment
+// that ended is not open again.
+func TestReplayKeepsItsPromises(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var s State
+		what := rapid.SampledFrom([]string{Begun, Started, Finished, Failed, ScriptDone, Succeeded, GaveUp, Superseded, Deciding, Decided, "of a later version"})
+		for range rapid.IntRange(0, 60).Draw(rt, "n") {
+			before := s.clone()
+			e := Entry{What: what.Draw(rt, "what"), Run: rapid.IntRange(1, 4).Draw(rt, "run"), Step: rapid.SampledFrom([]string{"A", "B"}).Draw(rt, "step")}
+			s.apply(e)
+			if b := before.Last; b != nil && b.End != "" && e.What != Begun && s.Last.End != b.End {
+				rt.Fatalf("%+v changed the end %q to %q", e, b.End, s.Last.End)
+			}
+			if b := before.Open(); b != nil && e.What != Begun {
+				for step := range b.Finished {
+					if !s.Last.Finished[step] {
+						rt.Fatalf("%+v unfinished %s", e, step)
+					}
+				}
+			}
+			if s.VerdictDue() != nil && s.Open() != nil {
+				rt.Fatal("a verdict is due of a deployment that is open")
+			}
+		}
+	})
+}
+
+func clearTimes(s State) State {
+	for _, d := range []*Deployment{s.Last, s.Good} {
+		if d != nil {
+			d.Ended = d.Ended.Round(0).UTC()
+		}
+	}
+	return s
+}

@@ -1,0 +1,438 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"usher/agent/appspec"
+	"usher/hooks"
+)
+
+// server is a scratch server: everything below one directory.
+type server struct {
+	testing.TB
+	Layout
+}
+
+func newServer(t testing.TB) *server { return newServerIn(t, t.TempDir()) }
+
+func newServerIn(t testing.TB, root string) *server {
+	s := &server{t, Layout{Link: "/opt/app", Base: "/opt/app-base", Releases: "/opt/app-releases", Root: root}}
+	s.write(map[string]string{"/opt/app-base/VERSION": "base"})
+	if err := s.Check(); err != nil {
+		t.Fatal(err)
+	}
+	s.must(s.Flip(s.BasePath()))
+	return s
+}
+
+func (s *server) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// write makes files: path -> content; a path ending in / is a directory, a content "-> x" a link.
+func (s *server) write(files map[string]string) {
+	s.Helper()
+	writeTree(s, s.Root, files)
+}
+
+func writeTree(t testing.TB, root string, files map[string]string) {
+	t.Helper()
+	for path, content := range files {
+		at := filepath.Join(root, path)
+		err := os.MkdirAll(filepath.Dir(at), 0o755)
+		if target, ok := strings.CutPrefix(content, "-> "); ok {
+			err = errors.Join(err, os.Symlink(target, at))
+		} else if strings.HasSuffix(path, "/") {
+			err = errors.Join(err, os.MkdirAll(at, 0o755))
+		} else {
+			err = errors.Join(err, os.WriteFile(at, []byte(content), 0o644))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// tree is a picture of everything below dir: path -> content.
+func tree(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	picture := map[string]string{}
+	err := filepath.WalkDir(dir, func(at string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := "/" + rel(dir, at)
+		switch {
+		case e.Type()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(at)
+			picture[name] = "-> " + target
+			return err
+		case e.Type().IsRegular():
+			b, err := os.ReadFile(at)
+			picture[name] = string(b)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return picture
+}
+
+// expect compares the server outside the folder of releases with a picture.
+func (s *server) expect(when string, want map[string]string) {
+	s.Helper()
+	got := tree(s, s.Root)
+	for path := range got {
+		if strings.HasPrefix(path, "/opt/app-releases/") {
+			delete(got, path)
+		}
+	}
+	for path, content := range want {
+		if target, ok := strings.CutPrefix(content, "-> "); ok && strings.HasPrefix(target, "/") {
+			content = "-> " + s.Root + target
+		}
+		if got[path] != content {
+			s.Errorf("%s: %s is %q, want %q", when, path, got[path], content)
+		}
+		delete(got, path)
+	}
+	for path := range got {
+		s.Errorf("%s: there is also %s", when, path)
+	}
+}
+
+// accept makes a release of a bundle.
+func (s *server) accept(id, spec string, files map[string]string) (Release, *Plan) {
+	s.Helper()
+	r, p, err := s.tryAccept(id, spec, files)
+	s.must(err)
+	return r, p
+}
+
+func (s *server) tryAccept(id, spec string, files map[string]string) (Release, *Plan, error) {
+	s.Helper()
+	dir, err := s.Incoming(id)
+	s.must(err)
+	writeTree(s, dir, files)
+	writeTree(s, dir, map[string]string{"appspec.yml": spec})
+	parsed, problems := appspec.Read(dir)
+	if len(problems) > 0 {
+		s.Fatalf("appspec: %v", problems)
+	}
+	plan, problems := s.Plan(dir, parsed)
+	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
+		return Release{}, nil, errors.New(fatal[0].String())
+	}
+	r, err := s.Accept(dir, Facts{ID: id, Revision: "test"}, plan.Mapped, len(files))
+	if err != nil {
+		return r, nil, err
+	}
+	// As the agent does: the plan is of the release where it now is.
+	plan, _ = s.Plan(r.Bundle, parsed)
+	return r, plan, nil
+}
+
+func (s *server) install(r *Release, p *Plan, how Installing) Installed {
+	s.Helper()
+	done, err := s.Install(context.Background(), r, p, how)
+	s.must(err)
+	return done
+}
+
+const whole = "version: 0.0\nos: linux\n"
+
+func TestWholeBundleIsTheRelease(t *testing.T) {
+	s := newServer(t)
+	r, p := s.accept("app-1", whole+"files:\n  - {source: /, destination: /opt/app}\n", map[string]string{"VERSION": "1", "bin/x": "x"})
+	if r.Tree != r.Bundle || p.Mapped {
+		t.Errorf("release %+v, mapped %v: want the bundle itself", r, p.Mapped)
+	}
+	s.install(&r, p, Installing{})
+	s.expect("before the flip", map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base"})
+	s.must(s.Flip(r.Tree))
+	s.expect("after the flip", map[string]string{"/opt/app": "-> /opt/app-releases/app-1", "/opt/app-base/VERSION": "base"})
+	if got := tree(t, r.Tree); got["/VERSION"] != "1" || got["/bin/x"] != "x" {
+		t.Errorf("the release holds %v", got)
+	}
+}
+
+func TestMappedRelease(t *testing.T) {
+	s := newServer(t)
+	r, p := s.accept("app-1", whole+`files:
+  - {source: src, destination: /opt/app}
+  - {source: config/prod.yml, destination: /opt/app/config}
+permissions:
+  - {object: /opt/app, pattern: "*.sh", mode: 0750, type: [file]}
+`, map[string]string{"src/VERSION": "1", "src/run.sh": "#!/bin/sh", "src/current": "-> VERSION", "src/empty/": "", "config/prod.yml": "a: 1", "scripts/start.sh": "echo"})
+	done := s.install(&r, p, Installing{})
+	if done.Files != 4 {
+		t.Errorf("installed %d files, want 4", done.Files)
+	}
+	got := tree(t, r.Tree)
+	want := map[string]string{"/VERSION": "1", "/run.sh": "#!/bin/sh", "/current": "-> VERSION", "/config/prod.yml": "a: 1"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the release holds %v, want %v", got, want)
+	}
+	if !isDir(filepath.Join(r.Tree, "empty")) {
+		t.Error("an empty directory was lost")
+	}
+	if info, err := os.Stat(filepath.Join(r.Tree, "run.sh")); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("run.sh: %v %v, want mode 0750", info.Mode(), err)
+	}
+	if _, err := os.Stat(filepath.Join(r.Bundle, "scripts/start.sh")); err != nil {
+		t.Errorf("the scripts are gone: %v", err)
+	}
+	// Again, as after a restart of the agent in Install.
+	s.install(&r, p, Installing{})
+	if again := tree(t, r.Tree); fmt.Sprint(again) != fmt.Sprint(want) {
+		t.Errorf("installed again it holds %v", again)
+	}
+}
+
+const outside = whole + `files:
+  - {source: /, destination: /opt/app}
+  - {source: etc/app.conf, destination: /etc/app}
+`
+
+func TestFilesOutsideTheLink(t *testing.T) {
+	bundle := map[string]string{"VERSION": "1", "etc/app.conf": "new"}
+	base := map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base"}
+	with := func(more ...string) map[string]string {
+		m := map[string]string{}
+		for k, v := range base {
+			m[k] = v
+		}
+		for i := 0; i < len(more); i += 2 {
+			m[more[i]] = more[i+1]
+		}
+		return m
+	}
+	for _, c := range []struct {
+		name     string
+		before   map[string]string
+		exists   string
+		owned    []string
+		err      string
+		after    map[string]string // when it was installed
+		restored map[string]string // when it was then put back
+	}{
+		{name: "nothing there", after: with("/etc/app/app.conf", "new"), restored: base},
+		{name: "there, DISALLOW", before: map[string]string{"/etc/app/app.conf": "old"}, err: "cannot install /etc/app/app.conf: the file exists already",
+			after: with("/etc/app/app.conf", "old"), restored: with("/etc/app/app.conf", "old")},
+		{name: "there, OVERWRITE", before: map[string]string{"/etc/app/app.conf": "old"}, exists: "OVERWRITE",
+			after: with("/etc/app/app.conf", "new"), restored: with("/etc/app/app.conf", "old")},
+		{name: "there, RETAIN", before: map[string]string{"/etc/app/app.conf": "old"}, exists: "RETAIN",
+			after: with("/etc/app/app.conf", "old"), restored: with("/etc/app/app.conf", "old")},
+		{name: "there, from the release in use", before: map[string]string{"/etc/app/app.conf": "old"}, owned: []string{"/etc/app/app.conf"},
+			after: with("/etc/app/app.conf", "new"), restored: with("/etc/app/app.conf", "old")},
+		{name: "a link that dangles is replaced, not written through", before: map[string]string{"/etc/app/app.conf": "-> ../shadow"}, exists: "OVERWRITE",
+			after: with("/etc/app/app.conf", "new"), restored: with("/etc/app/app.conf", "-> ../shadow")},
+		{name: "a directory in the way", before: map[string]string{"/etc/app/app.conf/x": "x"}, exists: "OVERWRITE", err: "a directory of that name exists already",
+			after: with("/etc/app/app.conf/x", "x"), restored: with("/etc/app/app.conf/x", "x")},
+		{name: "a file where the directory goes", before: map[string]string{"/etc/app": "x"}, exists: "OVERWRITE", err: "a file of that name exists already",
+			after: with("/etc/app", "x"), restored: with("/etc/app", "x")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newServer(t)
+			s.write(c.before)
+			r, p := s.accept("app-1", outside, bundle)
+			_, err := s.Install(context.Background(), &r, p, Installing{Exists: c.exists, Owned: c.owned})
+			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+				t.Errorf("Install: %v, want %q", err, c.err)
+			}
+			s.expect("installed", c.after)
+			s.must(s.Restore(r.ID))
+			s.expect("put back", c.restored)
+			s.must(s.Restore(r.ID)) // any number of times
+			s.expect("put back twice", c.restored)
+		})
+	}
+}
+
+// A crash anywhere in Install: what was replaced so far is put back by Restore, or by the next Install.
+func TestRestoreAfterACrash(t *testing.T) {
+	s := newServer(t)
+	s.write(map[string]string{"/etc/app/a.conf": "old a", "/etc/app/b.conf": "old b"})
+	spec := whole + "file_exists_behavior: OVERWRITE\nfiles:\n  - {source: etc, destination: /etc/app}\n"
+	r, p := s.accept("app-1", spec, map[string]string{"etc/a.conf": "new a", "etc/b.conf": "new b", "etc/c.conf": "new c"})
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errors.New("power cut")) // the saved files are on disk; nothing is replaced yet
+	if _, err := s.Install(ctx, &r, p, Installing{}); err == nil || err.Error() != "power cut" {
+		t.Fatalf("Install: %v", err)
+	}
+	s.write(map[string]string{"/etc/app/a.conf": "new a", "/etc/app/.usher-b.conf": "half"}) // as far as it came
+	s.must(s.Restore(r.ID))
+	want := map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base", "/etc/app/a.conf": "old a", "/etc/app/b.conf": "old b"}
+	s.expect("put back", want)
+
+	s.install(&r, p, Installing{})
+	want["/etc/app/a.conf"], want["/etc/app/b.conf"], want["/etc/app/c.conf"] = "new a", "new b", "new c"
+	s.expect("installed after all", want)
+
+	// The next release no longer has c.conf: it goes once that release is good, not before.
+	r2, p2 := s.accept("app-2", spec, map[string]string{"etc/a.conf": "newer a", "etc/b.conf": "newer b"})
+	s.must(s.Keep(r, nil))
+	s.install(&r2, p2, Installing{Owned: r.Outside})
+	want["/etc/app/a.conf"], want["/etc/app/b.conf"] = "newer a", "newer b"
+	s.expect("the next installed", want)
+	s.must(s.Keep(r2, r.Outside))
+	delete(want, "/etc/app/c.conf")
+	s.expect("the next kept", want)
+}
+
+func TestBadLayouts(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		make       func(link string) error
+	}{
+		{"a directory", "is a directory, not a symbolic link: a release cannot be switched in under a directory. Move it out of the way once, when baking the image: mv ",
+			func(link string) error { return os.Mkdir(link, 0o755) }},
+		{"a file", "is a file, not a symbolic link: remove it", func(link string) error { return os.WriteFile(link, nil, 0o644) }},
+	} {
+		s := newServer(t)
+		link := s.LinkPath()
+		s.must(os.Remove(link))
+		s.must(c.make(link))
+		if err := s.Check(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("the link is %s: %v, want %q", c.name, err, c.want)
+		}
+		if err := s.Flip(s.BasePath()); c.name == "a directory" && err == nil {
+			t.Errorf("the link is %s: it was flipped", c.name)
+		}
+	}
+}
+
+func TestPlanProblems(t *testing.T) {
+	bundle := map[string]string{"a/x": "1", "b/x": "2", "f": "3"}
+	for _, c := range []struct{ spec, want string }{
+		{"files:\n  - {source: nope, destination: /opt/app}\n", "appspec.yml:4:5: source nope is not in the revision"},
+		{"files:\n  - {source: a, destination: /opt/app-base}\n", "appspec.yml:4:5: destination /opt/app-base is in the base, which a deployment never writes to: use /opt/app"},
+		{"files:\n  - {source: a, destination: /opt/app-releases/z}\n", "appspec.yml:4:5: destination /opt/app-releases/z is in the folder of releases, which a deployment never writes to: use /opt/app"},
+		{"files:\n  - {source: a, destination: /opt/app}\n  - {source: b, destination: /opt/app}\n", "appspec.yml:5:5: /opt/app/x is installed twice: from a/x and from b/x"},
+		{"permissions:\n  - {object: /opt/app/f, mode: 600}\n  - {object: /opt/app, pattern: f, mode: 644}\n",
+			"appspec.yml:5:5: two permissions entries apply to /opt/app/f (the other is on line 4): use pattern, except or type so that one does"},
+	} {
+		s := newServer(t)
+		if _, _, err := s.tryAccept("app-1", whole+c.spec, bundle); err == nil || err.Error() != c.want {
+			t.Errorf("%s\n got %v\nwant %s", c.spec, err, c.want)
+		}
+	}
+}
+
+func TestPrune(t *testing.T) {
+	s := newServer(t)
+	at := time.Now().Add(-time.Hour)
+	for i, status := range []string{Good, Good, Bad, Good, Bad, Good, Unpacked, InUse} {
+		r, _ := s.accept(fmt.Sprintf("app-%d", i), whole, map[string]string{"n": fmt.Sprint(i)})
+		r.Status, r.Time = status, at.Add(time.Duration(i)*time.Minute)
+		s.must(s.save(r.Facts))
+	}
+	s.write(map[string]string{"/opt/app-releases/.incoming-app-9/x": "x", "/opt/app-releases/.incoming-app-7.tree/x": "x", "/opt/app-releases/somebody's/x": "x"})
+	live, _ := s.Load("app-0") // an old one, which somebody went back to
+	s.must(s.Flip(live.Tree))
+
+	removed, err := s.Prune(2, "app-7")
+	s.must(err)
+	slices.Sort(removed)
+	if got := strings.Join(removed, " "); got != "app-1 app-2" {
+		t.Errorf("removed %s, want app-1 (good, too old) and app-2 (bad, not the last)", got)
+	}
+	left, err := os.ReadDir(s.dir(""))
+	s.must(err)
+	var names []string
+	for _, e := range left {
+		names = append(names, e.Name())
+	}
+	want := ".incoming-app-7.tree app-0 app-0.json app-3 app-3.json app-4 app-4.json app-5 app-5.json app-6 app-6.json app-7 app-7.json somebody's"
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("left\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestTheLiveReleaseIsNeverReplaced(t *testing.T) {
+	s := newServer(t)
+	r, _ := s.accept("app-1", whole, map[string]string{"VERSION": "1"})
+	s.must(s.Flip(r.Tree))
+	if _, _, err := s.tryAccept("app-1", whole, map[string]string{"VERSION": "2"}); err == nil || !strings.Contains(err.Error(), "it is live") {
+		t.Errorf("accepting over the live release: %v", err)
+	}
+	if got := tree(t, r.Tree)["/VERSION"]; got != "1" {
+		t.Errorf("the live release now says %q", got)
+	}
+}
+
+func TestACL(t *testing.T) {
+	s := newServer(t)
+	r, p := s.accept("app-1", whole+`permissions:
+  - {object: /opt/app, pattern: secret, type: [file], mode: 640, acls: ["u:1234:rw", "g:4321:r"]}
+`, map[string]string{"secret": "x"})
+	_, err := s.Install(context.Background(), &r, p, Installing{})
+	if err != nil && strings.Contains(err.Error(), "mounted without ACLs") {
+		t.Skip("the scratch directory's filesystem has no ACLs")
+	}
+	s.must(err)
+	info, err := os.Stat(filepath.Join(r.Tree, "secret"))
+	s.must(err)
+	// With an ACL the group bits of the mode are the mask: the union rw- of u:1234:rw- and g:4321:r--.
+	if info.Mode().Perm() != 0o660 {
+		t.Errorf("mode %v, want 0660: the mask shows as the group's bits", info.Mode())
+	}
+}
+
+// 100,000 flips between two releases under two readers: no read fails, and each sees one of the two.
+func TestFlipsUnderReaders(t *testing.T) {
+	const flips = 100_000
+	// In memory: the question is what readers see between two renames, and on a disk the fsync of each flip
+	// would make this a test of the disk.
+	root, err := os.MkdirTemp("/dev/shm", "usher-flips-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(root)
+	s := newServerIn(t, root)
+	var trees [2]string
+	for i := range trees {
+		r, _ := s.accept(fmt.Sprintf("app-%d", i), whole, map[string]string{"VERSION": fmt.Sprint(i)})
+		trees[i] = r.Tree
+	}
+	s.must(s.Flip(trees[0]))
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			for reads := 0; ; reads++ {
+				select {
+				case <-done:
+					t.Logf("%d reads", reads)
+					return
+				default:
+				}
+				b, err := os.ReadFile(filepath.Join(s.LinkPath(), "VERSION"))
+				if v := string(b); err != nil || v != "0" && v != "1" {
+					t.Errorf("read %d: %q, %v", reads, v, err)
+					return
+				}
+			}
+		})
+	}
+	for i := range flips {
+		s.must(s.Flip(trees[i%2]))
+	}
+	close(done)
+	readers.Wait()
+}
