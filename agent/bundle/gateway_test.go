@@ -28,42 +28,49 @@ import (
 
 const accessKey, secretKey, region = "testaccess", "testsecret", "eu-west-1"
 
-// gateway is the address of a real S3 server on loopback, one for all tests of the package.
-var gateway string
+// gateway is the address of a real S3 server on loopback, one for all tests of the package, started
+// for the first that asks: fuzzing slows to a crawl beside a server it did not ask for.
+var gateway = sync.OnceValue(func() string {
+	address, err := startGateway()
+	if err != nil {
+		panic(fmt.Sprint("cannot start the S3 server of the tests: ", err))
+	}
+	return address
+})
+
+// stopGateway ends the server, if it was started, and removes its files.
+var stopGateway = func() {}
 
 func TestMain(m *testing.M) {
-	code, err := withGateway(m.Run)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "cannot start the S3 server of the tests:", err)
-		os.Exit(1)
-	}
+	code := m.Run()
+	stopGateway()
 	os.Exit(code)
 }
 
-func withGateway(run func() int) (int, error) {
+func startGateway() (string, error) {
 	dir, err := os.MkdirTemp("", "bundle-s3-")
 	if err != nil {
-		return 0, err
+		return "", err
 	}
-	defer os.RemoveAll(dir)
+	stopGateway = func() { os.RemoveAll(dir) }
 	for _, name := range []string{"data", "meta", "versions"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			return 0, err
+			return "", err
 		}
 	}
 	sidecar, err := meta.NewSideCar(filepath.Join(dir, "meta"))
 	if err != nil {
-		return 0, err
+		return "", err
 	}
 	backend, err := posix.New(filepath.Join(dir, "data"), sidecar, posix.PosixOpts{
 		VersioningDir: filepath.Join(dir, "versions"), SideCarDir: filepath.Join(dir, "meta"), Concurrency: 64,
 	})
 	if err != nil {
-		return 0, err
+		return "", err
 	}
 	address, err := freeAddress()
 	if err != nil {
-		return 0, err
+		return "", err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -74,15 +81,12 @@ func withGateway(run func() int) (int, error) {
 			HealthPath: "/healthy", Quiet: true, KeepAlive: true,
 		})
 	}()
-	defer func() {
+	stopGateway = func() {
 		cancel()
 		<-ended
-	}()
-	gateway = "http://" + address
-	if err := healthy(ended); err != nil {
-		return 0, err
+		os.RemoveAll(dir)
 	}
-	return run(), nil
+	return "http://" + address, healthy("http://"+address, ended)
 }
 
 func freeAddress() (string, error) {
@@ -95,11 +99,11 @@ func freeAddress() (string, error) {
 }
 
 // healthy waits until the gateway answers.
-func healthy(ended <-chan error) error {
+func healthy(address string, ended <-chan error) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.After(20 * time.Second); ; {
-		if r, err := http.Get(gateway + "/healthy"); err == nil {
+		if r, err := http.Get(address + "/healthy"); err == nil {
 			r.Body.Close()
 			if r.StatusCode == http.StatusOK {
 				return nil
@@ -109,7 +113,7 @@ func healthy(ended <-chan error) error {
 		case err := <-ended:
 			return fmt.Errorf("it ended: %v", err)
 		case <-deadline:
-			return fmt.Errorf("no answer from %s", gateway)
+			return fmt.Errorf("no answer from %s", address)
 		case <-tick.C:
 		}
 	}
@@ -130,7 +134,7 @@ func bucket(t testing.TB, versioned bool) string {
 	buckets.n++
 	name := fmt.Sprintf("revisions-%d", buckets.n)
 	buckets.Unlock()
-	api := client(gateway)
+	api := client(gateway())
 	if _, err := api.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &name}); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +155,7 @@ var buckets struct {
 // put uploads an object in one request, with the checksum named ("" for none).
 func put(t testing.TB, bucket, key string, data []byte, sum types.ChecksumAlgorithm) *s3.PutObjectOutput {
 	t.Helper()
-	out, err := client(gateway).PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(data), ChecksumAlgorithm: sum}, func(o *s3.Options) {
+	out, err := client(gateway()).PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(data), ChecksumAlgorithm: sum}, func(o *s3.Options) {
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	})
 	if err != nil {
@@ -163,7 +167,7 @@ func put(t testing.TB, bucket, key string, data []byte, sum types.ChecksumAlgori
 // putParts uploads an object in parts of 5 MiB, as `aws s3 cp` does with large files.
 func putParts(t testing.TB, bucket, key string, data []byte, sum types.ChecksumAlgorithm, whole types.ChecksumType) {
 	t.Helper()
-	api := client(gateway)
+	api := client(gateway())
 	plain := func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired }
 	up, err := api.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &bucket, Key: &key, ChecksumAlgorithm: sum, ChecksumType: whole}, plain)
 	if err != nil {
@@ -191,7 +195,7 @@ type fault func(w http.ResponseWriter, r *http.Request, n int, s3 http.Handler)
 // proxy is a gateway with a fault. calls lists what was asked: "GET bytes=0-99".
 func proxy(t testing.TB, f fault) (endpoint string, calls func() []string) {
 	t.Helper()
-	target, err := url.Parse(gateway)
+	target, err := url.Parse(gateway())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,9 +47,17 @@ func deflated(t testing.TB, size int) []byte {
 	return b.Bytes()
 }
 
-// What each hostile or broken archive is answered with. Whatever it tries, nothing appears outside
-// the directory, and removing the directory leaves the disk as it was.
-func TestUnpackRefuses(t *testing.T) {
+// A hostileArchive is an archive that must be refused, and with which words.
+type hostileArchive struct {
+	name    string
+	kind    string
+	archive []byte
+	limits  Limits
+	message string
+}
+
+// hostileArchives are what each hostile or broken archive is answered with.
+func hostileArchives(t testing.TB) []hostileArchive {
 	f := entry{name: "f", body: "x"}
 	whole := makeTar(t, entry{name: "a", body: strings.Repeat("a", 600)}, entry{name: "b", body: "b"})
 	wholeGz := gzipped(t, whole)
@@ -63,13 +71,7 @@ func TestUnpackRefuses(t *testing.T) {
 	bomb := deflated(t, 4<<20)
 	long := strings.Repeat("n", 256)
 
-	tests := []struct {
-		name    string
-		kind    string
-		archive []byte
-		limits  Limits
-		message string
-	}{
+	return []hostileArchive{
 		// Names.
 		{"tar: absolute", Tar, makeTar(t, entry{name: "/etc/cron.d/x", body: "x"}), Limits{}, `entry "/etc/cron.d/x" has an absolute name: make the archive with relative names`},
 		{"zip: absolute", Zip, makeZip(t, entry{name: "/etc/cron.d/x", body: "x"}), Limits{}, `entry "/etc/cron.d/x" has an absolute name`},
@@ -164,7 +166,12 @@ func TestUnpackRefuses(t *testing.T) {
 		{"encrypted", Zip, rawZip(t, zip.FileHeader{Name: "f", Flags: 1}, nil), Limits{}, `entry "f" is encrypted: make the archive without a password`},
 		{"bzip2 inside a zip", Zip, rawZip(t, zip.FileHeader{Name: "f", Method: 12}, nil), Limits{}, `entry "f" uses zip compression method 12 (bzip2): only stored and deflated`},
 	}
-	for _, test := range tests {
+}
+
+// Whatever an archive tries, nothing appears outside the directory, and removing the directory leaves
+// the disk as it was.
+func TestUnpackRefuses(t *testing.T) {
+	for _, test := range hostileArchives(t) {
 		t.Run(test.name, func(t *testing.T) {
 			parent := t.TempDir()
 			if err := os.WriteFile(filepath.Join(parent, "canary"), []byte("alive"), 0o600); err != nil {

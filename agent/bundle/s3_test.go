@@ -178,7 +178,7 @@ func TestFetchS3Pins(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.object.Bucket, test.object.Key = b, "k"
 			dst := saved(t, "b", nil)
-			got, err := fetchS3(t.Context(), client(gateway), test.object, dst, nil, hasty)
+			got, err := fetchS3(t.Context(), client(gateway()), test.object, dst, nil, hasty)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) || !strings.Contains(err.Error(), "s3://"+b+"/k") {
 					t.Errorf("error %v, want %q", err, test.err)
@@ -358,7 +358,7 @@ func TestFetchS3Stops(t *testing.T) {
 	put(t, b, "k", random(3*PartSize), "")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := FetchS3(ctx, client(gateway), S3Object{Bucket: b, Key: "k"}, saved(t, "b", nil), func(done, _ int64) {
+	_, err := FetchS3(ctx, client(gateway()), S3Object{Bucket: b, Key: "k"}, saved(t, "b", nil), func(done, _ int64) {
 		if done > PartSize {
 			cancel()
 		}
@@ -374,7 +374,7 @@ func TestFetchS3CannotWrite(t *testing.T) {
 	put(t, b, "k", random(100), "")
 	dst := saved(t, "b", nil)
 	dst.Close()
-	_, err := FetchS3(t.Context(), client(gateway), S3Object{Bucket: b, Key: "k"}, dst, nil)
+	_, err := FetchS3(t.Context(), client(gateway()), S3Object{Bucket: b, Key: "k"}, dst, nil)
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("cannot download s3://%s/k: truncate %s", b, dst.Name())) {
 		t.Errorf("error %v", err)
 	}

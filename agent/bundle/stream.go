@@ -73,7 +73,7 @@ type ahead struct {
 func readAhead(r io.Reader) *ahead {
 	a := &ahead{full: make(chan []byte, aheadBuffers), empty: make(chan []byte, aheadBuffers), stop: make(chan struct{})}
 	for range aheadBuffers {
-		a.empty <- make([]byte, aheadBuffer)
+		a.empty <- nil // most bundles need one buffer only: they are made when used
 	}
 	a.done.Go(func() {
 		defer close(a.full)
@@ -82,6 +82,9 @@ func readAhead(r io.Reader) *ahead {
 			case <-a.stop:
 				return
 			case b := <-a.empty:
+				if b == nil {
+					b = make([]byte, aheadBuffer)
+				}
 				n, err := fill(r, b)
 				a.full <- b[:n] // never blocks: there are as many places as buffers
 				if err != nil {

@@ -16,10 +16,10 @@ type cursor struct {
 	tree *tree
 	dir  string   // the directory that is open
 	at   *os.Root // nil: none
-	buf  []byte
+	buf  []byte   // nil until the first file
 }
 
-func (t *tree) cursor() *cursor { return &cursor{tree: t, buf: make([]byte, copyBuffer)} }
+func (t *tree) cursor() *cursor { return &cursor{tree: t} }
 
 func (c *cursor) close() {
 	if c.at != nil {
@@ -66,6 +66,9 @@ func (c *cursor) file(ctx context.Context, name string, mode fs.FileMode, mtime 
 }
 
 func (c *cursor) copy(ctx context.Context, f *os.File, name string, content io.Reader) error {
+	if c.buf == nil {
+		c.buf = make([]byte, copyBuffer)
+	}
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

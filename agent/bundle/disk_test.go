@@ -1,0 +1,168 @@
+package bundle
+
+import (
+	"maps"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestRoom(t *testing.T) {
+	dir := t.TempDir()
+	if err := Room(dir, 1); err != nil {
+		t.Error(err)
+	}
+	for _, need := range []int64{1 << 60, math.MaxInt64} {
+		err := Room(dir, need)
+		if err == nil || !strings.Contains(err.Error(), "the disk of "+dir+" is too full: ") || !strings.Contains(err.Error(), "and 64 MiB to spare, but") {
+			t.Errorf("room for %d bytes: %v", need, err)
+		}
+	}
+	if err := Room(filepath.Join(dir, "missing"), 1); err == nil {
+		t.Error("no error for a directory that does not exist")
+	}
+}
+
+func TestSync(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Unpack(t.Context(), saved(t, "b", makeTar(t, entry{name: "d/f", body: "x"}, entry{name: "l", link: "nowhere"})), Tar, dir, Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, files := range []int{1, fewFiles, fewFiles + 1} {
+		if err := Sync(dir, files); err != nil {
+			t.Error(err)
+		}
+		if err := Sync(filepath.Join(dir, "missing"), files); err == nil || !strings.Contains(err.Error(), "cannot sync "+dir) {
+			t.Errorf("%d files in a directory that does not exist: %v", files, err)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 bytes", 1023: "1023 bytes", 1024: "1 KiB", 1536: "1.5 KiB", 8 << 30: "8 GiB", 5000 << 40: "5000 TiB"} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) is %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestKind(t *testing.T) {
+	f := entry{name: "f", body: "x"}
+	old := makeTar(t, f)
+	copy(old[257:], make([]byte, 8)) // a header from before POSIX: no magic
+	copy(old[148:], "        ")
+	sum := 0
+	for _, c := range old[:512] {
+		sum += int(c)
+	}
+	copy(old[148:], strconv.FormatInt(int64(sum), 8)+"\x00")
+	tests := []struct {
+		path string
+		head []byte
+		want string
+	}{
+		{"a.zip", makeZip(t, f), "zip"},
+		{"a.tgz", makeZip(t, f), "zip"},
+		{"a", makeZip(t), "zip"},
+		{"a.tar", makeTar(t, f), "tar"},
+		{"a.bin", old, "tar"},
+		{"a.tar", makeTgz(t, f), "tgz"},
+		{"a.TAR.GZ", []byte("?"), "tgz"},
+		{"/x/a.tar", make([]byte, 1024), "tar"},
+		{"a.tar.xz", []byte("\xfd7zXZ\x00"), "cannot use a.tar.xz as a bundle: it is a xz archive, and CodeDeploy knows zip, tar and tgz"},
+		{"/x/README", []byte("# hello"), "cannot use README as a bundle: it is neither a zip, tar or tgz archive nor named like one"},
+		{"a.zip", nil, "cannot use a.zip as a bundle: it is empty"},
+	}
+	for _, test := range tests {
+		got, err := Kind(test.path, test.head)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("Kind(%s): %s, want %s", test.path, got, test.want)
+		}
+	}
+}
+
+// makeDir makes a directory of entries, as makeTar makes an archive of them.
+func makeDir(t *testing.T, entries ...entry) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, e := range entries {
+		path := filepath.Join(dir, e.name)
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		switch {
+		case err != nil:
+		case e.link != "":
+			err = os.Symlink(e.link, path)
+		case strings.HasSuffix(e.name, "/"):
+			err = os.Mkdir(path, 0o755)
+		default:
+			err = os.WriteFile(path, []byte(e.body), 0o644)
+		}
+		if err == nil && e.mode != 0 {
+			err = os.Chmod(path, e.mode)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestDirectory(t *testing.T) {
+	src := makeDir(t,
+		entry{name: "app/appspec.yml", body: "v"}, entry{name: "app/run", body: "r", mode: 0o755 | os.ModeSetuid},
+		entry{name: "app/.git/config", body: "secret"}, entry{name: "app/sub/.git/config", body: "secret"},
+		entry{name: "app/.gitignore", body: "i"}, entry{name: "app/l", link: "sub/"}, entry{name: "app/out/"})
+	dir := filepath.Join(src, "app/out") // the copy lies in what is copied
+	stats, err := Directory(t.Context(), src, dir, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"app/": "0755", "app/appspec.yml": "0644 v", "app/run": "0755 r", "app/.gitignore": "0644 i", "app/sub/": "0755", "app/l": "-> sub/"}
+	if got := picture(t, dir); !maps.Equal(got, want) {
+		t.Errorf("copied %v, want %v", got, want)
+	}
+	if stats != (Stats{Files: 3, Dirs: 2, Links: 1, Bytes: 3}) {
+		t.Errorf("stats %+v", stats)
+	}
+}
+
+func TestDirectoryRefuses(t *testing.T) {
+	fifo := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(fifo, "p"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(socket, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	tests := []struct {
+		name, src string
+		limits    Limits
+		message   string
+	}{
+		{"a link out", makeDir(t, entry{name: "d/l", link: "../../x"}), Limits{}, `link "d/l" to "../../x" leaves the bundle`},
+		{"an absolute link", makeDir(t, entry{name: "l", link: "/etc"}), Limits{}, `link "l" points to the absolute path "/etc"`},
+		{"a FIFO", fifo, Limits{}, `entry "p" is a FIFO`},
+		{"a socket", socket, Limits{}, `entry "s" is a socket`},
+		{"too large", makeDir(t, entry{name: "f", body: "xxx"}), Limits{MaxBytes: 2}, `entry "f": it holds more than 2 bytes`},
+		{"too many", makeDir(t, entry{name: "f"}, entry{name: "g"}), Limits{MaxFiles: 1}, `it holds more than 1 files`},
+		{"empty", t.TempDir(), Limits{}, `the directory holds no files`},
+		{"missing", filepath.Join(fifo, "missing"), Limits{}, `no such file or directory`},
+	}
+	for _, test := range tests {
+		_, err := Directory(t.Context(), test.src, t.TempDir(), test.limits)
+		if err == nil || !strings.HasPrefix(err.Error(), "cannot copy "+test.src) || !strings.Contains(err.Error(), test.message) {
+			t.Errorf("%s: error %v, want %s", test.name, err, test.message)
+		}
+	}
+}
