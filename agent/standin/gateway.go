@@ -48,11 +48,11 @@ var running struct {
 }
 
 // joinGateway starts the gateway, or shares the one that runs.
-func joinGateway() (*gateway, error) {
+func joinGateway(silent bool) (*gateway, error) {
 	running.mu.Lock()
 	defer running.mu.Unlock()
 	if running.gateway == nil {
-		g, err := startGateway()
+		g, err := startGateway(silent)
 		if err != nil {
 			return nil, fmt.Errorf("cannot start the S3 gateway: %w", err)
 		}
@@ -92,7 +92,7 @@ func (g *gateway) close() {
 	_ = os.RemoveAll(g.dir)
 }
 
-func startGateway() (*gateway, error) {
+func startGateway(silent bool) (*gateway, error) {
 	dir, err := os.MkdirTemp("", "standin-s3-")
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func startGateway() (*gateway, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}
-	backend, err := g.backend()
+	backend, err := g.backend(silent)
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, err
@@ -132,7 +132,7 @@ func startGateway() (*gateway, error) {
 
 // backend keeps objects as files, and what S3 knows about them in files beside: not every file system
 // of a build machine has extended attributes.
-func (g *gateway) backend() (*posix.Posix, error) {
+func (g *gateway) backend(silent bool) (*posix.Posix, error) {
 	paths := map[string]string{}
 	for _, part := range []string{"data", "versions", "meta"} {
 		paths[part] = filepath.Join(g.dir, part)
@@ -144,7 +144,16 @@ func (g *gateway) backend() (*posix.Posix, error) {
 	if err != nil {
 		return nil, err
 	}
-	return posix.New(paths["data"], beside, posix.PosixOpts{VersioningDir: paths["versions"], SideCarDir: paths["meta"]})
+	if silent {
+		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, err
+		}
+		defer null.Close()
+		defer func(stdout *os.File) { os.Stdout = stdout }(os.Stdout)
+		os.Stdout = null
+	}
+	return posix.New(paths["data"], beside, posix.PosixOpts{VersioningDir: paths["versions"]})
 }
 
 // listening returns when the gateway accepts connections.

@@ -28,6 +28,10 @@ type Options struct {
 	// Throttling. Rate 0: no limit.
 	Rate  float64
 	Burst int
+
+	// Silent keeps the line the S3 gateway prints when it starts off standard output, for a program that
+	// is watched by people. Nothing else may print while Start runs: it swaps os.Stdout.
+	Silent bool
 }
 
 // Cloud is one account in one region of AWS, on loopback.
@@ -75,7 +79,7 @@ func Start(o Options) (*Cloud, error) {
 	user := keys.issue(c, "", 0)
 	c.AccessKey, c.SecretKey = user.key, user.secret
 
-	gw, err := joinGateway()
+	gw, err := joinGateway(o.Silent)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -160,5 +159,3 @@ func item(t *testing.T, meta *imds.Client, path string) string {
 	}
 	return string(text)
 }
-
-var _ = http.StatusOK
