@@ -99,7 +99,7 @@ type Request struct {
 // Fault is what goes wrong with a call. The zero Fault is no fault: the call is served.
 type Fault struct {
 	Delay          time.Duration // before anything else
-	DropConnection bool          // no answer: the connection is reset
+	DropConnection bool          // no answer: the connection is closed (Go's client repeats a GET once by itself)
 	AfterEffect    bool          // the call takes effect first, then its answer is replaced by this fault
 
 	Status  int    // the answer's HTTP status; 0 with a Code: what the service uses for it

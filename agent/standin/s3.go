@@ -62,6 +62,9 @@ func (c *Cloud) s3Front() http.Handler {
 			return
 		}
 		front := *proxy
+		if fault.CutAfter > 0 {
+			front.FlushInterval = -1 // what comes before the cut is to arrive
+		}
 		front.ModifyResponse = func(resp *http.Response) error {
 			call.Status, call.ErrorCode = resp.StatusCode, errorCode(resp)
 			if call.Op == "CreateBucket" && resp.StatusCode == http.StatusOK {
