@@ -149,8 +149,8 @@ func badFirstLine(text []byte, in interpreter, searchPath string, here bool) str
 		return fmt.Sprintf("env gets `%s` as one word: write #!%s -S %s", in.name, in.kernel[0], in.name)
 	case in.shell != "" && len(in.options) == 1 && strings.ContainsAny(in.options[0], " \t"):
 		return fmt.Sprintf("%s gets `%s` as one word and refuses it: put `set %[2]s` on the second line", in.kernel[0], in.options[0])
-	case in.shell != "" && len(in.options) == 1 && takesValue(in.options[0]):
-		return fmt.Sprintf("`%s` lacks the name of an option, and %s takes the script for it: put `set %[1]s NAME` on the second line", in.options[0], in.name)
+	case in.shell != "" && lacksValue(in.options) != "":
+		return fmt.Sprintf("`%s` lacks its value, and %s takes the script for it: put `set %[1]s NAME` on the second line", lacksValue(in.options), in.name)
 	case !here:
 		return ""
 	}

@@ -59,7 +59,7 @@ func TestCheck(t *testing.T) {
 		{"two options", "#!/bin/bash -euo pipefail\nls\n", 0o755,
 			[]string{"1:1: /bin/bash gets `-euo pipefail` as one word and refuses it: put `set -euo pipefail` on the second line"}},
 		{"an option without its name", "#!/bin/bash -euo\nls\n", 0o755,
-			[]string{"1:1: `-euo` lacks the name of an option, and /bin/bash takes the script for it: put `set -euo NAME` on the second line"}},
+			[]string{"1:1: `-euo` lacks its value, and /bin/bash takes the script for it: put `set -euo NAME` on the second line"}},
 
 		{"does not parse", "#!/bin/bash\nset -e\nif true; then\n  ls\n", 0o755,
 			[]string{"3:1: does not parse: `if` statement must end with `fi`"}},

@@ -168,11 +168,12 @@ func callChanges(c *syntax.CallExpr) (errexit, pipefail change) {
 func optionChanges(words []string) (errexit, pipefail change) {
 	for i := 0; i < len(words); i++ {
 		w := words[i]
-		if len(w) < 2 || w == "--" || w[0] != '-' && w[0] != '+' {
+		if !isOption(w) {
 			break
 		}
-		if strings.HasPrefix(w, "--") {
-			continue // a long option of bash, on the first line only
+		if strings.HasPrefix(w, "--") { // a long option of bash, on the first line only
+			i += values(w)
+			continue
 		}
 		to := on
 		if w[0] == '+' {
@@ -182,6 +183,8 @@ func optionChanges(words []string) (errexit, pipefail change) {
 			switch letter {
 			case 'e':
 				errexit = to
+			case 'O': // shopt's, on the first line only
+				i++
 			case 'o':
 				i++
 				if i < len(words) && words[i] == "errexit" {

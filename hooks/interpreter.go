@@ -200,26 +200,39 @@ func skipEnvOptions(words []string) int {
 // takes only first, and after any +e.
 func withErrexit(options []string) []string {
 	at := 0
-	for i := 0; i < len(options); i++ {
+	for i := 0; i < len(options) && isOption(options[i]); i++ {
 		w := options[i]
-		if len(w) < 2 || w == "--" || w[0] != '-' && w[0] != '+' {
-			break
-		}
-		first := i
-		if takesValue(w) {
-			i++
-		}
-		if strings.HasPrefix(w, "--") || options[first][0] == '+' {
+		i += values(w)
+		if strings.HasPrefix(w, "--") || w[0] == '+' {
 			at = min(i+1, len(options))
 		}
 	}
 	return slices.Insert(slices.Clone(options), at, "-e")
 }
 
-// takesValue reports whether the word after this option of a shell belongs to it.
-func takesValue(w string) bool {
-	if strings.HasPrefix(w, "--") {
-		return w == "--rcfile" || w == "--init-file"
+// lacksValue is the option of a shell whose value a first line leaves out, or "".
+func lacksValue(options []string) string {
+	for i := 0; i < len(options) && isOption(options[i]); i++ {
+		w := options[i]
+		if i += values(w); i >= len(options) {
+			return w
+		}
 	}
-	return len(w) > 1 && (w[0] == '-' || w[0] == '+') && strings.ContainsAny(w, "oO")
+	return ""
+}
+
+// isOption reports whether a word is an option of a shell; the first that is none ends them.
+func isOption(w string) bool {
+	return len(w) > 1 && w != "--" && (w[0] == '-' || w[0] == '+')
+}
+
+// values is how many of the words after this option of a shell belong to it.
+func values(w string) int {
+	switch {
+	case w == "--rcfile" || w == "--init-file":
+		return 1
+	case strings.HasPrefix(w, "--"):
+		return 0
+	}
+	return strings.Count(w, "o") + strings.Count(w, "O")
 }
