@@ -101,6 +101,10 @@ func runRehearse(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		fmt.Fprintln(stderr, "usher rehearse:", err)
 		return exitUsage
 	}
+	if _, err := os.Stat(flags.Arg(0)); err != nil {
+		fmt.Fprintln(stderr, "usher rehearse: cannot open the revision:", err)
+		return exitUsage
+	}
 	a, err := rehearsal(*root, policy, stdout)
 	if err != nil {
 		fmt.Fprintln(stderr, "usher rehearse:", err)

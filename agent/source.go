@@ -121,7 +121,9 @@ func (a *agent) begin(id string, src source, env hooks.Environment) (*deployment
 	if err != nil {
 		return nil, err
 	}
-	d := &deployment{agent: a, id: id, source: src, env: env, live: live, fallback: a.orBase(live)}
+	with := *a // its lines carry the deployment
+	with.log = a.log.With(zap.String("deployment_id", id), zap.String("revision", src.name), zap.String("release", src.id))
+	d := &deployment{agent: &with, id: id, source: src, env: env, live: live, fallback: a.orBase(live)}
 	past := a.rec.State()
 	if open := past.Open(); open != nil {
 		d.fallback = a.orBase(open.Fallback) // the link may point to what was never validated
@@ -139,8 +141,7 @@ func (a *agent) begin(id string, src source, env hooks.Environment) (*deployment
 	}
 	d.past = a.rec.State().Last
 	d.env.PreviousRelease = d.fallback
-	a.log.Info(fmt.Sprintf("deployment %s begins: %s", id, src.name), systemd.ID(systemd.MessageDeploymentStarted),
-		zap.String("deployment_id", id), zap.String("revision", src.name))
+	d.log.Info(fmt.Sprintf("deployment %s begins: %s", id, src.name), systemd.ID(systemd.MessageDeploymentStarted))
 	return d, nil
 }
 
@@ -166,7 +167,7 @@ func (d *deployment) resume(open *record.Deployment) bool {
 	if len(open.Started) > 0 && open.Interrupted(open.Started[len(open.Started)-1]) {
 		at = "in " + open.Started[len(open.Started)-1]
 	}
-	d.log.Info(fmt.Sprintf("going on with deployment %s: %s %s", d.id, why, at), systemd.ID(systemd.MessageResumed), zap.String("deployment_id", d.id))
+	d.log.Info(fmt.Sprintf("going on with deployment %s: %s %s", d.id, why, at), systemd.ID(systemd.MessageResumed))
 	return true
 }
 

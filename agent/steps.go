@@ -200,7 +200,7 @@ func (d *deployment) succeed(ctx context.Context) error {
 		d.log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
 	}
 	d.log.Info(fmt.Sprintf("release %s of deployment %s is live and good", d.release.ID, d.id),
-		systemd.ID(systemd.MessageDeploymentSucceeded), zap.String("release", d.release.ID))
+		systemd.ID(systemd.MessageDeploymentSucceeded))
 	d.notify.Status("release %s is live", d.release.ID)
 	return nil
 }

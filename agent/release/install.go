@@ -53,7 +53,7 @@ func (l Layout) Install(ctx context.Context, r *Release, p *Plan, how Installing
 		}
 		done.Files += countFiles(p.inside)
 	case len(p.inside) > 0:
-		if err := apply.all(p.inside, func(x piece) string { return x.source }); err != nil {
+		if err := apply.all(p.inside, func(x piece) string { return filepath.Join(r.Tree, x.source) }); err != nil {
 			return done, err
 		}
 		if err := bundle.Sync(r.Tree, len(p.inside)); err != nil {
@@ -100,12 +100,13 @@ func (l Layout) build(ctx context.Context, r *Release, p *Plan, apply *applier) 
 			}
 		case x.mode&fs.ModeSymlink != 0:
 			var target string
-			if target, err = os.Readlink(x.source); err == nil {
+			if target, err = os.Readlink(filepath.Join(r.Bundle, x.source)); err == nil {
 				err = os.Symlink(target, at)
 			}
 		default:
-			if err = os.Link(x.source, at); errors.Is(err, fs.ErrPermission) {
-				err = copyFile(x.source, at, x.mode) // hard links of another's files may be forbidden
+			source := filepath.Join(r.Bundle, x.source)
+			if err = os.Link(source, at); errors.Is(err, fs.ErrPermission) {
+				err = copyFile(source, at, x.mode) // hard links of another's files may be forbidden
 			}
 		}
 		if err != nil {

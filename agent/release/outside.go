@@ -96,7 +96,7 @@ func (l Layout) replaceOutside(ctx context.Context, r *Release, pieces []piece, 
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := l.putOutside(x, apply); err != nil {
+		if err := l.putOutside(r, x, apply); err != nil {
 			return fmt.Errorf("cannot install %s: %w", x.dest, err)
 		}
 	}
@@ -104,7 +104,7 @@ func (l Layout) replaceOutside(ctx context.Context, r *Release, pieces []piece, 
 	return apply.all(dirs, func(x piece) string { return l.at(x.dest) })
 }
 
-func (l Layout) putOutside(x piece, apply *applier) error {
+func (l Layout) putOutside(r *Release, x piece, apply *applier) error {
 	at := l.at(x.dest)
 	if x.mode.IsDir() {
 		if err := os.MkdirAll(at, 0o755); err != nil {
@@ -120,7 +120,7 @@ func (l Layout) putOutside(x piece, apply *applier) error {
 		return err
 	}
 	if x.mode&fs.ModeSymlink != 0 {
-		target, err := os.Readlink(x.source)
+		target, err := os.Readlink(filepath.Join(r.Bundle, x.source))
 		if err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func (l Layout) putOutside(x piece, apply *applier) error {
 			return err
 		}
 	} else {
-		if err := copyFile(x.source, next, x.mode); err != nil {
+		if err := copyFile(filepath.Join(r.Bundle, x.source), next, x.mode); err != nil {
 			return err
 		}
 		if err := apply.to(x.dest, next); err != nil {

@@ -25,7 +25,7 @@ type Plan struct {
 
 // piece is one file, directory or symbolic link to install.
 type piece struct {
-	source string // on disk
+	source string // in the revision, relative; "" for a directory that only has to be there
 	dest   string // as the appspec names it, absolute
 	mode   fs.FileMode
 }
@@ -66,7 +66,7 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 		for _, x := range pieces {
 			if before, ok := taken[x.dest]; ok {
 				if !before.mode.IsDir() || !x.mode.IsDir() {
-					say(f.Line, f.Col, false, "%s is installed twice: from %s and from %s", x.dest, rel(dir, before.source), rel(dir, x.source))
+					say(f.Line, f.Col, false, "%s is installed twice: from %s and from %s", x.dest, before.source, x.source)
 				}
 				continue
 			}
@@ -137,7 +137,7 @@ func expand(dir string, f appspec.File) ([]piece, error) {
 	if !info.IsDir() {
 		return []piece{
 			{dest: f.Destination, mode: fs.ModeDir | 0o755},
-			{source: source, dest: path.Join(f.Destination, path.Base(f.Source)), mode: info.Mode()},
+			{source: rel(dir, source), dest: path.Join(f.Destination, path.Base(f.Source)), mode: info.Mode()},
 		}, nil
 	}
 	var pieces []piece
@@ -149,7 +149,7 @@ func expand(dir string, f appspec.File) ([]piece, error) {
 		if err != nil {
 			return err
 		}
-		pieces = append(pieces, piece{source: at, dest: path.Join(f.Destination, filepath.ToSlash(rel(source, at))), mode: info.Mode()})
+		pieces = append(pieces, piece{source: rel(dir, at), dest: path.Join(f.Destination, filepath.ToSlash(rel(source, at))), mode: info.Mode()})
 		return nil
 	})
 	if err != nil {

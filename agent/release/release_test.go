@@ -142,8 +142,6 @@ func (s *server) tryAccept(id, spec string, files map[string]string) (Release, *
 	if err != nil {
 		return r, nil, err
 	}
-	// As the agent does: the plan is of the release where it now is.
-	plan, _ = s.Plan(r.Bundle, parsed)
 	return r, plan, nil
 }
 
