@@ -1,7 +1,6 @@
 package standin
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -151,7 +150,7 @@ func (f Fault) asError() apiError {
 		e.code = map[int]string{403: "AccessDenied", 500: "InternalFailure", 503: "ServiceUnavailable"}[e.status]
 	}
 	if e.code == "" {
-		e.code = fmt.Sprintf("Status%d", e.status)
+		e.code = strings.ReplaceAll(http.StatusText(e.status), " ", "")
 	}
 	if e.message == "" {
 		e.message = map[string]string{

@@ -28,6 +28,9 @@ const gatewayPoll = 2 * time.Millisecond
 // gatewayLimit is how many connections and requests the gateway serves at once: more than all tests of a process open.
 const gatewayLimit = 4096
 
+// idleConnections are kept for the next request, for as many ranges as agents fetch at once in a busy test.
+const idleConnections = 64
+
 // gateway is the process's one S3 server. It listens on a Unix socket; the Clouds' fronts have the ports.
 type gateway struct {
 	dir       string
@@ -100,7 +103,8 @@ func startGateway(silent bool) (*gateway, error) {
 	g := &gateway{dir: dir, ended: make(chan error, 1), owners: map[string]*Cloud{}}
 	socket := filepath.Join(dir, "socket")
 	g.transport = &http.Transport{
-		DisableCompression: true, // the client's Accept-Encoding is signed
+		DisableCompression:  true, // the client's Accept-Encoding is signed
+		MaxIdleConnsPerHost: idleConnections,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},

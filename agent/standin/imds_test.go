@@ -152,6 +152,16 @@ func TestMetadataDocuments(t *testing.T) {
 	if cred.Code != "Success" || !strings.HasPrefix(cred.AccessKeyID, "ASIA") || cred.Token == "" || err != nil || time.Until(ends) > time.Hour {
 		t.Errorf("credentials %+v, %v", cred, err)
 	}
+	had := cred.AccessKeyID
+	get("meta-data/iam/security-credentials/usher-instance", &cred)
+	if cred.AccessKeyID != had {
+		t.Error("credentials changed though they are fresh")
+	}
+	server.ExpireCredentials()
+	get("meta-data/iam/security-credentials/usher-instance", &cred)
+	if cred.AccessKeyID == had {
+		t.Error("expired credentials are still handed out")
+	}
 }
 
 func TestMetadataModes(t *testing.T) {
@@ -178,6 +188,14 @@ func TestMetadataModes(t *testing.T) {
 	server.SetMetadata(standin.Refusing)
 	refused()
 	server.SetMetadata(standin.Answering)
+
+	const tag = "/latest/meta-data/tags/instance/usher:deployment-group"
+	tagged := cloud.Launch("web", standin.LaunchOptions{MetadataTags: true})
+	_, tagToken := ask(t, "PUT", tagged.MetadataEndpoint+"/latest/api/token", ttlHeader, "60")
+	tagged.SetTag("usher:deployment-group", "staging")
+	if _, body := ask(t, "GET", tagged.MetadataEndpoint+tag, tokenHeader, tagToken); body != "staging" {
+		t.Errorf("a tag that was set later is %q", body)
+	}
 
 	const target = "meta-data/autoscaling/target-lifecycle-state"
 	server.FailMetadata(target, 1, standin.Fault{Status: 404})

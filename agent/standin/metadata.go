@@ -65,6 +65,18 @@ func (m *metadata) items() map[string]string {
 	return items
 }
 
+// SetTag changes a tag of the instance; where metadata shows tags, it shows the new one at once.
+func (i *Instance) SetTag(key, value string) {
+	i.fleet.mu.Lock()
+	defer i.fleet.mu.Unlock()
+	tags := maps.Clone(i.options.Tags) // LaunchOptions may be another instance's too
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	tags[key] = value
+	i.options.Tags = tags
+}
+
 // targetState is the state an instance is on its way to, which is all that metadata tells: never one
 // of the states in between. pool is where the group's warm instances rest.
 func targetState(s, pool State) string {

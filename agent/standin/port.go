@@ -29,7 +29,7 @@ type port struct {
 	mu       sync.Mutex
 	reserved int // file descriptor of the socket that does not listen; -1 once given up
 	server   *http.Server
-	under    *sync.WaitGroup // the server and the requests it serves
+	under    *sync.WaitGroup // the server and its connections
 }
 
 // reservePort finds a free port and keeps it until Close.
@@ -92,12 +92,15 @@ func (p *port) open(h http.Handler) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	under := &sync.WaitGroup{}
-	s := &http.Server{ErrorLog: quietLog, ReadHeaderTimeout: headerTimeout}
-	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		under.Add(1) // the server is still counted, or this request came too late to be waited for
-		defer under.Done()
-		h.ServeHTTP(w, r)
-	})
+	s := &http.Server{Handler: h, ErrorLog: quietLog, ReadHeaderTimeout: headerTimeout}
+	s.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew: // told by Serve, which is counted
+			under.Add(1)
+		case http.StateClosed, http.StateHijacked: // told when the last request is done
+			under.Done()
+		}
+	}
 	p.server, p.under = s, under
 	under.Go(func() { _ = s.Serve(l) })
 	return nil

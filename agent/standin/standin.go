@@ -79,11 +79,11 @@ func Start(o Options) (*Cloud, error) {
 	user := keys.issue(c, "", 0)
 	c.AccessKey, c.SecretKey = user.key, user.secret
 
-	gw, err := joinGateway(o.Silent)
-	if err != nil {
+	var err error
+	if c.gateway, err = joinGateway(o.Silent); err != nil {
+		c.Close()
 		return nil, err
 	}
-	c.gateway = gw
 	if c.Endpoint, err = c.serve(http.HandlerFunc(c.serveControl)); err == nil {
 		c.S3Endpoint, err = c.serve(c.s3Front())
 	}
@@ -107,14 +107,17 @@ func (c *Cloud) serve(h http.Handler) (string, error) {
 }
 
 // Close ends every server and timer, and the Cloud's share of the S3 gateway. Requests under way are cut
-// off, and clients get refused connections from then on.
+// off, and clients get refused connections from then on. A second Close does nothing.
 func (c *Cloud) Close() {
 	c.stop()
 	c.fleet.close()
 	c.mu.Lock()
-	ports := c.ports
+	ports, again := c.ports, c.closed
 	c.ports, c.closed = nil, true
 	c.mu.Unlock()
+	if again {
+		return
+	}
 	for _, p := range ports {
 		p.release()
 	}
@@ -125,9 +128,8 @@ func (c *Cloud) Close() {
 }
 
 // Environ is what an agent on the instance needs to find this AWS: the SDK's own endpoint
-// variables, and nothing that replaces the developer's AWS configuration with less than
-// nothing. Credentials and region come from the instance's metadata, as on EC2: give the agent no
-// other AWS_* variable.
+// variables, and two that keep the configuration of whoever runs the test out. Credentials and
+// region come from the instance's metadata, as on EC2: give the agent no other AWS_* variable.
 func (c *Cloud) Environ(inst *Instance) []string {
 	return append(c.endpoints(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+inst.MetadataEndpoint)
 }
