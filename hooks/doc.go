@@ -1,2 +1,157 @@
-// Package hooks is the contract with application teams.
+// Package hooks is the contract with application teams: what a hook script may rely on, and what is
+// made of what it does. A script that works with CodeDeploy's own agent works here; where the two
+// differ, this page says so. The folder example holds a complete revision to copy from.
+//
+// # Events
+//
+// A deployment is a line of lifecycle events. An appspec names scripts for them; the scripts of one
+// event run one after the other in the order of the appspec, then the role hooks of that event. The
+// first script that fails ends the deployment.
+//
+//	ApplicationStop   the scripts of the revision that is live now, if there is one; on the first
+//	                  deployment of an instance nothing runs
+//	DownloadBundle    (usher) the bundle is fetched, verified and unpacked; then every script of the
+//	                  revision is checked, before any of them runs
+//	BeforeInstall     nothing is installed yet: the release directory has its name, and no more
+//	Install           (usher) files and permissions of the appspec
+//	AfterInstall      the release directory is complete; /opt/app does not point to it yet, so nobody
+//	                  sees what is done here: compile, render, migrate
+//	                  (usher) then /opt/app is flipped to the release, in one step
+//	ApplicationStart  /opt/app is the release: start the application
+//	ValidateService   is the application up? The last word on whether the instance enters service
+//
+// Install and DownloadBundle run no scripts. BeforeBlockTraffic, AfterBlockTraffic, BeforeAllowTraffic
+// and AfterAllowTraffic, around CodeDeploy's own BlockTraffic and AllowTraffic, run only when the
+// CodeDeploy service orders them, in a deployment with a load balancer; a launch has none of them.
+//
+// When a script fails, /opt/app points again to the release that was live before, if it was flipped
+// already, and the ApplicationStart scripts of that release are run. An instance that is being launched
+// does not enter service. The failed release is kept for diagnosis.
+//
+// An event may be run again from its first script: after the instance has rebooted in the middle of
+// it, or after the agent was killed. Write scripts that may be run twice. No script ever runs twice at
+// once: what is left of an interrupted run is ended before the next one begins.
+//
+// # Working directory
+//
+// In every event it is the directory that holds the appspec: the revision as it was unpacked. So
+// `./scripts/lib.sh` and `cat VERSION` find what is in the bundle. (CodeDeploy's agent leaves its own
+// working directory.) In ApplicationStop, and in the ApplicationStart of a release that comes back, it
+// is that release's own revision. The release directory, where the appspec's files are, is
+// $USHER_RELEASE_DIR; it is another directory unless the appspec has no `files`.
+//
+// # Environment
+//
+// These variables, and no others; one without a value is not set. What the agent has in its own
+// environment, or /etc/profile and the like would set, does not reach a script. A shell's own
+// variables (PWD, SHLVL) come on top.
+//
+//	LIFECYCLE_EVENT          the event
+//	APPLICATION_NAME         CodeDeploy's application
+//	DEPLOYMENT_ID            d-ABCDEFGHI; at a launch, the deployment the group's revision came with
+//	DEPLOYMENT_GROUP_NAME    the deployment group
+//	DEPLOYMENT_GROUP_ID      its ID
+//	BUNDLE_BUCKET            of a revision in S3; likewise
+//	BUNDLE_KEY               its key,
+//	BUNDLE_VERSION           its version, when the bucket keeps versions,
+//	BUNDLE_ETAG              and its ETag
+//	BUNDLE_COMMIT            of a revision on GitHub
+//	INSTANCE_ID              i-0123456789abcdef0
+//	AWS_REGION               the instance's Region, which AWS's SDKs and CLI take from here
+//	AUTO_SCALING_GROUP_NAME  not set on an instance without one
+//	USHER_RELEASE_DIR        the release directory this deployment installs
+//	USHER_PREVIOUS_RELEASE   the release directory that was live when it began; not set when none was
+//	USHER_SCRIPT             which script this is, on this instance; by it usher knows the processes a
+//	                         script has started, so leave it in their environment
+//	HOME USER LOGNAME SHELL  of the user the script runs as
+//	PATH                     /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+//	LANG                     C.UTF-8
+//
+// As with CodeDeploy, the values are the new deployment's in ApplicationStop too, although the script
+// is the old revision's. Credentials come from the instance's role, through the metadata service.
+//
+// Standard input is /dev/null, and the umask is 022.
+//
+// # Exit status
+//
+// 0 is success, everything else is failure, and so is a signal. A shell gives 127 for a command it did
+// not find and 126 for one it could not run.
+//
+// # errexit
+//
+// A shell goes on when a command fails, and a script whose last command succeeds then counts as a
+// success: a migration fails, the application starts, the instance enters service with the wrong
+// schema. `set -e` (errexit) ends the script instead. What usher does about it is the setting
+// `errexit` of the agent:
+//
+//	enforce  every script for sh, bash or ksh is run with -e, whatever it says; one that does not
+//	         switch errexit on by itself, before its first command that can fail, gets a warning that
+//	         names the line. The default.
+//	require  such a script is refused, and with it the revision, before anything of it runs.
+//	off      CodeDeploy's behaviour. Nothing is said.
+//
+// Write `set -euo pipefail` on the second line of a bash script and `set -eu` in a POSIX one, or -e on
+// the first line. In a function, a branch, a subshell or a pipeline it comes too late or does not last.
+// Unless the setting is off, these are pointed out as well, because each silently takes errexit's
+// effect:
+//
+//	local x=$(cmd)       likewise export, readonly, declare, typeset: their own status replaces that of
+//	                     cmd. Assign first, then declare.
+//	a | b                only b counts without `set -o pipefail`; POSIX sh does not have that option
+//	set +e               up to the next `set -e`, or to the end
+//	f || x, if f, ! f    errexit is off within the function f, whatever f itself says; a group in
+//	                     braces or parentheses likewise
+//	x=$(a; b)            bash switches errexit off inside: only b counts. Write a && b.
+//
+// A script in any other language is judged by its exit status alone, and zsh is one of these.
+//
+// # What is checked before
+//
+// Every script of a revision is there, is a regular file and not empty; its interpreter and its user
+// are on the instance; it has no Windows line ends; it parses, if it is for sh, bash or ksh: the
+// shell itself (with -n) has the last word. A missing executable bit is only a warning: a script is run
+// through the interpreter its first line names, one without a first line by /bin/sh, and a program gets
+// the bit. `usher check` says all this before you upload.
+//
+// # Timeouts
+//
+// A script has 3600 seconds, or as many as `timeout:` says; more than an hour is allowed. When its time
+// is up, or the whole launch has run out of time, it and all it has started get TERM, and KILL 5 seconds
+// later. It then counts as failed, with whatever status it ends. (CodeDeploy's agent sends no KILL and
+// waits.)
+//
+// # Processes in the background
+//
+// A script has ended when its own process has. What it leaves running goes on, holds nothing up, may go
+// on writing, and is named in a warning; what it writes from then on is not kept. (CodeDeploy's agent
+// waits for the output to be closed, and fails the script when its timeout is up.) Such a process is
+// nobody's: it is not started again when it dies or when the instance reboots, its output may be closed
+// when the agent ends, and it is ended when the same event of the same deployment is run again. Start
+// an application through systemd (`systemctl start app`).
+//
+// # runas and sudo
+//
+// `runas: USER` runs the script as that user, with the user's groups; there is no login, so nothing of
+// the user's profile is read. The user is one in /etc/passwd, and must be able to read the script and
+// enter its directory. The agent runs as root, so `sudo: true` changes nothing. An agent that is not
+// root refuses both, except for `runas` of its own user.
+//
+// # Role hooks
+//
+// The AMI of a role (application server, job server) can bring scripts of its own, for any application:
+// the files in /etc/usher/hooks.d/EVENT/, run after the revision's in the order of their names. They
+// get the same environment and working directory, run as the agent's user with the timeout of 3600
+// seconds, and are checked in the same way. What editors and package managers leave (dotfiles, *~,
+// *.dpkg-*, *.ucf-*, *.rpmnew, *.rpmsave, *.rpmorig) is skipped. A folder that is not named after an
+// event that runs scripts is an error, and so is a hook that every user could change.
+//
+// # Output
+//
+// What a script writes to its standard output and standard error goes to the journal line by line, as
+// it comes, with the deployment, the event and the script as fields. Terminal colours are dropped; other
+// control characters and bytes that are not UTF-8 are written \xNN. A line longer than 8 KiB is cut in
+// pieces. Of one script, 20000 lines and 4 MiB are kept, and what comes after is counted; the last 20
+// lines are known in any case, and the very last one is part of the message when the script fails. Both
+// streams are read together, but they are two: lines written to them at nearly the same time may
+// change places, and then those of standard error come last. Do not write secrets.
 package hooks

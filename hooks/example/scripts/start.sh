@@ -1,7 +1,8 @@
-#!/bin/sh
-# ApplicationStart: the release is live. A real one says `systemctl restart shop`: processes that were
-# started before the flip go on using the release they were started from.
-set -eu
+#!/bin/bash
+# ApplicationStart: the link points to the release now. An application with a process is started
+# through systemd (`systemctl restart app`), which keeps it running; ours is files, and only notes when.
+set -euo pipefail
 
-date -u +%Y-%m-%dT%H:%M:%SZ > run/started
-echo "started $(cat VERSION)"
+mkdir -p "$USHER_RELEASE_DIR/run"
+date -u +%Y-%m-%dT%H:%M:%SZ >"$USHER_RELEASE_DIR/run/started"
+echo "started"

@@ -1,9 +1,18 @@
-#!/bin/sh
-# ValidateService: does the application work? Only after this exits with 0 does the server go into service.
-# A real one asks the application itself: curl --fail --retry 10 --retry-connrefused localhost:8080/health
-set -eu
+#!/bin/bash
+# ValidateService: is the application up, seen as a user sees it? When this fails, the instance does
+# not enter service. An application with a port is asked through it, again and again until its
+# timeout; ours is asked for its page.
+set -euo pipefail
 
-test -f run/started
-grep -q "$(cat VERSION)" www/index.html
-! grep -q '@[A-Z_]*@' www/index.html || { echo "www/index.html has a placeholder that was not filled in" >&2; exit 1; }
-echo "$(cat VERSION) answers"
+release=${USHER_RELEASE_DIR##*/}
+page=$USHER_RELEASE_DIR/www/index.html
+
+if [ ! -e "$USHER_RELEASE_DIR/run/started" ]; then
+	echo "the application was not started" >&2
+	exit 1
+fi
+if ! grep -q "<dd>$release</dd>" "$page"; then
+	echo "the page does not show release $release" >&2
+	exit 1
+fi
+echo "the page shows release $release"
