@@ -74,7 +74,7 @@ func TestKind(t *testing.T) {
 		{"a.tar", makeTgz(t, f), "tgz"},
 		{"a.TAR.GZ", []byte("?"), "tgz"},
 		{"/x/a.tar", make([]byte, 1024), "tar"},
-		{"a.tar.xz", []byte("\xfd7zXZ\x00"), "cannot use a.tar.xz as a bundle: it is a xz archive, and CodeDeploy knows zip, tar and tgz"},
+		{"a.tar.xz", []byte("\xfd7zXZ\x00"), "cannot use a.tar.xz as a bundle: its content is xz, and CodeDeploy knows zip, tar and tgz"},
 		{"/x/README", []byte("# hello"), "cannot use README as a bundle: it is neither a zip, tar or tgz archive nor named like one"},
 		{"a.zip", nil, "cannot use a.zip as a bundle: it is empty"},
 	}

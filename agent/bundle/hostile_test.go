@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // rawZip is a zip of one entry whose header says what h says, whatever the data is.
@@ -145,9 +146,9 @@ func hostileArchives(t testing.TB) []hostileArchive {
 		{"no entries (zip)", Zip, makeZip(t), Limits{}, `the archive holds no files`},
 		{"only the root", Tar, makeTar(t, entry{name: "./"}), Limits{}, `the archive holds no files`},
 		{"an unknown kind", "tar.xz", whole, Limits{}, `unknown kind "tar.xz": CodeDeploy knows zip, tar and tgz`},
-		{"a zip called tgz", Tgz, wholeZip, Limits{}, `its bundle type says tgz, but it is a zip archive`},
-		{"a tgz called zip", Zip, wholeGz, Limits{}, `its bundle type says zip, but it is a tgz archive`},
-		{"xz called tar", Tar, []byte("\xfd7zXZ\x00...."), Limits{}, `its bundle type says tar, but it is a xz archive`},
+		{"a zip called tgz", Tgz, wholeZip, Limits{}, `its bundle type says tgz, but its content is zip: register the revision with the right bundle type`},
+		{"a tgz called zip", Zip, wholeGz, Limits{}, `its bundle type says zip, but its content is tgz`},
+		{"xz called tar", Tar, []byte("\xfd7zXZ\x00...."), Limits{}, `its bundle type says tar, but its content is xz`},
 		{"an error page called tgz", Tgz, []byte("<html>404</html>"), Limits{}, `it is damaged, cut off or not a gzip file`},
 		{"an error page called tar", Tar, []byte("<html>404</html>"), Limits{}, `it is damaged, cut off or not a tar archive`},
 		{"an error page called zip", Zip, []byte("<html>404</html>"), Limits{}, `it is damaged, cut off or not a zip archive`},
@@ -182,14 +183,13 @@ func TestUnpackRefuses(t *testing.T) {
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			goroutines := runtime.NumGoroutine()
-
-			_, err := Unpack(t.Context(), saved(t, "shop.bundle", test.archive), test.kind, dir, test.limits)
+			archive := saved(t, "shop.bundle", test.archive)
+			var err error
+			synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left behind
+				_, err = Unpack(t.Context(), archive, test.kind, dir, test.limits)
+			})
 			if err == nil || !strings.HasPrefix(err.Error(), "cannot unpack shop.bundle: ") || !strings.Contains(err.Error(), test.message) {
 				t.Errorf("error: %v\nwant:  cannot unpack shop.bundle: %s", err, test.message)
-			}
-			if n := runtime.NumGoroutine(); n > goroutines {
-				t.Errorf("%d goroutines, before %d", n, goroutines)
 			}
 			if err := os.RemoveAll(dir); err != nil {
 				t.Fatal(err)

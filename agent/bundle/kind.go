@@ -30,7 +30,7 @@ func Kind(path string, head []byte) (string, error) {
 		return kind, nil
 	case "":
 	default:
-		return "", fmt.Errorf("cannot use %s as a bundle: it is a %s archive, and CodeDeploy knows zip, tar and tgz", name, kind)
+		return "", fmt.Errorf("cannot use %s as a bundle: its content is %s, and CodeDeploy knows zip, tar and tgz", name, kind)
 	}
 	lower := strings.ToLower(name)
 	switch {

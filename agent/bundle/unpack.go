@@ -45,7 +45,7 @@ func (l Limits) withDefaults() Limits {
 
 // Stats say what was unpacked.
 type Stats struct {
-	Files int   // regular files
+	Files int   // regular files, hard links too
 	Dirs  int   // directories, without the one unpacked into
 	Links int   // symbolic and hard links
 	Bytes int64 // contents of the files
@@ -90,7 +90,7 @@ func unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (
 	case found == "": // the reader of this kind says what is wrong
 	case found == kind, found != Zip && kind != Zip && (found == Tar || found == Tgz):
 	default:
-		return Stats{}, fmt.Errorf("its bundle type says %s, but it is a %s archive: register the revision with the right bundle type", kind, found)
+		return Stats{}, fmt.Errorf("its bundle type says %s, but its content is %s: register the revision with the right bundle type", kind, found)
 	}
 
 	t, err := newTree(dir, l)

@@ -28,14 +28,7 @@ var autoScalingWire = wire{
 		wrongSignature: {code: "SignatureDoesNotMatch"},
 	},
 	throttled: apiError{400, "Throttling", "Rate exceeded"},
-	metered:   true,
-	unknown: func(op string) apiError {
-		return apiError{400, "InvalidAction", fmt.Sprintf("Could not find operation %s for version 2011-01-01", op)}
-	},
-}
-
-func init() { // not in the literal: the operations lead back to the wire
-	autoScalingWire.operations = map[string]operation{
+	operations: map[string]operation{
 		"CompleteLifecycleAction":             completeLifecycleAction,
 		"DeleteLifecycleHook":                 deleteLifecycleHook,
 		"DescribeAutoScalingGroups":           describeAutoScalingGroups,
@@ -47,7 +40,11 @@ func init() { // not in the literal: the operations lead back to the wire
 		"RecordLifecycleActionHeartbeat":      recordLifecycleActionHeartbeat,
 		"SetInstanceHealth":                   setInstanceHealth,
 		"TerminateInstanceInAutoScalingGroup": terminateInstance,
-	}
+	},
+	metered: true,
+	unknown: func(op string) apiError {
+		return apiError{400, "InvalidAction", fmt.Sprintf("Could not find operation %s for version 2011-01-01", op)}
+	},
 }
 
 func parseQuery(r *http.Request, body []byte) (request, *apiError) {
