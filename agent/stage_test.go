@@ -79,7 +79,7 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	t.Parallel()
-	cloud, err := standin.Start(standin.Options{Silent: true})
+	cloud, err := standin.Start(standin.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
-	"github.com/aws/smithy-go"
 
 	"usher/agent/instance"
 )
@@ -306,65 +305,6 @@ func (l *Launch) kindOf(state string) Kind {
 	}
 	l.tell(Notice{What: Unfamiliar, State: state})
 	return NoAction
-}
-
-// Refusal says that the hook cannot be chosen; a person must.
-type Refusal struct{ message string }
-
-func (r *Refusal) Error() string { return r.message }
-
-// chooseHook is the hook whose action is ours, or nil when the group has none.
-func (l *Launch) chooseHook(ctx context.Context, group string) (*types.LifecycleHook, error) {
-	out, err := l.api.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the lifecycle hooks of %s (autoscaling:DescribeLifecycleHooks): %w", group, err)
-	}
-	var names []string
-	var candidates []types.LifecycleHook
-	for _, h := range out.LifecycleHooks {
-		name := aws.ToString(h.LifecycleHookName)
-		if aws.ToString(h.LifecycleTransition) != l.opt.Transition {
-			continue
-		}
-		if name == l.opt.Hook {
-			return &h, nil
-		}
-		names = append(names, name)
-		if !strings.HasPrefix(name, "CodeDeploy-managed-") {
-			candidates = append(candidates, h)
-		}
-	}
-	switch {
-	case l.opt.Hook != "":
-		return nil, &Refusal{fmt.Sprintf("Auto Scaling group %s has no %s hook named %q (it has: %s): correct lifecycle_hook in the configuration, or add the hook",
-			group, l.opt.Transition, l.opt.Hook, listOf(names))}
-	case len(candidates) == 0:
-		return nil, nil
-	case len(candidates) > 1:
-		return nil, &Refusal{fmt.Sprintf("Auto Scaling group %s has %d %s hooks (%s): set lifecycle_hook in the configuration to the one usher completes",
-			group, len(candidates), l.opt.Transition, listOf(names))}
-	}
-	return &candidates[0], nil
-}
-
-func listOf(names []string) string {
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
-}
-
-// noActive recognises Auto Scaling's answer for an action that is not there. The case of its words varies.
-func noActive(err error) bool {
-	var e smithy.APIError
-	return errors.As(err, &e) && e.ErrorCode() == "ValidationError" &&
-		strings.Contains(strings.ToLower(e.ErrorMessage()), "no active lifecycle action")
-}
-
-// permanent says that repeating the call cannot help.
-func permanent(err error) bool {
-	var e smithy.APIError
-	return errors.As(err, &e) && e.ErrorCode() == "ValidationError" && !noActive(err)
 }
 
 func (l *Launch) tell(n Notice) {

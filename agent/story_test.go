@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The rules of the house, as far as a program can check them. Test files are free to import what they
+// need; the program is not.
+
+// law is which of our own packages a package may import. Arrows point one way: backwards in the story.
+var law = map[string][]string{
+	"hooks":           {},
+	"systemd":         {},
+	"agent/instance":  {},
+	"agent/revision":  {},
+	"agent/record":    {},
+	"agent/standin":   {},
+	"agent/appspec":   {"hooks"},
+	"agent/bundle":    {"agent/appspec", "hooks"},
+	"agent/release":   {"agent/bundle", "agent/appspec", "hooks"},
+	"agent/lifecycle": {"agent/instance"},
+	"agent/demo":      {"agent/standin"},
+	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/instance", "agent/lifecycle",
+		"agent/record", "agent/release", "agent/revision"},
+}
+
+// worlds are which packages may import what is not ours, by the prefix of its path.
+var worlds = map[string][]string{
+	"github.com/aws/":              {"agent", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/standin"},
+	"github.com/coreos/go-systemd": {"systemd"},
+	"go.uber.org/zap":              {"agent", "systemd"},
+	"os/exec":                      {"hooks", "systemd", "agent/demo"},
+	"mvdan.cc/sh":                  {"hooks"},
+	"github.com/versity/":          {"agent/standin"},
+	"text/template":                {}, // keeps every method of the AWS API in the binary: 7 MB
+	"html/template":                {},
+	"net/http/pprof":               {}, // opens a door
+	"unsafe":                       {},
+}
+
+// roots are the top level, which is fixed.
+var roots = []string{"agent", "hooks", "packaging", "systemd", "go.mod", "go.sum", "README.md"}
+
+// maxLines of a program file: what a newcomer reads in one sitting.
+const maxLines = 320
+
+type goFile struct {
+	pkg, file string
+	lines     int
+	ast       *ast.File
+}
+
+// program are all Go files of the module that are not tests.
+func program(t *testing.T) (all []goFile) {
+	t.Helper()
+	fset := token.NewFileSet()
+	err := filepath.WalkDir("..", func(at string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() && (e.Name() == "testdata" || e.Name() != ".." && strings.HasPrefix(e.Name(), ".")) {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(at, ".go") || strings.HasSuffix(at, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(at)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(fset, at, text, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		name := filepath.ToSlash(strings.TrimPrefix(at, "../"))
+		all = append(all, goFile{path.Dir(name), name, bytes.Count(text, []byte("\n")), f})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 30 {
+		t.Fatalf("found only %d program files: this test looks in the wrong place", len(all))
+	}
+	return all
+}
+
+func TestImportLaw(t *testing.T) {
+	for _, f := range program(t) {
+		allowed, known := law[f.pkg]
+		if !known {
+			t.Errorf("%s: package %s is not in the house: give it a place in the law", f.file, f.pkg)
+		}
+		for _, spec := range f.ast.Imports {
+			imported := strings.Trim(spec.Path.Value, `"`)
+			if ours, ok := strings.CutPrefix(imported, "usher/"); ok && !slices.Contains(allowed, ours) {
+				t.Errorf("%s imports %s: %s may import %v only", f.file, imported, f.pkg, allowed)
+			}
+			for prefix, may := range worlds {
+				if strings.HasPrefix(imported, prefix) && !slices.Contains(may, f.pkg) {
+					t.Errorf("%s imports %s: only %v may", f.file, imported, may)
+				}
+			}
+		}
+	}
+}
+
+func TestRooms(t *testing.T) {
+	docs := map[string]string{}
+	for _, f := range program(t) {
+		if f.lines > maxLines {
+			t.Errorf("%s has %d lines: more than %d is more than one room", f.file, f.lines, maxLines)
+		}
+		switch base := path.Base(f.file); base {
+		case "types.go", "util.go", "utils.go", "helpers.go", "interface.go", "interfaces.go", "common.go", "misc.go":
+			t.Errorf("%s: a file is named for what it does", f.file)
+		}
+		if _, ok := docs[f.pkg]; !ok {
+			docs[f.pkg] = ""
+		}
+		if f.ast.Doc != nil {
+			if docs[f.pkg] != "" {
+				t.Errorf("%s and %s both have the doc comment of package %s", docs[f.pkg], f.file, f.pkg)
+			}
+			docs[f.pkg] = f.file
+		}
+		for _, d := range f.ast.Decls {
+			undocumented(t, f, d)
+		}
+	}
+	for pkg, file := range docs {
+		if file == "" {
+			t.Errorf("package %s has no doc comment: it is the package's contract", pkg)
+		}
+	}
+}
+
+// undocumented reports exported names of rooms without a comment.
+func undocumented(t *testing.T, f goFile, d ast.Decl) {
+	say := func(name string) { t.Errorf("%s: %s is exported and not documented", f.file, name) }
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		exported := d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiver(d.Recv)))
+		standard := slices.Contains([]string{"Error", "Unwrap", "Read", "Write", "Close", "ServeHTTP", "Sync", "With", "Check", "ReadAt"}, d.Name.Name)
+		if exported && d.Doc == nil && !(d.Recv != nil && standard) {
+			say(d.Name.Name)
+		}
+	case *ast.GenDecl:
+		for _, spec := range d.Specs {
+			switch spec := spec.(type) {
+			case *ast.TypeSpec:
+				if spec.Name.IsExported() && cmp.Or(d.Doc, spec.Doc) == nil {
+					say(spec.Name.Name)
+				}
+			case *ast.ValueSpec:
+				if spec.Names[0].IsExported() && cmp.Or(d.Doc, spec.Doc, spec.Comment) == nil {
+					say(spec.Names[0].Name)
+				}
+			}
+		}
+	}
+}
+
+func receiver(r *ast.FieldList) string {
+	expr := r.List[0].Type
+	if star, ok := expr.(*ast.StarExpr); ok {
+		expr = star.X
+	}
+	if id, ok := expr.(*ast.Ident); ok {
+		return id.Name
+	}
+	return ""
+}
+
+func TestTopLevel(t *testing.T) {
+	entries, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(roots, e.Name()) && e.Name() != "usher" { // the built binary, ignored by git
+			t.Errorf("%s is not of the top level, which is fixed: %v", e.Name(), roots)
+		}
+	}
+}
+
+// modules is every module linked into the program that runs as root, and what for.
+var modules = map[string]string{
+	"usher":                            "ours",
+	"github.com/aws/aws-sdk-go-v2":     "the AWS SDK's core: signing, retries, endpoints",
+	"github.com/aws/smithy-go":         "the SDK's protocols and errors",
+	"github.com/coreos/go-systemd/v22": "the journal and sd_notify",
+	"github.com/goccy/go-yaml":         "appspec.yml and agent.yml, with line and column of what is wrong",
+	"github.com/klauspost/compress":    "inflate and gzip, faster than the standard library's",
+	"go.uber.org/zap":                  "structured log lines, for the journal and for a person",
+	"go.uber.org/multierr":             "of zap",
+	"golang.org/x/sys":                 "flock, syncfs, extended attributes",
+	"mvdan.cc/sh/v3":                   "the shell parser behind errexit",
+
+	"github.com/aws/aws-sdk-go-v2/config":                           "credentials and endpoints from the environment",
+	"github.com/aws/aws-sdk-go-v2/credentials":                      "the instance role's credentials",
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds":                 "instance metadata, IMDSv2",
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling":              "the lifecycle action",
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy":               "the deployment group's revision",
+	"github.com/aws/aws-sdk-go-v2/service/s3":                       "the bundle",
+	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream":         "of service/s3",
+	"github.com/aws/aws-sdk-go-v2/internal/configsources":           "of the SDK: endpoints from the environment",
+	"github.com/aws/aws-sdk-go-v2/internal/endpoints/v2":            "of the SDK: partitions",
+	"github.com/aws/aws-sdk-go-v2/internal/v4a":                     "of service/s3: multi-region signing",
+	"github.com/aws/aws-sdk-go-v2/service/internal/accept-encoding": "of service/s3",
+	"github.com/aws/aws-sdk-go-v2/service/internal/checksum":        "of service/s3",
+	"github.com/aws/aws-sdk-go-v2/service/internal/presigned-url":   "of service/s3 and sts",
+	"github.com/aws/aws-sdk-go-v2/service/internal/s3shared":        "of service/s3",
+	"github.com/aws/aws-sdk-go-v2/service/signin":                   "of config: the credential chain",
+	"github.com/aws/aws-sdk-go-v2/service/sso":                      "of config: the credential chain",
+	"github.com/aws/aws-sdk-go-v2/service/ssooidc":                  "of config: the credential chain",
+	"github.com/aws/aws-sdk-go-v2/service/sts":                      "of config: the credential chain",
+}
+
+func TestModulesLinked(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := map[string]bool{}
+	for _, m := range strings.Fields(string(out)) {
+		linked[m] = true
+	}
+	for _, m := range slices.Sorted(maps.Keys(linked)) {
+		if modules[m] == "" {
+			t.Errorf("module %s is linked into usher and has no reason: weigh it, then write the reason here", m)
+		}
+	}
+	for _, m := range slices.Sorted(maps.Keys(modules)) {
+		if !linked[m] {
+			t.Errorf("module %s is no longer linked into usher: take it off the list", m)
+		}
+	}
+}
