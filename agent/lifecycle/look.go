@@ -1,0 +1,109 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+)
+
+// look asks metadata and, when that says there is something to ask about, Auto Scaling.
+func (l *Launch) look(ctx context.Context) error {
+	target, err := l.gate.TargetLifecycleState(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot read the target lifecycle state: %w", err)
+	}
+	switch target {
+	case "":
+		return nil
+	case "Terminated", "Detached", "Standby":
+		if l.opt.Transition == Launching {
+			l.settle(Leaving, "", target)
+			return nil
+		}
+	}
+	group, state, err := l.describe(ctx)
+	if err != nil || group == "" {
+		return err
+	}
+	kind := l.kindOf(state)
+	if kind == Action {
+		hook, err := l.chooseHook(ctx, group)
+		if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
+			l.mu.Lock()
+			l.kind, l.group, l.state, l.err = NoAction, group, state, err
+			l.mu.Unlock()
+			close(l.known)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if hook == nil {
+			kind = NoAction
+		} else {
+			l.mu.Lock()
+			l.hook = *hook
+			l.mu.Unlock()
+		}
+	}
+	l.settle(kind, group, state)
+	return nil
+}
+
+func (l *Launch) settle(kind Kind, group, state string) {
+	l.mu.Lock()
+	l.kind, l.group, l.state = kind, group, state
+	l.mu.Unlock()
+	close(l.known)
+}
+
+func (l *Launch) describe(ctx context.Context) (group, state string, err error) {
+	l.alive()
+	out, err := l.api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{l.me.InstanceID}})
+	if err != nil {
+		return "", "", fmt.Errorf("cannot describe this instance (autoscaling:DescribeAutoScalingInstances): %w", err)
+	}
+	for _, i := range out.AutoScalingInstances {
+		if aws.ToString(i.InstanceId) == l.me.InstanceID {
+			return aws.ToString(i.AutoScalingGroupName), aws.ToString(i.LifecycleState), nil
+		}
+	}
+	return "", "", nil // in no group, or not yet
+}
+
+// waitStates are where an action of the transition can be active; the states before lead to them.
+func (l *Launch) inWait(state string) bool {
+	if l.opt.Transition == Launching {
+		return state == "Pending:Wait" || state == "Warmed:Pending:Wait"
+	}
+	return state == "Terminating:Wait" || state == "Warmed:Terminating:Wait"
+}
+
+func (l *Launch) kindOf(state string) Kind {
+	launching := l.opt.Transition == Launching
+	switch {
+	case l.inWait(state):
+		return Action
+	case state == "Pending", state == "Warmed:Pending":
+		if launching {
+			return Action
+		}
+		return NoAction
+	case state == "Terminating", state == "Warmed:Terminating":
+		if launching {
+			return Leaving
+		}
+		return Action
+	case strings.HasPrefix(state, "Terminat"), strings.HasPrefix(state, "Warmed:Terminat"), strings.HasPrefix(state, "Detach"),
+		state == "EnteringStandby", state == "Standby", state == "Quarantined", strings.HasPrefix(state, "ReplacingRootVolume"):
+		return Leaving
+	case state == "InService", state == "RootVolumeReplaced", strings.HasPrefix(state, "Pending:"), strings.HasPrefix(state, "Warmed:"):
+		return NoAction
+	}
+	l.tell(Notice{What: Unfamiliar, State: state})
+	return NoAction
+}
