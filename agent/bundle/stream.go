@@ -41,19 +41,19 @@ func (s *streamLimit) Read(p []byte) (int, error) {
 // the end are. Without them the tar reader cannot tell an archive cut off between two entries.
 type tail struct {
 	io.Reader
-	trailing int64 // zero bytes at the end of what was read so far
+	trailing int // zero bytes at the end of what was read so far, no more counted than needed
 }
 
 func (t *tail) Read(p []byte) (int, error) {
 	n, err := t.Reader.Read(p)
 	zeros := 0
-	for zeros < n && p[n-1-zeros] == 0 {
+	for zeros < min(n, headSize) && p[n-1-zeros] == 0 {
 		zeros++
 	}
 	if zeros == n {
-		t.trailing += int64(n)
+		t.trailing += n
 	} else {
-		t.trailing = int64(zeros)
+		t.trailing = zeros
 	}
 	return n, err
 }
