@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ func (a *agent) boot(ctx context.Context) error {
 	}
 	work := launch.Hold(ctx) // heartbeats, from the moment Auto Scaling waits until Release
 	defer launch.Release()
+	a.me.AutoScalingGroup = cmp.Or(launch.Group(), a.me.AutoScalingGroup) // the tag need not be shown in metadata
 
 	todo, err := a.whatIsDue(work, launch)
 	if err != nil {
@@ -89,15 +91,18 @@ func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, e
 
 // conclude gives Auto Scaling the verdict on a deployment that ended with failure, or nil, and tidies up.
 func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure error) error {
+	kind, err := launch.Known(ctx)
+	if err != nil {
+		return err
+	}
 	result := lifecycle.VerdictOf(failure)
-	if failure != nil {
-		switch a.cfg.OnFailure {
-		case onFailureContinue:
-			a.log.Warn("on_failure is continue: the server goes into service with what was live before")
-			result = lifecycle.Continue
-		case onFailureHold:
-			a.hold(ctx, launch)
-		}
+	switch {
+	case failure == nil, kind != lifecycle.Action:
+	case a.cfg.OnFailure == onFailureContinue:
+		a.log.Warn("on_failure is continue: the server goes into service with what was live before")
+		result = lifecycle.Continue
+	case a.cfg.OnFailure == onFailureHold:
+		a.hold(ctx, launch)
 	}
 	if err := a.complete(ctx, launch, result); err != nil {
 		return err
@@ -108,9 +113,6 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 
 // complete is the only caller of Complete. What it is about to do is on disk before it does it.
 func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result lifecycle.Verdict) error {
-	if _, err := launch.Known(ctx); err != nil {
-		return err
-	}
 	entry := record.Entry{What: record.Deciding, Run: a.rec.State().Runs, Verdict: string(result), Wait: launch.State()}
 	a.note(entry)
 	a.notify.Status("completing the lifecycle action with %s", result)
@@ -135,19 +137,19 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 	return nil
 }
 
-// hold keeps a failed instance for a person to look at, while the heartbeats go on.
+// hold keeps a failed instance for a person to look at, while the heartbeats go on. The time counts from
+// the failure, also over a restart of the agent.
 func (a *agent) hold(ctx context.Context, launch *lifecycle.Launch) {
-	last := a.rec.State().Last
-	if launch.Kind() != lifecycle.Action || last == nil {
-		return
+	until := time.Now().Add(a.cfg.HoldFor)
+	if due := a.rec.State().VerdictDue(); due != nil {
+		until = due.Ended.Add(a.cfg.HoldFor)
 	}
-	until := last.Ended.Add(a.cfg.HoldFor)
 	if end := launch.Deadline(); end.Before(until) {
 		until = end
 	}
-	a.log.Warn(fmt.Sprintf("on_failure is hold: this instance is kept until %s for you to look, then abandoned", until.Local().Format(time.TimeOnly)),
-		systemd.ID(systemd.MessageHeld))
-	a.notify.Status("deployment failed; holding until %s", until.Local().Format(time.TimeOnly))
+	clock := until.Local().Format(time.TimeOnly)
+	a.log.Warn("on_failure is hold: this instance is kept until "+clock+" for you to look, then abandoned", systemd.ID(systemd.MessageHeld))
+	a.notify.Status("deployment failed; holding until %s", clock)
 	for time.Now().Before(until) && a.pause(ctx, min(time.Until(until), aliveEvery)) {
 		a.notify.Alive()
 	}

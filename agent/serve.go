@@ -63,6 +63,9 @@ func (a *agent) terminate(ctx context.Context) error {
 	}
 	work := leaving.Hold(ctx)
 	defer leaving.Release()
+	if _, err := leaving.Known(work); err != nil {
+		return err
+	}
 	past := a.rec.State()
 	if past.Good == nil {
 		return a.complete(ctx, leaving, lifecycle.Continue)
