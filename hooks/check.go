@@ -21,8 +21,8 @@ import (
 
 const (
 	// MaxAnalysed is the largest shell script that is parsed. Hooks are a few KiB; a longer file is
-	// an archive that unpacks itself. The parser recurses, and takes up to 2 KiB of stack (5 with the
-	// race detector) for each byte that nests: a larger script could end the agent.
+	// an archive that unpacks itself. The parser recurses, and takes some KiB of stack for each byte
+	// that nests: of a larger script that is nothing but parentheses, the agent could die.
 	MaxAnalysed = 64 << 10
 
 	// maxWarnings bounds what is said about one script: beyond it nobody reads on.

@@ -22,7 +22,7 @@ func TestCheck(t *testing.T) {
 		want          []string
 	}{
 		{"a good script", "#!/bin/bash\nset -euo pipefail\nls | cat\n", 0o755, nil},
-		{"another language", "#!/usr/bin/env perl\nset +e (((\n", 0o755, nil},
+		{"another language", "#!/usr/bin/env awk\nset +e (((\n", 0o755, nil},
 		{"a program", "\x7fELF\x02\x01\x01\x00\x00", 0o755, nil},
 		{"a program, not executable", "\x7fELF\x02\x01\x01\x00\x00", 0o644,
 			[]string{"warning: is not executable; the bit is set before it is run: chmod +x"}},
@@ -80,6 +80,7 @@ func TestCheck(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			needShell(t, test.content)
 			s := script(t, test.content)
 			if err := os.Chmod(s.File, test.mode); err != nil {
 				t.Fatal(err)

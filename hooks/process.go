@@ -95,8 +95,7 @@ func (g *ProcessGroups) Run(ctx context.Context, s Script, argv []string, line f
 	if err := startWithUmask(cmd, scriptUmask); err != nil {
 		return Result{}, fmt.Errorf("cannot start %s%s: %w", s, startHint(s, err), err)
 	}
-	result, ended := g.wait(ctx, cmd, s)
-	result.Duration = time.Since(began)
+	result, ended := g.wait(ctx, cmd, s, began)
 	written.finish()
 	result.Lines, result.Dropped, result.Tail = out.lines, out.dropped, out.tail()
 	if ended != nil {
@@ -107,7 +106,7 @@ func (g *ProcessGroups) Run(ctx context.Context, s Script, argv []string, line f
 
 // wait waits for the script, its timeout, or the end of ctx, whose cause it then returns; and sees to
 // the processes that are left.
-func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script) (result Result, ended error) {
+func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script, began time.Time) (result Result, ended error) {
 	pid := cmd.Process.Pid
 	exited := make(chan struct{})
 	go func() {
@@ -135,7 +134,9 @@ func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script) (resu
 	var left []process
 	if result.TimedOut || ended != nil {
 		left = stop(s.ID, pid, g.grace(), g.alive)
+		result.Duration = time.Since(began)
 	} else {
+		result.Duration = time.Since(began)
 		left = settle(s.ID, pid)
 	}
 	stuck := false

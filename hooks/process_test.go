@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -31,6 +32,7 @@ var shellsHere = []string{"/bin/sh", "/bin/bash", "/bin/dash", "/bin/ksh93", "/b
 func TestRun(t *testing.T) {
 	for _, shell := range shellsHere {
 		t.Run(filepath.Base(shell), func(t *testing.T) {
+			needShell(t, "#!"+shell)
 			tests := []struct {
 				name, script string
 				want         hooks.Result // Duration aside
@@ -93,6 +95,8 @@ func TestFailure(t *testing.T) {
 			"AfterInstall script scripts/hook.sh failed with exit code 3 after TIME; its last line: cannot migrate"},
 		{"role hook", "#!/bin/sh\nexit 3\n", func(s *hooks.Script) { s.Role, s.Location = true, "/etc/usher/hooks.d/AfterInstall/10-db" }, hooks.ScriptFailed,
 			"AfterInstall role hook /etc/usher/hooks.d/AfterInstall/10-db failed with exit code 3 after TIME; it wrote nothing"},
+		{"fails with a long line", "#!/bin/sh\nprintf 'x%.0s' $(seq 300)\nexit 3\n", nil, hooks.ScriptFailed,
+			"AfterInstall script scripts/hook.sh failed with exit code 3 after TIME; its last line: " + strings.Repeat("x", 200) + "…"},
 		{"killed", "#!/bin/sh\necho here\nkill -SEGV $$\n", nil, hooks.ScriptFailed,
 			"AfterInstall script scripts/hook.sh was killed by SIGSEGV after TIME; its last line: here"},
 		{"too slow", "#!/bin/sh\necho waiting\nsleep 60\n", func(s *hooks.Script) { s.Timeout = 300 * time.Millisecond }, hooks.ScriptTimedOut,
@@ -173,6 +177,27 @@ func TestTimeout(t *testing.T) {
 			}
 		})
 	}
+}
+
+// One runner serves several scripts at a time, and keeps them apart.
+func TestTogether(t *testing.T) {
+	g := groups(t)
+	var all sync.WaitGroup
+	for i := range 8 {
+		s := script(t, fmt.Sprintf("#!/bin/sh\nfor n in 1 2 3; do echo %d; sleep 0.01; done\nsleep 600 &\nexit %[1]d", i))
+		all.Go(func() {
+			r, _ := g.Run(t.Context(), s, []string{"/bin/sh", s.File}, nil)
+			if want := fmt.Sprintf("%d %[1]d %[1]d", i); strings.Join(r.Tail, " ") != want || r.ExitCode != i || len(r.Leftovers) != 1 {
+				t.Errorf("%d: got %+v", i, r)
+			}
+			again := script(t, "#!/bin/sh\n:") // ends what is left
+			again.ID = s.ID
+			if r, err := g.Run(t.Context(), again, []string{"/bin/sh", again.File}, nil); err != nil || len(r.Leftovers) > 0 {
+				t.Errorf("%d: got %+v and %v", i, r, err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // When the deployment is given up, so is its script.

@@ -77,7 +77,17 @@ func (f *Failure) Error() string {
 	if len(r.Tail) == 0 {
 		return fmt.Sprintf("%s %s; it wrote nothing", f.Script, how)
 	}
-	return fmt.Sprintf("%s %s; its last line: %s", f.Script, how, r.Tail[len(r.Tail)-1])
+	return fmt.Sprintf("%s %s; its last line: %s", f.Script, how, quoted(r.Tail[len(r.Tail)-1]))
+}
+
+// maxQuoted is how much of a script's last line a message quotes: two lines of a terminal.
+const maxQuoted = 200
+
+func quoted(line string) string {
+	if len(line) <= maxQuoted {
+		return line
+	}
+	return line[:wholeRunes([]byte(line), maxQuoted)] + "…"
 }
 
 // Unwrap is the reason why the script could not be run.

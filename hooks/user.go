@@ -55,7 +55,7 @@ func runAs(name string) (*syscall.Credential, []string, error) {
 		"HOME=" + account.HomeDir, "USER=" + account.Username, "LOGNAME=" + account.Username,
 		"SHELL=" + loginShell(account.Username),
 	}
-	if account.Uid == own {
+	if account.Uid == own { // whatever its name
 		return nil, login, nil
 	}
 	if os.Geteuid() != 0 {
