@@ -133,7 +133,7 @@ func (a *agent) orBase(target string) string {
 }
 
 func (a *agent) limits() bundle.Limits {
-	return bundle.Limits{MaxFiles: a.cfg.MaxFiles, MaxBytes: a.cfg.MaxBytes}
+	return bundle.Limits{MaxFiles: a.cfg.MaxFiles, MaxBytes: a.cfg.MaxBytes, Alive: a.notify.Alive}
 }
 
 // looking is how the lifecycle action of a transition is looked for, and what is said meanwhile.

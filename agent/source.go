@@ -220,6 +220,7 @@ func (a *agent) insist(ctx context.Context, call func() error) error {
 		next += time.Duration(float64(next) * retryJitter * randomShare())
 		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(next), err), systemd.ID(systemd.MessageThrottled))
 		a.notify.Status("waiting: %v", err)
+		a.notify.Alive()
 		if !a.pause(ctx, next) {
 			return context.Cause(ctx)
 		}

@@ -21,8 +21,9 @@
 //     Extended attributes and ACLs in an archive are ignored.
 //   - Unpack and Directory write through the page cache. What they wrote survives a power cut only
 //     after Sync.
-//   - Memory stays within a few MiB for contents of any size; the list of names takes up to about
-//     four times its length, which is limited (64 MiB of names, Limits.MaxFiles entries).
+//   - Memory stays within a few MiB for contents of any size. The list of names comes on top, and is
+//     limited (64 MiB of names, Limits.MaxFiles entries): a zip whose directory is all names, made to
+//     be the worst, can take some hundred MiB before it is refused.
 //
 // Errors name the bucket and key, or the archive and its entry, and say what to do.
 package bundle

@@ -188,6 +188,9 @@ func (t *tree) withinLimits() error {
 
 // grow counts n more bytes of contents.
 func (t *tree) grow(n int) error {
+	if t.limits.Alive != nil {
+		t.limits.Alive()
+	}
 	if t.bytes.Add(int64(n)) > t.limits.MaxBytes {
 		return t.tooLarge()
 	}

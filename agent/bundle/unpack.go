@@ -27,10 +27,12 @@ const (
 	copyBuffer = 256 << 10
 )
 
-// Limits say how much an archive may hold. A zero field means its default.
+// Limits say how much an archive may hold, and whom to tell that the work goes on. A zero field means its
+// default.
 type Limits struct {
-	MaxFiles int   // files, directories and links; DefaultMaxFiles
-	MaxBytes int64 // contents of all files, in bytes; DefaultMaxBytes
+	MaxFiles int    // files, directories and links; DefaultMaxFiles
+	MaxBytes int64  // contents of all files, in bytes; DefaultMaxBytes
+	Alive    func() // called with every write, by any of the workers: for a watchdog; may be nil
 }
 
 func (l Limits) withDefaults() Limits {
