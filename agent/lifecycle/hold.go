@@ -37,7 +37,10 @@ func (l *Launch) Release() {
 
 // keepLooking repeats look until the kind is known.
 func (l *Launch) keepLooking(ctx context.Context) {
-	began := time.Now()
+	began, grace := time.Now(), l.opt.Grace
+	if age := time.Since(l.me.PendingTime); age > 0 {
+		grace = max(grace-age, min(grace, leastGrace))
+	}
 	for try := 0; ; try++ {
 		select {
 		case <-l.known:
@@ -57,7 +60,7 @@ func (l *Launch) keepLooking(ctx context.Context) {
 			}
 			continue
 		}
-		if l.Kind() == Unknown && time.Since(began) > l.opt.Grace {
+		if l.Kind() == Unknown && time.Since(began) > grace {
 			l.settle(Standalone, "", "")
 		}
 	}

@@ -72,7 +72,7 @@ const (
 type Options struct {
 	Transition string        // Launching or Terminating
 	Hook       string        // the hook's name; "" for the only one
-	Grace      time.Duration // how long metadata may say nothing before the instance is Standalone; 0: DefaultGrace
+	Grace      time.Duration // how long after its launch an instance without a target state may get one; 0: DefaultGrace
 	Tell       func(Notice)  // what happened in the background, for the journal; may be nil; may be called concurrently
 	Alive      func()        // called whenever this package has done something; may be nil
 }
@@ -128,6 +128,9 @@ const (
 	// DefaultGrace: a brand-new instance of a group can be without a target state for some seconds; a
 	// standalone one is without it for ever. Nothing but the end of a deployment waits for it.
 	DefaultGrace = 45 * time.Second
+	// leastGrace is for an instance that is older than that: one answer without a state may be a bad moment
+	// of metadata, several are none.
+	leastGrace = 3 * time.Second
 	// gatePause .. gatePauseMax: metadata is throttled per instance; 1 to 5 s is harmless.
 	gatePause, gatePauseMax = 500 * time.Millisecond, 5 * time.Second
 	// describePause .. describePauseMax: the API's budget is shared by the account. The operating system

@@ -43,6 +43,9 @@ type LaunchOptions struct {
 	PendingFor  time.Duration
 	HoldPending bool
 
+	// Age is how long ago the instance was launched: its pendingTime, and what follows from it.
+	Age time.Duration
+
 	Tags         map[string]string // over the group's
 	MetadataTags bool              // tags in instance metadata, whatever the group's template says
 

@@ -83,7 +83,7 @@ func (f *fleet) boot(g *group, o LaunchOptions) *Instance {
 	}
 	inst := &Instance{
 		ID: "i-" + randomHex(17), fleet: f, options: o, group: g,
-		launched: time.Now(), changed: make(chan struct{}),
+		launched: time.Now().Add(-o.Age), changed: make(chan struct{}),
 	}
 	f.all = append(f.all, inst)
 	f.booted(inst)
