@@ -82,6 +82,22 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// A program is run as it is, and gets the bit that it lacks, as CodeDeploy's agent gives it.
+func TestProgram(t *testing.T) {
+	program, err := os.ReadFile("/bin/echo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := script(t, "")
+	s.File = write(t, filepath.Join(s.Dir, "program"), string(program), 0o640)
+	if r, err := hooks.Run(t.Context(), groups(t), s, hooks.Enforce, nil); err != nil || r.Lines != 1 {
+		t.Errorf("got %+v and %v", r, err)
+	}
+	if info, err := os.Stat(s.File); err != nil || info.Mode() != 0o751 {
+		t.Errorf("its mode is %v (%v)", info.Mode(), err)
+	}
+}
+
 // What the operator reads when a script failed, and the code CodeDeploy is told.
 func TestFailure(t *testing.T) {
 	dir := t.TempDir()
