@@ -77,7 +77,7 @@ func Read(dir string) (*Spec, []hooks.Problem) {
 	var problems []hooks.Problem
 	if !exists(root, Name) {
 		if !exists(root, AltName) {
-			return nil, []hooks.Problem{{File: Name, Message: missing(root, dir)}}
+			return nil, []hooks.Problem{{File: Name, Message: missing(root)}}
 		}
 		name = AltName
 	} else if exists(root, AltName) {
@@ -98,9 +98,9 @@ func exists(root *os.Root, name string) bool {
 	return err == nil
 }
 
-// missing says where the appspec was looked for, and where one lies that was perhaps meant.
-func missing(root *os.Root, dir string) string {
-	message := fmt.Sprintf("not found in %s: %s (or %s) must be at the top of the bundle", dir, Name, AltName)
+// missing says where the appspec must be, and where one lies that was perhaps meant.
+func missing(root *os.Root) string {
+	message := fmt.Sprintf("not found: %s (or %s) must be at the top of the bundle", Name, AltName)
 	// One level down is as deep as a mistaken `zip -r bundle.zip myapp/` puts it.
 	for _, pattern := range []string{"*", "*/*"} {
 		found, err := fs.Glob(root.FS(), pattern)
