@@ -68,7 +68,7 @@ func explain(o S3Object, err error) error {
 	case code == "NoSuchVersion", status == http.StatusNotFound && o.Version != "", status == http.StatusMethodNotAllowed:
 		what = "there is no such version: it was deleted, deploy a revision that exists"
 	case status == http.StatusNotFound:
-		what = "there is no such object: it was deleted or never uploaded, deploy a revision that exists"
+		what = "there is no such object, or no such bucket: it was deleted or never uploaded, deploy a revision that exists"
 	case status == http.StatusMovedPermanently, code == "PermanentRedirect", code == "AuthorizationHeaderMalformed":
 		what = "the bucket is in another region: use a bucket in the instance's region"
 		if region := bucketRegion(err); region != "" {

@@ -188,8 +188,8 @@ func TestUnpackRefuses(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left behind
 				_, err = Unpack(t.Context(), archive, test.kind, dir, test.limits)
 			})
-			if err == nil || !strings.HasPrefix(err.Error(), "cannot unpack shop.bundle: ") || !strings.Contains(err.Error(), test.message) {
-				t.Errorf("error: %v\nwant:  cannot unpack shop.bundle: %s", err, test.message)
+			if err == nil || !strings.HasPrefix(err.Error(), "cannot unpack the bundle: ") || !strings.Contains(err.Error(), test.message) {
+				t.Errorf("error: %v\nwant:  cannot unpack the bundle: %s", err, test.message)
 			}
 			if err := os.RemoveAll(dir); err != nil {
 				t.Fatal(err)

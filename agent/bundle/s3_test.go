@@ -295,7 +295,7 @@ func TestFetchS3Faults(t *testing.T) {
 			s3.ServeHTTP(w, r)
 		}, "asked for the bytes from", nil},
 		{"empty", "empty", pass, "cannot download s3://" + b + "/empty: it is empty: upload the bundle again", []string{"HEAD"}},
-		{"no such object", "nothing", pass, "there is no such object: it was deleted or never uploaded", []string{"HEAD"}},
+		{"no such object", "nothing", pass, "there is no such object, or no such bucket: it was deleted or never uploaded", []string{"HEAD"}},
 		{"access denied", "small", always(http.StatusForbidden, "AccessDenied"), "access denied: allow s3:GetObject on arn:aws:s3:::" + b + "/small to the instance's role", []string{"HEAD"}},
 		{"access denied to the KMS key", "small", onGet(http.StatusForbidden, "AccessDenied"), "and kms:Decrypt if a KMS key encrypts it", []string{"HEAD", "GET"}},
 		{"archived", "small", onGet(http.StatusForbidden, "InvalidObjectState"), "it is archived: restore it", []string{"HEAD", "GET"}},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 )
 
 const (
@@ -71,7 +70,7 @@ type Stats struct {
 func Unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (Stats, error) {
 	stats, err := unpack(ctx, archive, kind, dir, l.withDefaults())
 	if err != nil {
-		return Stats{}, fmt.Errorf("cannot unpack %s: %w", filepath.Base(archive.Name()), err)
+		return Stats{}, fmt.Errorf("cannot unpack the bundle: %w", err)
 	}
 	return stats, nil
 }
