@@ -86,6 +86,7 @@ func (d *deployment) judge(dir string) error {
 	plan, problems := judge(d.layout, dir, d.cfg.RoleHooks, d.cfg.Errexit)
 	for _, p := range problems {
 		if p.Warning {
+			p.Warning = false // the line is marked as one
 			d.log.Warn(p.String(), systemd.ID(systemd.MessageScriptWarning))
 		} else {
 			d.log.Error(p.String(), systemd.ID(systemd.MessageStepFailed))
