@@ -48,6 +48,9 @@ func (l *Launch) keepLooking(ctx context.Context) {
 		default:
 		}
 		wait := backoff(try, gatePause, gatePauseMax)
+		if left := grace - time.Since(began); left > 0 { // a standalone server need not wait longer than that
+			wait = min(wait, left)
+		}
 		if !pause(ctx, wait) {
 			return
 		}
