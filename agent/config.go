@@ -162,6 +162,9 @@ func within(path, parent string) bool { return path == parent || strings.HasPref
 // nameForm is what CodeDeploy allows in the name of an application or a deployment group.
 var nameForm = regexp.MustCompile(`^[^\x00-\x1f]{1,100}$`)
 
+// errConfiguration is exit code 2: to start again does not help.
+var errConfiguration = errors.New("cannot use the configuration")
+
 // of is the configuration of one instance: its tags win for application and group.
 func (c Config) of(me instance.Identity) (Config, error) {
 	if v := me.Tags[tagApplication]; v != "" {
@@ -171,9 +174,9 @@ func (c Config) of(me instance.Identity) (Config, error) {
 		c.DeploymentGroup = v
 	}
 	if !nameForm.MatchString(c.Application) || !nameForm.MatchString(c.DeploymentGroup) {
-		return c, fmt.Errorf("cannot tell which deployment group is this server's (application %q, deployment_group %q): set both in %s, "+
+		return c, fmt.Errorf("%w: it does not say which deployment group is this server's (application %q, deployment_group %q): set both in %s, "+
 			"or tag the instance with %s and %s and show tags in its metadata (InstanceMetadataTags=enabled in the launch template)",
-			c.Application, c.DeploymentGroup, defaultConfigFile, tagApplication, tagGroup)
+			errConfiguration, c.Application, c.DeploymentGroup, defaultConfigFile, tagApplication, tagGroup)
 	}
 	return c, nil
 }

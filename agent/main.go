@@ -187,6 +187,9 @@ func (a *agent) ended(ctx context.Context, err error) int {
 		return exitDone
 	case errors.Is(err, errNothingToDo):
 		return exitNothing
+	case errors.Is(err, errConfiguration):
+		a.log.Error(err.Error())
+		return exitUsage
 	case err != nil:
 		a.log.Error(err.Error())
 		return exitFailed
