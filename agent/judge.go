@@ -10,8 +10,9 @@ import (
 
 // judge checks the revision unpacked in dir as far as it can be without running anything: the appspec,
 // what it installs where, every script of every event, the role hooks. An instance does it before the
-// first script, `usher check` on a developer's machine; both see the same problems.
-func judge(layout release.Layout, dir, roleHooks string, policy hooks.Policy) (*release.Plan, []hooks.Problem) {
+// first script, with hooks.Check; `usher check` does it on a developer's machine, with hooks.CheckSource:
+// both see the same problems, but for interpreters and users that only the instance has.
+func judge(layout release.Layout, dir, roleHooks string, policy hooks.Policy, check checker) (*release.Plan, []hooks.Problem) {
 	spec, problems := appspec.Read(dir)
 	if spec == nil {
 		return nil, problems
@@ -26,13 +27,15 @@ func judge(layout release.Layout, dir, roleHooks string, policy hooks.Policy) (*
 		scripts = append(scripts, role...)
 	}
 	problems = append(problems, hooks.CheckRoleDir(roleHooks)...)
-	problems = append(problems, hooks.Check(scripts, policy)...)
+	problems = append(problems, check(scripts, policy)...)
 	if len(spec.Hooks[hooks.ValidateService]) == 0 {
 		problems = append(problems, hooks.Problem{File: spec.File, Warning: true,
 			Message: "no ValidateService script: nothing checks that the application works before the server goes into service"})
 	}
 	return plan, problems
 }
+
+type checker func([]hooks.Script, hooks.Policy) []hooks.Problem
 
 // scriptsIn are the scripts that the revision unpacked in dir runs at an event.
 func scriptsIn(dir string, spec *appspec.Spec, event string) (scripts []hooks.Script) {

@@ -40,7 +40,7 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	}
 	defer os.RemoveAll(dir)
 	c := defaultConfig()
-	_, problems := judge(release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases}, dir, *roles, policy)
+	_, problems := judge(release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases}, dir, *roles, policy, hooks.CheckSource)
 	for _, p := range problems {
 		fmt.Fprintln(stdout, p)
 	}

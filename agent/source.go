@@ -155,7 +155,7 @@ func (d *deployment) resume(open *record.Deployment) bool {
 	}
 	if open.Finished[hooks.DownloadBundle] {
 		d.release = r
-		d.plan, _ = judge(d.layout, r.Bundle, d.cfg.RoleHooks, d.cfg.Errexit) // judged and said before
+		d.plan, _ = judge(d.layout, r.Bundle, d.cfg.RoleHooks, d.cfg.Errexit, hooks.CheckSource) // judged and said before
 	}
 	d.past, d.live = open, open.Live
 	d.env.PreviousRelease = d.fallback

@@ -83,7 +83,11 @@ func (d *deployment) use() error {
 // judge reads the appspec of the revision in dir and checks everything that can be before any script of
 // it runs. All problems are said; any but a warning fails the deployment.
 func (d *deployment) judge(dir string) error {
-	plan, problems := judge(d.layout, dir, d.cfg.RoleHooks, d.cfg.Errexit)
+	check := hooks.Check
+	if d.unprivileged {
+		check = hooks.CheckSource // what only root can do is left out and told, so it need not be possible
+	}
+	plan, problems := judge(d.layout, dir, d.cfg.RoleHooks, d.cfg.Errexit, check)
 	for _, p := range problems {
 		if p.Warning {
 			p.Warning = false // the line is marked as one
