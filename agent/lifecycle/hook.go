@@ -23,7 +23,7 @@ func (l *Launch) chooseHook(ctx context.Context, group string) (*types.Lifecycle
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the lifecycle hooks of %s (autoscaling:DescribeLifecycleHooks): %w", group, err)
 	}
-	var names []string
+	var names, open []string // all of the transition, and those that are not CodeDeploy's
 	var candidates []types.LifecycleHook
 	for _, h := range out.LifecycleHooks {
 		name := aws.ToString(h.LifecycleHookName)
@@ -35,7 +35,7 @@ func (l *Launch) chooseHook(ctx context.Context, group string) (*types.Lifecycle
 		}
 		names = append(names, name)
 		if !strings.HasPrefix(name, "CodeDeploy-managed-") {
-			candidates = append(candidates, h)
+			open, candidates = append(open, name), append(candidates, h)
 		}
 	}
 	switch {
@@ -46,7 +46,7 @@ func (l *Launch) chooseHook(ctx context.Context, group string) (*types.Lifecycle
 		return nil, nil
 	case len(candidates) > 1:
 		return nil, &Refusal{fmt.Sprintf("Auto Scaling group %s has %d %s hooks (%s): set lifecycle_hook in the configuration to the one usher completes",
-			group, len(candidates), l.opt.Transition, listOf(names))}
+			group, len(candidates), l.opt.Transition, listOf(open))}
 	}
 	return &candidates[0], nil
 }
