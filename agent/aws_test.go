@@ -136,3 +136,10 @@ func TestCallsOfALaunch(t *testing.T) {
 		s.expect("the scripts saw", s.trace(), fullTrace)
 	})
 }
+
+// deleteHook is somebody who takes a hook of the group away.
+func (s *stage) deleteHook(hook string) {
+	s.Helper()
+	_, err := s.somebody().DeleteLifecycleHook(s.ctx, &autoscaling.DeleteLifecycleHookInput{AutoScalingGroupName: aws.String("web"), LifecycleHookName: &hook})
+	s.must(err)
+}

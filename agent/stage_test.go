@@ -137,7 +137,7 @@ func (s *stage) app(version string) files {
 		return fmt.Sprintf("#!/bin/sh\nset -eu\necho \"%s %s live=$(cat %s/VERSION)\" >> %s\n", event, version, s.path("opt/app"), trace)
 	}
 	return files{
-		"appspec.yml": "version: 0.0\nos: linux\nfiles:\n  - {source: /, destination: " + s.path("opt/app") + "}\nhooks:\n" +
+		"appspec.yml": "version: 0.0\nos: linux\nfiles:\n  - {source: /, destination: \"" + s.path("opt/app") + "\"}\nhooks:\n" +
 			"  ApplicationStop: [{location: scripts/stop.sh}]\n  BeforeInstall: [{location: scripts/before.sh}]\n  AfterInstall: [{location: scripts/after.sh}]\n" +
 			"  ApplicationStart: [{location: scripts/start.sh}]\n  ValidateService: [{location: scripts/validate.sh, timeout: 20}]\n",
 		"VERSION":             version,
