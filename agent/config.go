@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -96,9 +97,14 @@ func loadConfig(file string) (Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil {
+	read := c
+	if err := yaml.UnmarshalWithOptions(text, &read, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
 		return c, fmt.Errorf("cannot use the configuration: %s", explainYAML(file, err))
 	}
+	if read == (Config{}) { // a file of comments is null, which the parser takes for "set nothing to everything"
+		read = c
+	}
+	c = read
 	if err := c.validate(); err != nil {
 		return c, fmt.Errorf("cannot use the configuration: %s: %w", file, err)
 	}
