@@ -1,0 +1,90 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+)
+
+// packaged is the configuration file that lands on the image. The path is absolute because the S3 server of
+// other tests moves the process into a directory of its own.
+var packaged = func() string {
+	path, err := filepath.Abs("../packaging/agent.yml")
+	if err != nil {
+		panic(err)
+	}
+	return path
+}()
+
+// setting is a line of it: a key with its default, behind a #. Prose has a space there.
+var setting = regexp.MustCompile(`(?m)^#([a-z_]+):(.*)$`)
+
+// The packaged file says what the program does: nothing as it is, the defaults when every line is used,
+// each key once.
+func TestPackagedConfiguration(t *testing.T) {
+	text, err := os.ReadFile(packaged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := setting.ReplaceAll(text, []byte("$1:$2"))
+	for name, content := range map[string][]byte{"as it is": text, "with every line used": used} {
+		file := filepath.Join(t.TempDir(), "agent.yml")
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := loadConfig(file)
+		if err != nil {
+			t.Errorf("%s %s: %v", packaged, name, err)
+		}
+		if want := defaultConfig(); got != want {
+			t.Errorf("%s %s:\n got: %+v\nwant: %+v", packaged, name, got, want)
+		}
+	}
+
+	var keys []string
+	for _, m := range setting.FindAllSubmatch(text, -1) {
+		keys = append(keys, string(m[1]))
+	}
+	want := configKeys()
+	slices.Sort(keys)
+	slices.Sort(want)
+	if !slices.Equal(keys, want) {
+		t.Errorf("keys of %s:\n got: %v\nwant: %v", packaged, keys, want)
+	}
+}
+
+// A file that sets nothing is no mistake, however it does that.
+func TestConfigurationThatSetsNothing(t *testing.T) {
+	for _, content := range []string{"", "\n", "# only a comment\n", "---\n", "---\n# nothing\n...\n", "{}\n"} {
+		file := filepath.Join(t.TempDir(), "agent.yml")
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := loadConfig(file); err != nil || got != defaultConfig() {
+			t.Errorf("%q: got %+v, %v", content, got, err)
+		}
+	}
+}
+
+// A value behind a key reaches the key that it stands behind.
+func TestConfigurationFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "agent.yml")
+	text := "application: shop\ndeployment_group: production\nlifecycle_hook: deploy\nlink: /srv/app\nbase: /srv/base\nreleases: /srv/releases\n" +
+		"keep: 5\nerrexit: require\nrole_hooks: /srv/hooks\non_failure: hold\nhold_for: 1h30m\non_terminate: stop\npatience: 90s\n" +
+		"max_files: 7\nmax_bytes: 8\ngithub_api: https://github.example/api/v3\nstate: /srv/state\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadConfig(file)
+	want := Config{
+		Application: "shop", DeploymentGroup: "production", LifecycleHook: "deploy", Link: "/srv/app", Base: "/srv/base", Releases: "/srv/releases",
+		Keep: 5, Errexit: "require", RoleHooks: "/srv/hooks", OnFailure: "hold", HoldFor: 90 * time.Minute, OnTerminate: "stop", Patience: 90 * time.Second,
+		MaxFiles: 7, MaxBytes: 8, GitHubAPI: "https://github.example/api/v3", State: "/srv/state",
+	}
+	if err != nil || got != want {
+		t.Errorf("got: %+v, %v\nwant: %+v", got, err, want)
+	}
+}
