@@ -47,6 +47,9 @@ func (l Layout) Prune(keep int, protect ...string) (removed []string, err error)
 	if err != nil {
 		return nil, err
 	}
+	if len(all) == 0 { // whatever the link is
+		return nil, l.sweep(protect)
+	}
 	_, live, err := l.Live()
 	if err != nil {
 		return nil, err
@@ -83,7 +86,7 @@ func (l Layout) Prune(keep int, protect ...string) (removed []string, err error)
 // sweep removes what attempts that were cut short left, but nothing of the protected releases.
 func (l Layout) sweep(protect []string) error {
 	entries, err := os.ReadDir(l.dir(""))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot list the releases: %w", err)
 	}
 	var errs []error

@@ -149,6 +149,9 @@ func (l Layout) Restore(id string) error {
 	dir := l.dir(".saved-" + id)
 	text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if errors.Is(err, fs.ErrNotExist) { // nothing was replaced yet
+		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			return nil // and nothing is to be removed: the disk may be read-only
+		}
 		return os.RemoveAll(dir)
 	}
 	if err != nil {

@@ -139,7 +139,7 @@ func (l Layout) Load(id string) (Release, bool) {
 // All are the releases on disk, in no order.
 func (l Layout) All() ([]Release, error) {
 	entries, err := os.ReadDir(l.dir(""))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without the folder there are none
 		return nil, fmt.Errorf("cannot list the releases: %w", err)
 	}
 	var all []Release
@@ -173,10 +173,14 @@ func (l Layout) save(f Facts) error {
 // Incoming makes an empty directory to unpack a revision into, removing what an earlier attempt left.
 func (l Layout) Incoming(id string) (string, error) {
 	dir := l.dir(".incoming-" + id)
-	if err := os.RemoveAll(dir); err != nil {
-		return "", fmt.Errorf("cannot remove what an earlier attempt left: %w", err)
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		if err := os.RemoveAll(dir); err != nil {
+			return "", fmt.Errorf("cannot remove what an earlier attempt left: %w", err)
+		}
+		err = os.Mkdir(dir, 0o755)
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err != nil {
 		return "", fmt.Errorf("cannot make a directory for the new release: %w", err)
 	}
 	return dir, nil
