@@ -68,6 +68,7 @@ func TestBadBundle(t *testing.T) {
 			s := newStage(t)
 			c.publish(s)
 			s.refused(strings.ReplaceAll(c.says, "BUCKET", s.cloud.Bucket))
+			s.expect("live", s.live(), "base")
 		})
 	}
 }
@@ -136,6 +137,7 @@ func TestHostileArchive(t *testing.T) {
 			}
 			s.publishBytes("shop-1."+kind, kind, archive)
 			s.refused(c.says)
+			s.expect("live", s.live(), "base")
 		})
 	}
 }

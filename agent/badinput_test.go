@@ -1,30 +1,44 @@
 package main
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"usher/agent/release"
 	"usher/agent/standin"
 )
 
 // Bad input, through a whole launch. Whatever is wrong, the server does not go into service: the verdict is
-// ABANDON, the base is live, and but for what each test says nothing on the disk has changed.
+// ABANDON, the base is live, and nothing on the disk has changed but what the test says.
 
-// refused launches a server on what the test has prepared, which must be refused, saying all of want.
+// refused launches a server on what the test has prepared. It is refused before any script runs, saying all
+// of want, and leaves no release.
 func (s *stage) refused(want ...string) *agentRun {
+	s.Helper()
+	r := s.abandoned(want...)
+	s.expect("the scripts saw", s.trace(), "")
+	s.expect("releases", s.releases(), "")
+	return r
+}
+
+// abandoned launches a server, which must fail, saying all of want, and leave everything outside the folder
+// of releases as it was.
+func (s *stage) abandoned(want ...string) *agentRun {
 	s.Helper()
 	before := s.picture()
 	server, r, code := s.launch()
 	s.waitFor(server, standin.Terminated)
 	s.expect("exit code", itoa(code), "1")
 	s.expect("verdict", answers(server), "usher-launch ABANDON")
-	s.expect("live", s.live(), "base")
 	s.said(r, append(want, "completed the lifecycle action of hook usher-launch with ABANDON")...)
 	s.clean()
 	after := s.picture()
+	delete(after, "trace") // what the scripts wrote
 	for name, was := range before {
 		if is, ok := after[name]; !ok {
 			s.Errorf("%s is gone", name)
@@ -39,7 +53,7 @@ func (s *stage) refused(want ...string) *agentRun {
 	return r
 }
 
-// picture is everything on the server's disk but usher's record and its configuration: path -> content.
+// picture is everything on the server's disk but usher's own: path -> content.
 func (s *stage) picture() map[string]string {
 	s.Helper()
 	all := map[string]string{}
@@ -48,10 +62,9 @@ func (s *stage) picture() map[string]string {
 		switch {
 		case err != nil:
 			return err
-		case name == "state", name == "agent.yml", path == s.dir, name == "opt/app-releases":
-			if name == "state" {
-				return filepath.SkipDir
-			}
+		case info.IsDir() && (name == "state" || name == "opt/app-releases"):
+			return filepath.SkipDir
+		case path == s.dir, name == "agent.yml":
 			return nil
 		case info.Mode()&os.ModeSymlink != 0:
 			target, err := os.Readlink(path)
@@ -66,6 +79,32 @@ func (s *stage) picture() map[string]string {
 		return err
 	}))
 	return all
+}
+
+// releases is what is in the folder of releases: "shop-1 good, shop-2 bad", oldest first, and whatever else
+// is there by its name.
+func (s *stage) releases() string {
+	s.Helper()
+	entries, _ := os.ReadDir(s.path("opt/app-releases"))
+	var found []release.Facts
+	for _, e := range entries {
+		var f release.Facts
+		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok {
+			text, err := os.ReadFile(s.path("opt/app-releases/" + e.Name()))
+			s.must(err)
+			s.must(json.Unmarshal(text, &f))
+			s.expect("facts of", id, f.ID)
+			found = append(found, f)
+		} else if _, err := os.Stat(s.path("opt/app-releases/" + strings.TrimSuffix(e.Name(), ".bundle") + ".json")); err != nil {
+			found = append(found, release.Facts{ID: e.Name() + "-", Status: "without facts"})
+		}
+	}
+	slices.SortFunc(found, func(a, b release.Facts) int { return a.Time.Compare(b.Time) })
+	var names []string
+	for _, f := range found {
+		names = append(names, f.ID[:strings.LastIndex(f.ID, "-")]+" "+f.Status)
+	}
+	return strings.Join(names, ", ")
 }
 
 // A revision that asks for something impossible is refused before any script of it runs.
@@ -103,7 +142,7 @@ func TestBadRevision(t *testing.T) {
 		{"is for Windows", appspec("os: linux", "os: windows"), `appspec.yml:2:5: os must be linux, not "windows": this is an agent for Linux servers`},
 		{"installs a file it does not have", appspec("source: /", "source: /public"), "appspec.yml:4:5: source public is not in the revision"},
 		{"installs into the base", func(s *stage, f files) files {
-			return appspec("destination: "+s.path("opt/app"), "destination: "+s.path("opt/app-base"))(s, f)
+			return appspec(s.path("opt/app"), s.path("opt/app-base"))(s, f)
 		}, "/opt/app-base is in the base, which a deployment never writes to: use /"},
 		{"leaves the bundle with a source", appspec("source: /", "source: ../.."), `appspec.yml:4:14: source "../.." leads out of the bundle: it must name something inside it`},
 		{"leaves the bundle with a script", appspec("scripts/after.sh", "../../../bin/true"), `appspec.yml:8:29: location "../../../bin/true" leads out of the bundle: scripts come with the revision`},
@@ -126,7 +165,7 @@ func TestBadRevision(t *testing.T) {
 			f["appspec.yml"] += "permissions:\n  - {object: " + s.path("opt/app") + ", mode: 0644, type: [file]}\n"
 			s.publish("shop-1", c.change(s, maps.Clone(f)))
 			s.refused(c.says, "DownloadBundle failed")
-			s.expect("the scripts saw", s.trace(), "")
+			s.expect("live", s.live(), "base")
 		})
 	}
 }
