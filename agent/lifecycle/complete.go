@@ -73,9 +73,9 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 		case permanent(err):
 			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction): %w", *hook, group, err)
 		case noActive(err):
-			// Too early, unless the state has moved on, the action was ours a moment ago, or it has been
-			// like this for long: then only other hooks are waited for.
-			if passed := l.refresh(ctx); passed || l.wasActive() || time.Since(began) > raceWindow {
+			// Too early, unless the state has moved on or it has been like this for long: then only other
+			// hooks are waited for.
+			if passed := l.refresh(ctx); passed || time.Since(began) > l.window() {
 				return AlreadyDecided, nil
 			}
 		}
@@ -88,7 +88,15 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 	}
 }
 
-func (l *Launch) wasActive() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.beat }
+// window is how long "no active action" may be too early.
+func (l *Launch) window() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.beat {
+		return heldWindow
+	}
+	return raceWindow
+}
 
 func laterOf(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -84,6 +84,7 @@ func (l *Launch) hold(ctx context.Context) {
 	}
 	close(l.waiting)
 	l.tell(Notice{What: Waiting, State: l.State()})
+	l.lastBeat = time.Now()
 	next := l.firstBeat()
 	for pause(ctx, next) {
 		next = l.heartbeat(ctx)
@@ -100,8 +101,10 @@ func (l *Launch) refresh(ctx context.Context) (passed bool) {
 		l.tell(Notice{What: Retrying, Err: err})
 		return false
 	}
-	if group == "" {
-		return false
+	if group == "" { // not listed: terminated, detached, or a moment of the API; metadata knows
+		if state, err = l.gate.TargetLifecycleState(ctx); err != nil || !gone(state) {
+			return false
+		}
 	}
 	l.mu.Lock()
 	l.state = state
@@ -138,6 +141,7 @@ func (l *Launch) heartbeat(ctx context.Context) time.Duration {
 	soon := max(l.interval()/4, 100*time.Millisecond)
 	switch {
 	case err == nil:
+		l.lastBeat = time.Now()
 		return l.interval()
 	case ctx.Err() != nil:
 		return 0
@@ -148,6 +152,12 @@ func (l *Launch) heartbeat(ctx context.Context) time.Duration {
 		return soon // too early, or only other hooks are waited for: Complete finds out
 	}
 	l.tell(Notice{What: HeartbeatFailed, Err: err, Next: soon})
+	if time.Since(l.lastBeat) > l.HeartbeatTimeout() { // the action may have expired: Describe still tells
+		l.lastBeat = time.Now()
+		if passed := l.refresh(ctx); passed {
+			return 0
+		}
+	}
 	return soon
 }
 

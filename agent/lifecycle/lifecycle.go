@@ -111,6 +111,7 @@ type Launch struct {
 	err   error // a refusal: the hook cannot be chosen
 	beat  bool  // a heartbeat was accepted: the action is ours and active
 
+	lastBeat time.Time     // of Hold's goroutine: when the action was last known to be held
 	known    chan struct{} // closed when kind is not Unknown any more, or err is set
 	waiting  chan struct{} // closed when the wait state is confirmed, or passed
 	stop     context.CancelFunc
@@ -144,6 +145,8 @@ const (
 	beatMax = 5 * time.Minute
 	// raceWindow: how long "no active action" in a wait state counts as too early rather than decided.
 	raceWindow = 20 * time.Second
+	// heldWindow is that for an action that was active a moment ago: it only bridges an inconsistent answer.
+	heldWindow = 3 * time.Second
 	// globalTimeoutDefault is Auto Scaling's own upper limit, for a hook that does not say.
 	globalTimeoutDefault = 48 * time.Hour
 	// verdictReserve of the global timeout, at most verdictReserveMax, is kept for rolling back and for

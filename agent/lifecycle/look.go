@@ -16,14 +16,12 @@ func (l *Launch) look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the target lifecycle state: %w", err)
 	}
-	switch target {
-	case "":
+	switch {
+	case target == "":
 		return nil
-	case "Terminated", "Detached", "Standby":
-		if l.opt.Transition == Launching {
-			l.settle(Leaving, "", target)
-			return nil
-		}
+	case l.opt.Transition == Launching && (gone(target) || target == "Standby"):
+		l.settle(Leaving, "", target)
+		return nil
 	}
 	group, state, err := l.describe(ctx)
 	if err != nil || group == "" {
@@ -73,6 +71,11 @@ func (l *Launch) describe(ctx context.Context) (group, state string, err error) 
 		}
 	}
 	return "", "", nil // in no group, or not yet
+}
+
+// gone are the target states from which no instance comes back to its launch.
+func gone(target string) bool {
+	return target == "Terminated" || target == "Warmed:Terminated" || target == "Detached"
 }
 
 // waitStates are where an action of the transition can be active; the states before lead to them.
