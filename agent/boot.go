@@ -127,7 +127,7 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 	switch outcome {
 	case lifecycle.Completed:
 		a.log.Info(fmt.Sprintf("completed the lifecycle action of hook %s with %s, %s after the launch",
-			launch.Hook(), result, took(time.Since(a.me.PendingTime))), append(fields, systemd.ID(systemd.MessageCompleted))...)
+			launch.Hook(), result, time.Since(a.me.PendingTime).Round(time.Second)), append(fields, systemd.ID(systemd.MessageCompleted))...)
 	case lifecycle.AlreadyDecided:
 		a.log.Warn(fmt.Sprintf("the lifecycle action of hook %s was decided before usher could say %s (the state is %s)",
 			launch.Hook(), result, launch.State()), append(fields, systemd.ID(systemd.MessageAlreadyDecided))...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -87,7 +88,7 @@ func (d *deployment) run(ctx context.Context, s step) error {
 		log.Warn(s.name+" was cut off: the service is being stopped; the next start goes on from here", systemd.ID(systemd.MessageStopping))
 		return err
 	}
-	log.Error(fmt.Sprintf("%s failed after %s: %v", s.name, took(elapsed), err), systemd.ID(systemd.MessageStepFailed),
+	log.Error(fmt.Sprintf("%s failed after %s: %s", s.name, took(elapsed), strings.TrimPrefix(err.Error(), s.name+" ")), systemd.ID(systemd.MessageStepFailed),
 		duration, zap.String("hook_script", scriptOf(err)))
 	d.note(record.Entry{What: record.Failed, Step: s.name, Seconds: elapsed.Seconds(), Error: err.Error()})
 	return err
@@ -98,7 +99,10 @@ func (d *deployment) run(ctx context.Context, s step) error {
 func (d *deployment) rollBack(ctx context.Context, failed string, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
-	failure := fmt.Errorf("%s: %w", failed, cause)
+	failure := cause
+	if !strings.HasPrefix(cause.Error(), failed+" ") { // a script's failure begins with its event
+		failure = fmt.Errorf("%s: %w", failed, cause)
+	}
 	if err := d.run(ctx, step{stepRollback, d.undo}); err != nil {
 		failure = errors.Join(failure, fmt.Errorf("and the rollback failed: %w", err))
 	}
