@@ -1,0 +1,79 @@
+package box
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// cgroupTree is where the machine's control groups (version 2) are: on a machine that still has version
+// 1 beside it, not at /sys/fs/cgroup itself.
+func cgroupTree() (string, error) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup2" {
+			return f[1], nil
+		}
+	}
+	return "", errors.New("this machine has no control groups of version 2 (no cgroup2 in /proc/self/mounts)")
+}
+
+// killCgroup ends every process in a control group and below at once, by the kernel's own list, and
+// waits until they are gone.
+func killCgroup(dir string) error {
+	err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot cut the power: %w", err)
+	}
+	err = until(context.Background(), func() bool {
+		events, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
+		return err != nil || bytes.Contains(events, []byte("populated 0"))
+	})
+	if err != nil {
+		return fmt.Errorf("cannot cut the power: processes in %s do not end: %w", dir, err)
+	}
+	return nil
+}
+
+// removeCgroup ends what is in a control group and removes it. One that does not exist is fine.
+func removeCgroup(dir string) error {
+	if err := killCgroup(dir); err != nil {
+		return err
+	}
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			all = append(all, path)
+		}
+		return err
+	})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove a control group: %w", err)
+	}
+	for _, group := range slices.Backward(all) { // what is below comes first
+		// The kernel lets go of a group a moment after its last process.
+		err := until(context.Background(), func() bool {
+			err = os.Remove(group)
+			return err == nil || errors.Is(err, os.ErrNotExist)
+		})
+		if err != nil {
+			return fmt.Errorf("cannot remove control group %s: %w", group, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package box
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Entry is an entry of a box's journal.
+type Entry struct {
+	Boot    int // in which boot of the box: 1 is the first
+	Time    time.Time
+	Message string
+	Fields  map[string]string // all of them; of one that is there more than once, the last
+}
+
+// String is the entry as a line for a person.
+func (e Entry) String() string {
+	return fmt.Sprintf("boot %d %s %s: %s", e.Boot, e.Time.Format("15:04:05.000"), e.Fields["SYSLOG_IDENTIFIER"], e.Message)
+}
+
+// Journal returns the entries of the box's journal on disk, of all its boots, the oldest first. Matches are
+// journalctl's ("MESSAGE_ID=…", "_SYSTEMD_UNIT=usher.service"). It works with the box off, too.
+func (b *Box) Journal(match ...string) []Entry {
+	b.t.Helper()
+	if b.on() {
+		b.Exec("journalctl", "--sync") // what was said until now is on disk
+	}
+	entries, err := b.journal(b.t.Context(), match...)
+	b.check(err)
+	return entries
+}
+
+// WaitForEntry waits until the journal has an entry that matches, and returns the first. One that is there
+// already counts; see [Box.ThisBoot].
+func (b *Box) WaitForEntry(match ...string) Entry {
+	b.t.Helper()
+	return b.WaitForEntries(1, match...)[0]
+}
+
+// WaitForEntries waits until the journal has n entries that match, and returns the first n.
+func (b *Box) WaitForEntries(n int, match ...string) []Entry {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "journalctl", b.journalctl(append(match, "--follow", "--no-tail"))...)
+	out, err := cmd.StdoutPipe()
+	b.check(err)
+	b.check(cmd.Start())
+	defer func() { cancel(); _ = cmd.Wait() }() // killed: it follows for ever
+	var entries []Entry
+	lines := bufio.NewReader(out)
+	for len(entries) < n {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			b.t.Fatalf("%s: the journal has %d entries with %q, not %d: %v", b.name, len(entries), match, n, context.Cause(ctx))
+		}
+		e, err := b.entry(line)
+		b.check(err)
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// ThisBoot is a match for the entries of the boot that goes on.
+func (b *Box) ThisBoot() string {
+	b.t.Helper()
+	now := b.latest()
+	b.await(now.up, "its PID 1")
+	return "_BOOT_ID=" + now.id
+}
+
+// journalctl is how the box's journal is read: its files, from outside, so that it makes no difference
+// whether the box is up.
+func (b *Box) journalctl(more []string) []string {
+	return append([]string{"--directory=" + filepath.Join(b.Root(), "var/log/journal"), "--output=json", "--all", "--no-pager", "--quiet"}, more...)
+}
+
+func (b *Box) journal(ctx context.Context, match ...string) ([]Entry, error) {
+	out, err := exec.CommandContext(ctx, "journalctl", b.journalctl(match)...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal with %q: %w", match, err)
+	}
+	var entries []Entry
+	for line := range bytes.Lines(out) {
+		e, err := b.entry(line)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// entry reads an entry as journalctl writes it: an object; a value is text, an array of the bytes of what
+// is not, null, or an array of several values.
+func (b *Box) entry(line []byte) (Entry, error) {
+	var raw map[string]any
+	if err := json.Unmarshal(line, &raw); err != nil {
+		return Entry{}, fmt.Errorf("cannot read an entry of the journal: %w in %.200s", err, line)
+	}
+	e := Entry{Fields: make(map[string]string, len(raw))}
+	for name, value := range raw {
+		e.Fields[name] = text(value)
+	}
+	e.Message = e.Fields["MESSAGE"]
+	usec, _ := strconv.ParseInt(e.Fields["__REALTIME_TIMESTAMP"], 10, 64)
+	e.Time = time.UnixMicro(usec)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, boot := range b.boots {
+		if boot.id == e.Fields["_BOOT_ID"] {
+			e.Boot = boot.number
+		}
+	}
+	return e, nil
+}
+
+func text(value any) string {
+	switch v := value.(type) {
+	case string:
+		return v
+	case []any:
+		var bytes []byte
+		for _, one := range v {
+			b, isByte := one.(float64)
+			if !isByte {
+				return text(v[len(v)-1])
+			}
+			bytes = append(bytes, byte(b))
+		}
+		return string(bytes)
+	}
+	return ""
+}

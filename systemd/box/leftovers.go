@@ -1,0 +1,70 @@
+package box
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Leftovers says what this package has on the machine that no running process of tests owns. Boxes, images
+// and the session of this process count until [Main] has removed them. Nil: everything is as it was.
+func Leftovers() []string {
+	var left []string
+	say := func(format string, a ...any) { left = append(left, fmt.Sprintf(format, a...)) }
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, prefix) {
+			say("mount: %s", strings.TrimSpace(line))
+		}
+	}
+	for _, kind := range []string{"net", "mnt"} {
+		own, _ := os.Readlink("/proc/self/ns/" + kind)
+		threads, _ := filepath.Glob("/proc/self/task/*/ns/" + kind)
+		for _, path := range threads {
+			if ns, err := os.Readlink(path); err == nil && ns != own {
+				say("thread in a namespace of its own: %s is %s", path, ns)
+			}
+		}
+	}
+	others := map[string]bool{} // sessions of processes that run
+	if cache, err := cacheFolder(); err == nil {
+		runs, _ := filepath.Glob(filepath.Join(cache, "run", prefix+"*"))
+		for _, dir := range runs {
+			lock, err := lockFolder(dir, unix.LOCK_EX|unix.LOCK_NB)
+			if err != nil {
+				others[filepath.Base(dir)] = true
+				continue
+			}
+			lock.Close()
+			say("folder: %s", dir)
+		}
+	}
+	if tree, err := cgroupTree(); err == nil {
+		groups, _ := filepath.Glob(filepath.Join(tree, prefix+"*"))
+		for _, group := range groups {
+			if !others[filepath.Base(group)] {
+				say("control group: %s", group)
+			}
+		}
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range processes {
+		_, group, ours := strings.Cut(read(p, "cgroup"), "/"+prefix)
+		session, _, _ := strings.Cut(group, "/")
+		if !ours || others[prefix+session] || strings.Contains(read(p, "stat"), ") Z ") { // a zombie has ended
+			continue
+		}
+		say("process: %s %s", filepath.Base(p), strings.ReplaceAll(read(p, "cmdline"), "\x00", " "))
+	}
+	return left
+}
+
+// read reads a file of /proc; one of a process that has ended meanwhile is empty.
+func read(dir, name string) string {
+	text, _ := os.ReadFile(filepath.Join(dir, name))
+	return string(bytes.TrimSpace(text))
+}

@@ -1,0 +1,163 @@
+package box
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Addresses in a box's network. The last three are of a block reserved for documentation (TEST-NET-2).
+const (
+	MetadataIP = "169.254.169.254" // of the metadata service, as on EC2
+	ServiceIP  = "198.51.100.1"    // where the test's other services listen
+	OwnIP      = "198.51.100.2"    // the box's own
+)
+
+// wires join the box's side to the test's side. The box's routes all end at the test: it does not forward.
+var wires = struct{ box, test string }{
+	box: `link set lo up
+addr add ` + OwnIP + `/24 dev ens5
+link set ens5 up
+route add ` + MetadataIP + `/32 dev ens5 scope link src ` + OwnIP + `
+route add default via ` + ServiceIP + `
+`,
+	test: `link set lo up
+addr add ` + MetadataIP + `/32 dev box0
+addr add ` + ServiceIP + `/24 dev box0
+link set box0 up
+`,
+}
+
+// network is the two network namespaces of a box and the services that listen in them.
+type network struct {
+	box, test *thread
+
+	mu       sync.Mutex
+	services map[io.Closer]bool // listeners, servers, connections; nil once closed
+	serving  sync.WaitGroup
+}
+
+func newNetwork() (*network, error) {
+	n := &network{services: map[io.Closer]bool{}}
+	var err error
+	if n.box, err = newThread(unix.CLONE_NEWNET); err != nil {
+		return nil, err
+	}
+	if n.test, err = newThread(unix.CLONE_NEWNET); err != nil {
+		n.box.end()
+		return nil, err
+	}
+	err = errors.Join(
+		ip(n.box, "link add ens5 type veth peer name box0 netns "+n.test.namespace("net")),
+		ip(n.test, wires.test),
+		ip(n.box, wires.box),
+	)
+	if err != nil {
+		n.close()
+		return nil, fmt.Errorf("cannot wire the box's network: %w", err)
+	}
+	return n, nil
+}
+
+// ip runs commands of ip(8), a line each, in the thread's network namespace.
+func ip(in *thread, commands string) error {
+	return in.do(func() error {
+		cmd := exec.Command("ip", "-batch", "-")
+		cmd.Stdin = strings.NewReader(commands)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("ip: %w: %s", err, bytes.TrimSpace(out))
+		}
+		return nil
+	})
+}
+
+// listen makes a listener on the test's side.
+func (n *network) listen(addr string) (l net.Listener, err error) {
+	err = n.test.do(func() error {
+		l, err = net.Listen("tcp4", addr)
+		return err
+	})
+	return l, err
+}
+
+// own runs what a service does, and has the service closed with the network.
+func (n *network) own(service io.Closer, serve func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.services == nil {
+		_ = service.Close()
+		return
+	}
+	n.services[service] = true
+	n.serving.Go(func() {
+		serve()
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.services, service)
+	})
+}
+
+func (n *network) serve(addr string, h http.Handler) error {
+	l, err := n.listen(addr)
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: h}
+	n.own(s, func() { _ = s.Serve(l) }) // ends with ErrServerClosed
+	return nil
+}
+
+func (n *network) forward(addr, to string) error {
+	l, err := n.listen(addr)
+	if err != nil {
+		return err
+	}
+	n.own(l, func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return // closed
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.(*net.TCPConn).SetLinger(0) // a reset: nobody is there
+				in.Close()
+				continue
+			}
+			n.own(in, func() { carry(in, out) })
+			n.own(out, func() { carry(out, in) })
+		}
+	})
+	return nil
+}
+
+// carry copies from one connection to the other until either ends, and ends both halves as they were.
+func carry(from, to net.Conn) {
+	if _, err := io.Copy(to, from); err != nil {
+		from.Close()
+		to.Close()
+		return
+	}
+	_ = to.(*net.TCPConn).CloseWrite()
+}
+
+// close ends the services and both namespaces.
+func (n *network) close() {
+	n.mu.Lock()
+	for s := range n.services {
+		_ = s.Close()
+	}
+	n.services = nil
+	n.mu.Unlock()
+	n.serving.Wait()
+	n.box.end()
+	n.test.end()
+}
