@@ -24,6 +24,7 @@ import (
 var law = map[string][]string{
 	"hooks":           {},
 	"systemd":         {},
+	"systemd/box":     {},
 	"agent/instance":  {},
 	"agent/revision":  {},
 	"agent/record":    {},
@@ -42,7 +43,7 @@ var worlds = map[string][]string{
 	"github.com/aws/":              {"agent", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/standin"},
 	"github.com/coreos/go-systemd": {"systemd"},
 	"go.uber.org/zap":              {"agent", "systemd"},
-	"os/exec":                      {"hooks", "systemd", "agent/demo"},
+	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo"},
 	"mvdan.cc/sh":                  {"hooks"},
 	"github.com/versity/":          {"agent/standin"},
 	"text/template":                {}, // keeps every method of the AWS API in the binary: 7 MB
