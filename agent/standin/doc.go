@@ -35,7 +35,9 @@
 // anything, and Cloud.Fail with AccessDenied is how to take a permission away. Wording of errors
 // follows what the services are known to answer; clients should look at codes.
 //
-// S3 is not ours: it is versitygw, of which a process may run only one. All Clouds of a process
+// S3 is not ours: it is versitygw, of which a process may run only one, and which makes a directory of
+// its own the working directory of the process until the last Cloud is closed, and a removed one
+// after that: make paths absolute before the first Start. All Clouds of a process
 // share it, each behind its own front (log, faults) and with its own buckets. A bucket name
 // belongs to the Cloud that made it, as it belongs to one account in AWS: use Cloud.Bucket, which is
 // different for each Cloud.
