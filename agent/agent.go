@@ -16,7 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 	"go.uber.org/zap"
 
 	"usher/agent/bundle"
@@ -66,11 +68,29 @@ func (a *agent) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot set the AWS clients up: %w", err)
 	}
+	if cached, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
+		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))
+	}
 	a.autoscaling = autoscaling.NewFromConfig(cfg)
 	a.codedeploy = codedeploy.NewFromConfig(cfg)
 	a.s3 = s3.NewFromConfig(cfg)
 	a.http = &http.Client{Transport: http.DefaultTransport} // bundle bounds each attempt
 	return nil
+}
+
+// forgetExpired drops credentials that AWS says have expired, so that the next try asks metadata for new
+// ones. Without it they are kept until the time they came with, which may be hours away.
+func forgetExpired(cached *aws.CredentialsCache) func(*middleware.Stack) error {
+	return func(calls *middleware.Stack) error {
+		return calls.Initialize.Add(middleware.InitializeMiddlewareFunc("ForgetExpired", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+			middleware.InitializeOutput, middleware.Metadata, error) {
+			out, about, err := next.HandleInitialize(ctx, in)
+			if e := smithy.APIError(nil); errors.As(err, &e) && (e.ErrorCode() == "ExpiredToken" || e.ErrorCode() == "ExpiredTokenException") {
+				cached.Invalidate()
+			}
+			return out, about, err
+		}), middleware.Before)
+	}
 }
 
 // append records an entry of the deployment under way.
