@@ -75,11 +75,12 @@ type stage struct {
 }
 
 // newStage is a fresh server of deployment group production of application shop: /opt/app points to the
-// base, Auto Scaling group web has one launch hook, and nothing was deployed yet.
-func newStage(t *testing.T) *stage {
+// base, Auto Scaling group web has one launch hook, and nothing was deployed yet. AWS is fast and faultless
+// unless options say otherwise.
+func newStage(t *testing.T, options ...standin.Options) *stage {
 	t.Helper()
 	t.Parallel()
-	cloud, err := standin.Start(standin.Options{})
+	cloud, err := standin.Start(append(options, standin.Options{})[0])
 	if err != nil {
 		t.Fatal(err)
 	}
