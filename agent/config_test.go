@@ -9,15 +9,17 @@ import (
 	"time"
 )
 
-// packaged is the configuration file that lands on the image. The path is absolute because the S3 server of
-// other tests moves the process into a directory of its own.
-var packaged = func() string {
-	path, err := filepath.Abs("../packaging/agent.yml")
+// packaged is the configuration file that lands on the image, readme the page with the table of its keys.
+// The paths are absolute because the S3 server of other tests moves the process into a directory of its own.
+var packaged, readme = absolute("../packaging/agent.yml"), absolute("../README.md")
+
+func absolute(path string) string {
+	path, err := filepath.Abs(path)
 	if err != nil {
 		panic(err)
 	}
 	return path
-}()
+}
 
 // setting is a line of it: a key with its default, behind a #. Prose has a space there.
 var setting = regexp.MustCompile(`(?m)^#([a-z_]+):(.*)$`)
@@ -53,6 +55,19 @@ func TestPackagedConfiguration(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(keys, want) {
 		t.Errorf("keys of %s:\n got: %v\nwant: %v", packaged, keys, want)
+	}
+}
+
+// The table in the README has every key.
+func TestConfigurationInTheReadme(t *testing.T) {
+	text, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range configKeys() {
+		if !regexp.MustCompile("(?m)^\\|.*`" + key + "`.*\\|.*\\|.*\\|$").Match(text) {
+			t.Errorf("%s has no line for the key %s", readme, key)
+		}
 	}
 }
 
