@@ -6,6 +6,8 @@ R=$1
 # systemd would ask on the console who we are.
 : >"$R/etc/machine-id"
 rm -f "$R/var/lib/dbus/machine-id"
+# Of the machine it was made on: a box has its own host name and asks no one for others.
+rm -f "$R/etc/hostname" "$R/etc/resolv.conf"
 printf '127.0.0.1 localhost\n::1 localhost\n169.254.169.254 instance-data.ec2.internal\n' >"$R/etc/hosts"
 
 # A journal on disk, so that it outlives a reboot and can be read from outside; nothing is dropped.

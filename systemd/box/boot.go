@@ -168,7 +168,7 @@ func (b *Box) powerOn() (*boot, error) {
 		"--quiet", "--boot", "--directory=" + b.merged(), "--machine=" + b.name,
 		"--register=no", "--keep-unit", // no machined; a reboot is ours to make
 		"--console=read-only", "--notify-ready=yes", "--kill-signal=SIGRTMIN+3",
-		"--network-namespace-path=" + b.network.box.namespace("net"),
+		"--network-namespace-path=" + b.network.box.proc("ns/net"),
 		"--resolv-conf=off", "--timezone=off", "--link-journal=no",
 		// Without these IPAddressDeny= and the like are accepted by systemd and not enforced.
 		"--capability=CAP_BPF", "--system-call-filter=bpf",

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options are what one box is given.
+// Options are what one box is given; the zero value is enough to boot.
 type Options struct {
 	// Name is the box's host name; the test's name if it is empty. Names are made unique by a number.
 	Name string
@@ -27,10 +27,6 @@ type Options struct {
 	// Args are more arguments for systemd-nspawn: "--bind=/outside:/inside", "--tmpfs=/opt:size=64k",
 	// "--setenv=NAME=value" for PID 1.
 	Args []string
-
-	// Files, if not nil, puts files into the box before its first boot: root is the layer that is the box's
-	// own, in which only what differs from the image is.
-	Files func(root string) error
 }
 
 // Box is a machine that can be booted. Made by [Image.Launch] or [Image.New]; it belongs to its test, which it
@@ -58,8 +54,7 @@ func (s *session) newBox(t testing.TB, o Options, lower ...string) (*Box, error)
 	if name == "" {
 		name = unfit.ReplaceAllString(strings.ToLower(t.Name()), "-")
 	}
-	name = name[:min(len(name), 40)] // a host name has 64 at most
-	dir, err := os.MkdirTemp(s.dir, name+"-")
+	dir, err := makeFolder(filepath.Join(s.dir, name[:min(len(name), 50)])) // a host name has 64 characters at most
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a box: %w", err)
 	}
@@ -72,15 +67,20 @@ func (s *session) newBox(t testing.TB, o Options, lower ...string) (*Box, error)
 	return b, nil
 }
 
-func (b *Box) furnish(o Options, lower []string) (err error) {
-	// The journal's folder is there from the start, so that it can be watched before the box has written to it.
-	for _, dir := range []string{"work", "merged", "upper/var/log/journal"} {
-		if err := os.MkdirAll(filepath.Join(b.dir, dir), 0o755); err != nil {
-			return err
+// makeFolder makes a folder of this name, or with a number after it.
+func makeFolder(name string) (string, error) {
+	dir := name
+	for n := 2; ; n++ {
+		if err := os.Mkdir(dir, 0o700); !errors.Is(err, os.ErrExist) {
+			return dir, err
 		}
+		dir = fmt.Sprintf("%s-%d", name, n)
 	}
-	if o.Files != nil {
-		if err := o.Files(b.Root()); err != nil {
+}
+
+func (b *Box) furnish(o Options, lower []string) (err error) {
+	for _, dir := range []string{"upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(b.dir, dir), 0o755); err != nil {
 			return err
 		}
 	}
@@ -113,19 +113,29 @@ func (b *Box) mount(lower []string) error {
 			return fmt.Errorf("cannot mount control groups: %w", err)
 		}
 	}
-	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(lower, ":"), b.Root(), filepath.Join(b.dir, "work"))
+	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(lower, ":"), b.layer(), filepath.Join(b.dir, "work"))
 	if err := unix.Mount(b.name, b.merged(), "overlay", 0, layers); err != nil {
 		return fmt.Errorf("cannot mount the root (%s); the cache folder must not be on an overlay: %w", layers, err)
 	}
 	return nil
 }
 
+// merged is where the root is mounted, for threads of its mount namespace.
 func (b *Box) merged() string { return filepath.Join(b.dir, "merged") }
 
-// close cuts the power and removes all of the box, its files too.
+// layer is what of the root is the box's own.
+func (b *Box) layer() string { return filepath.Join(b.dir, "upper") }
+
+// Close cuts the power and removes the box, for a test that makes many; otherwise that comes with the test's end.
+func (b *Box) Close() {
+	b.t.Helper()
+	if err := b.close(); err != nil {
+		b.t.Errorf("%s: %v", b.name, err)
+	}
+}
+
 func (b *Box) close() error {
-	err := b.remove()
-	return errors.Join(err, os.RemoveAll(b.dir))
+	return errors.Join(b.remove(), os.RemoveAll(b.dir))
 }
 
 // remove cuts the power and removes all of the box but its files.
@@ -151,12 +161,10 @@ func (b *Box) remove() error {
 
 // finish is the end of a box's test.
 func (b *Box) finish() {
-	if b.t.Failed() {
+	if b.t.Failed() && b.mounts != nil {
 		b.explain()
 	}
-	if err := b.close(); err != nil {
-		b.t.Errorf("%s: %v", b.name, err)
-	}
+	b.Close()
 }
 
 // explained is how many lines of a box's journal and console a failed test shows: the last of a launch with its hooks.
@@ -188,9 +196,28 @@ func (b *Box) check(err error) {
 // Name is the box's host name.
 func (b *Box) Name() string { return b.name }
 
-// Root is the folder of the layer that is the box's own: files that differ from the image. Write there only
-// while the box is off, and never replace or remove what is in the image.
-func (b *Box) Root() string { return filepath.Join(b.dir, "upper") }
+// Root is a path under which the machine that runs the test has the box's root, whether the box is on or off: its
+// disk, without what is mounted in it (/run). An absolute link in it leads out of it: read what may be behind one with Run("cat", …).
+func (b *Box) Root() string { return b.mounts.proc("root") + b.merged() }
+
+// Write puts a file into the box, whether it is on or off, and makes the folders above it.
+func (b *Box) Write(name, content string, mode os.FileMode) {
+	b.t.Helper()
+	path := filepath.Join(b.Root(), name)
+	b.check(os.MkdirAll(filepath.Dir(path), 0o755))
+	b.check(os.WriteFile(path, []byte(content), mode))
+	b.check(os.Chmod(path, mode)) // whatever the umask is, and if it was there
+}
+
+// Copy puts a file of the machine that runs the test into the box.
+func (b *Box) Copy(from, name string) {
+	b.t.Helper()
+	content, err := os.ReadFile(from)
+	b.check(err)
+	info, err := os.Stat(from)
+	b.check(err)
+	b.Write(name, string(content), info.Mode().Perm())
+}
 
 // Console is what was written to the box's console since its first boot.
 func (b *Box) Console() string {
@@ -218,16 +245,18 @@ func (b *Box) Forward(addr, to string) {
 	b.check(b.network.forward(addr, to))
 }
 
-// NetworkDown takes the network away: nothing answers, connections hang. The card keeps its address.
+// NetworkDown takes the network away: nobody answers at any address, and connections hang.
 func (b *Box) NetworkDown() {
 	b.t.Helper()
-	b.check(ip(b.network.test, "link set box0 down"))
+	b.MetadataDown()
+	b.check(ip(b.network.test, "addr del "+ServiceIP+"/24 dev box0"))
 }
 
 // NetworkUp ends NetworkDown.
 func (b *Box) NetworkUp() {
 	b.t.Helper()
-	b.check(ip(b.network.test, "link set box0 up"))
+	b.check(ip(b.network.test, "addr add "+ServiceIP+"/24 dev box0"))
+	b.MetadataUp()
 }
 
 // MetadataDown takes the metadata service alone away: nobody answers at its address, and connections hang.

@@ -1,9 +1,12 @@
 package box_test
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"usher/systemd/box"
@@ -11,15 +14,210 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(box.Main(m)) }
 
+// image has one service, which says in the journal what it goes through, and a file that only the
+// installation can have made.
 var image = &box.Image{
-	Name: "plain",
+	Name: "story",
+	Install: func(b *box.Box) {
+		b.Write("/etc/systemd/system/worker.service", `[Unit]
+Description=Something that works
+[Service]
+Type=notify
+NotifyAccess=all
+ExecStart=/bin/sh -c 'echo begins; systemd-notify --ready; exec sleep infinity'
+ExecStopPost=/bin/echo ends
+[Install]
+WantedBy=multi-user.target
+`, 0o644)
+		b.Run("systemctl", "enable", "worker.service")
+		b.Run("sh", "-c", "hostname > /etc/baked-on")
+	},
 }
 
-func TestFirstBoot(t *testing.T) {
-	i := image.Launch(t, box.Options{Metadata: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "i-1") })})
-	i.WaitRunning()
-	if got := i.Run("curl", "--silent", "http://169.254.169.254/"); got != "i-1" {
-		t.Error(got)
+func says(text string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, text) })
+}
+
+// messages are the entries as "boot: message".
+func messages(entries []box.Entry) string {
+	var all []string
+	for _, e := range entries {
+		all = append(all, fmt.Sprintf("%d: %s", e.Boot, e.Message))
 	}
-	t.Log(len(i.Journal()), i.WaitForEntry("SYSLOG_IDENTIFIER=systemd"))
+	return strings.Join(all, ", ")
+}
+
+func expect(t *testing.T, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s:\n got: %s\nwant: %s", what, got, want)
+	}
+}
+
+const worker, output = "_SYSTEMD_UNIT=worker.service", "_TRANSPORT=stdout"
+
+func TestABoxBoots(t *testing.T) {
+	t.Parallel()
+	i := image.Launch(t, box.Options{Metadata: says("i-0123")})
+	i.WaitRunning()
+
+	expect(t, "PID 1", i.Run("cat", "/proc/1/comm"), "systemd")
+	expect(t, "the host name", i.Run("hostname"), i.Name())
+	expect(t, "what was installed", i.Run("systemctl", "is-active", "worker.service"), "active")
+	expect(t, "the metadata service", i.Run("curl", "--silent", "http://169.254.169.254/latest/"), "i-0123")
+	expect(t, "the worker in the journal", messages(i.Journal(worker, output)), "1: begins")
+	if !strings.Contains(i.Console(), "Reached target") {
+		t.Errorf("the console does not show the boot:\n%s", i.Console())
+	}
+}
+
+func TestTwoBoxesOfOneImage(t *testing.T) {
+	t.Parallel()
+	one, two := image.Launch(t, box.Options{Metadata: says("i-1")}), image.Launch(t, box.Options{Metadata: says("i-2")})
+	one.WaitRunning()
+	two.WaitRunning()
+
+	if a, b := one.Run("cat", "/etc/machine-id"), two.Run("cat", "/etc/machine-id"); a == b || len(a) != 32 {
+		t.Errorf("machine ids %q and %q", a, b)
+	}
+	if a, b := one.Run("cat", "/etc/baked-on"), two.Run("cat", "/etc/baked-on"); a != b || a == one.Name() {
+		t.Errorf("baked on %q and %q", a, b)
+	}
+	one.Run("touch", "/opt/of-one")
+	expect(t, "two does not see one's file", fmt.Sprint(two.Exec("test", "-e", "/opt/of-one").Code), "1")
+	expect(t, "one's metadata", one.Run("curl", "--silent", "http://169.254.169.254/"), "i-1")
+	expect(t, "two's metadata", two.Run("curl", "--silent", "http://169.254.169.254/"), "i-2")
+}
+
+func TestReboot(t *testing.T) {
+	t.Parallel()
+	i := image.Launch(t, box.Options{})
+	i.WaitRunning()
+	i.Run("sh", "-c", "echo kept > /opt/file; echo lost > /run/file")
+	id, first := i.Run("cat", "/etc/machine-id"), i.ThisBoot()
+
+	i.Reboot()
+	i.WaitRunning()
+
+	expect(t, "what is on disk", i.Run("cat", "/opt/file"), "kept")
+	expect(t, "what is in memory", fmt.Sprint(i.Exec("test", "-e", "/run/file").Code), "1")
+	expect(t, "the machine id", i.Run("cat", "/etc/machine-id"), id)
+	expect(t, "the worker, ended orderly", messages(i.Journal(worker, output)), "1: begins, 1: ends, 2: begins")
+	expect(t, "of the first boot", messages(i.Journal(worker, output, first)), "1: begins, 1: ends")
+	expect(t, "of this boot", messages(i.Journal(worker, output, i.ThisBoot())), "2: begins")
+}
+
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	i := image.Launch(t, box.Options{})
+	i.WaitForEntry("MESSAGE=begins")
+	i.Run("sh", "-c", "echo kept > /opt/file")
+
+	i.PowerCut()
+	expect(t, "the journal of a box without power", messages(i.Journal(worker, output)), "1: begins")
+	i.Boot()
+	i.WaitRunning()
+
+	expect(t, "what is on disk", i.Run("cat", "/opt/file"), "kept")
+	expect(t, "the worker, which was not asked", messages(i.Journal(worker, output)), "1: begins, 2: begins")
+
+	// At any point of a boot, as often as one likes.
+	for range 3 {
+		i.PowerCut()
+		i.Boot()
+	}
+	i.WaitRunning()
+	if got := i.WaitForEntry("MESSAGE=begins", i.ThisBoot()).Boot; got != 5 {
+		t.Errorf("the worker began in boot %d, not 5", got)
+	}
+}
+
+func TestStoppedAndStarted(t *testing.T) {
+	t.Parallel()
+	i := image.Launch(t, box.Options{})
+	i.WaitRunning()
+
+	i.PowerOff()
+	expect(t, "the worker, ended orderly", messages(i.Journal(worker, output)), "1: begins, 1: ends")
+	i.Boot()
+	i.WaitRunning()
+	expect(t, "the worker", messages(i.Journal(worker, output)), "1: begins, 1: ends, 2: begins")
+}
+
+func TestOutages(t *testing.T) {
+	t.Parallel()
+	i := image.New(t, box.Options{Metadata: says("i-1")})
+	l := i.Listen(net.JoinHostPort(box.ServiceIP, "80"))
+	server := &http.Server{Handler: says("service")}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	answers := func() string { // of both, "-" for one that does not answer in time
+		script := `for ip in 169.254.169.254 198.51.100.1; do curl --silent --max-time 0.5 http://$ip/ || printf -- -; printf ' '; done`
+		return i.Run("sh", "-c", script)
+	}
+
+	i.MetadataDown()
+	i.Boot()
+	i.WaitRunning()
+	expect(t, "booted without metadata", answers(), "- service")
+	i.MetadataUp()
+	expect(t, "metadata is back", answers(), "i-1 service")
+	i.NetworkDown()
+	expect(t, "without a network", answers(), "- -")
+	i.NetworkUp()
+	expect(t, "the network is back", answers(), "i-1 service")
+}
+
+func TestForward(t *testing.T) {
+	t.Parallel()
+	i := image.Launch(t, box.Options{})
+	outside, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: says("outside")}
+	go server.Serve(outside)
+	t.Cleanup(func() { server.Close() })
+	i.Forward(net.JoinHostPort(box.MetadataIP, "80"), outside.Addr().String())
+
+	expect(t, "through the forward", i.Run("curl", "--silent", "http://169.254.169.254/"), "outside")
+	server.Close()
+	const refused, reset = 7, 56 // curl's exit codes; a reset may come so early that it looks like a refusal
+	if code := i.Exec("curl", "--silent", "http://169.254.169.254/").Code; code != reset && code != refused {
+		t.Errorf("when nobody is outside: curl ended with %d", code)
+	}
+	expect(t, "where nobody listens", fmt.Sprint(i.Exec("curl", "--silent", "http://198.51.100.1:81/").Code), fmt.Sprint(refused))
+	expect(t, "the outside itself", fmt.Sprint(i.Exec("curl", "--silent", "http://"+outside.Addr().String()).Code), fmt.Sprint(refused))
+}
+
+func TestExec(t *testing.T) {
+	t.Parallel()
+	i := image.Launch(t, box.Options{Args: []string{"--tmpfs=/small:size=64k"}})
+	for _, c := range []struct {
+		script string
+		want   box.Result
+	}{
+		{"echo out; echo err >&2", box.Result{Stdout: "out\n", Stderr: "err\n"}},
+		{"exit 7", box.Result{Code: 7}},
+		{"kill -KILL $$", box.Result{Code: 137}},
+		{"id --user --name; pwd", box.Result{Stdout: "root\n/\n"}},
+		{"sleep 600 & echo returns", box.Result{Stdout: "returns\n"}},
+		{"head --bytes=100k /dev/zero > /small/file", box.Result{Code: 1, Stderr: "head: error writing 'standard output': No space left on device\n"}},
+	} {
+		if got := i.Exec("sh", "-c", c.script); got != c.want {
+			t.Errorf("%s:\n got: %+v\nwant: %+v", c.script, got, c.want)
+		}
+	}
+}
+
+func TestAFailedUnit(t *testing.T) {
+	t.Parallel()
+	i := image.Launch(t, box.Options{})
+	i.WaitRunning()
+	if r := i.Exec("systemd-run", "--wait", "--unit=broken", "--quiet", "/bin/false"); r.Code != 1 {
+		t.Errorf("systemd-run ended with %d: %s", r.Code, r.Stderr)
+	}
+	expect(t, "the system", strings.TrimSpace(i.Exec("systemctl", "is-system-running").Stdout), "degraded")
+	e := i.WaitForEntry("UNIT=broken.service", "EXIT_STATUS=1")
+	expect(t, "what systemd said", e.Message, "broken.service: Main process exited, code=exited, status=1/FAILURE")
 }

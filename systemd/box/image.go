@@ -14,11 +14,7 @@ import (
 type Image struct {
 	Name string
 
-	// Files, if not nil, puts files into the image before it is booted for the installation: root is the layer
-	// in which only what differs from the base is.
-	Files func(root string) error
-
-	// Install, if not nil, installs what the image is for, in a box that has started.
+	// Install, if not nil, installs what the image is for, in a box that is running.
 	Install func(b *Box)
 
 	once  sync.Once
@@ -57,11 +53,11 @@ func (im *Image) New(t testing.TB, o Options) *Box {
 // bake installs the image in a box, whose own layer is the image.
 func (im *Image) bake(t testing.TB, s *session) (err error) {
 	t.Helper()
-	b, err := s.newBox(t, Options{Name: "image-" + im.Name, Files: im.Files}, s.base)
+	b, err := s.newBox(t, Options{Name: "image-" + im.Name}, s.base)
 	if err != nil {
 		return err
 	}
-	defer func() {
+	defer func() { // after a failure, too; when all is well the files stay
 		if t.Failed() {
 			b.explain()
 		}
@@ -73,35 +69,23 @@ func (im *Image) bake(t testing.TB, s *session) (err error) {
 		im.Install(b)
 	}
 	b.PowerOff()
-	// Nothing may write to the layer any more when it is cleaned.
-	if err := b.remove(); err != nil {
-		return err
-	}
-	im.layer = b.Root()
-	return clean(im.layer)
+	im.layer = b.layer()
+	return clean(b.Root())
 }
 
-// clean takes from a layer what must not be the same, or not be there, on every instance.
-func clean(layer string) error {
-	id := filepath.Join(layer, "etc/machine-id")
-	if err := os.MkdirAll(filepath.Dir(id), 0o755); err != nil {
-		return fmt.Errorf("cannot clean an image: %w", err)
-	}
-	if err := os.WriteFile(id, nil, 0o444); err != nil {
-		return fmt.Errorf("cannot clean an image: %w", err)
-	}
-	for _, name := range []string{"var/log/journal", "var/lib/systemd/random-seed", "var/lib/systemd/credential.secret", "var/tmp", "tmp"} {
-		in := filepath.Join(layer, name)
-		entries, err := os.ReadDir(in)
+// clean takes from a root what must not be there, or not be the same, on every instance.
+func clean(root string) error {
+	for _, name := range []string{"var/log/journal/*", "var/lib/systemd/random-seed", "var/lib/systemd/credential.secret", "var/tmp/*", "tmp/*"} {
+		found, err := filepath.Glob(filepath.Join(root, name))
+		for _, path := range found {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
 		if err != nil {
-			entries = nil
-			_ = os.Remove(in) // a file, or nothing
+			return fmt.Errorf("cannot clean an image: %w", err)
 		}
-		for _, e := range entries {
-			if err := os.RemoveAll(filepath.Join(in, e.Name())); err != nil {
-				return fmt.Errorf("cannot clean an image: %w", err)
-			}
-		}
+	}
+	if err := os.Truncate(filepath.Join(root, "etc/machine-id"), 0); err != nil {
+		return fmt.Errorf("cannot clean an image: %w", err)
 	}
 	return nil
 }

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -49,6 +51,13 @@ func (b *Box) WaitForEntries(n int, match ...string) []Entry {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
+	err := until(ctx, func() bool { // journalctl follows no empty folder
+		files, _ := filepath.Glob(filepath.Join(b.Root(), "var/log/journal/*/*.journal"))
+		return len(files) > 0
+	})
+	if err != nil {
+		b.t.Fatalf("%s: it has no journal on disk: %v", b.name, err)
+	}
 	cmd := exec.CommandContext(ctx, "journalctl", b.journalctl(append(match, "--follow", "--no-tail"))...)
 	out, err := cmd.StdoutPipe()
 	b.check(err)
@@ -59,7 +68,7 @@ func (b *Box) WaitForEntries(n int, match ...string) []Entry {
 	for len(entries) < n {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			b.t.Fatalf("%s: the journal has %d entries with %q, not %d: %v", b.name, len(entries), match, n, context.Cause(ctx))
+			b.t.Fatalf("%s: the journal has %d entries with %q, not %d: %v", b.name, len(entries), match, n, errors.Join(context.Cause(ctx), err))
 		}
 		e, err := b.entry(line)
 		b.check(err)
@@ -113,8 +122,13 @@ func (b *Box) entry(line []byte) (Entry, error) {
 	usec, _ := strconv.ParseInt(e.Fields["__REALTIME_TIMESTAMP"], 10, 64)
 	e.Time = time.UnixMicro(usec)
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, boot := range b.boots {
+	boots := slices.Clone(b.boots)
+	b.mu.Unlock()
+	for _, boot := range boots {
+		select { // its entries may come before the word that it is up
+		case <-boot.up:
+		case <-boot.over:
+		}
 		if boot.id == e.Fields["_BOOT_ID"] {
 			e.Boot = boot.number
 		}

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Leftovers says what this package has on the machine that no running process of tests owns. Boxes, images
-// and the session of this process count until [Main] has removed them. Nil: everything is as it was.
+// Leftovers says what this package has on the machine that belongs to no running process of tests, and which
+// threads of this process are in namespaces of their own, as the box's are until it is closed.
 func Leftovers() []string {
 	var left []string
 	say := func(format string, a ...any) { left = append(left, fmt.Sprintf(format, a...)) }

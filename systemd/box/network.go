@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -21,18 +22,28 @@ const (
 	OwnIP      = "198.51.100.2"    // the box's own
 )
 
-// wires join the box's side to the test's side. The box's routes all end at the test: it does not forward.
+// Hardware addresses of the two ends.
+const (
+	boxMAC  = "02:00:00:00:00:02"
+	testMAC = "02:00:00:00:00:01"
+)
+
+// wires join the box's side to the test's side. The box's routes all end at the test, which does not forward. Both
+// know the other's hardware address: after an outage nobody waits for the next try to find it out.
 var wires = struct{ box, test string }{
 	box: `link set lo up
 addr add ` + OwnIP + `/24 dev ens5
 link set ens5 up
 route add ` + MetadataIP + `/32 dev ens5 scope link src ` + OwnIP + `
 route add default via ` + ServiceIP + `
+neigh add ` + MetadataIP + ` lladdr ` + testMAC + ` dev ens5
+neigh add ` + ServiceIP + ` lladdr ` + testMAC + ` dev ens5
 `,
 	test: `link set lo up
 addr add ` + MetadataIP + `/32 dev box0
 addr add ` + ServiceIP + `/24 dev box0
 link set box0 up
+neigh add ` + OwnIP + ` lladdr ` + boxMAC + ` dev box0
 `,
 }
 
@@ -56,7 +67,10 @@ func newNetwork() (*network, error) {
 		return nil, err
 	}
 	err = errors.Join(
-		ip(n.box, "link add ens5 type veth peer name box0 netns "+n.test.namespace("net")),
+		ip(n.box, "link add ens5 address "+boxMAC+" type veth peer name box0 address "+testMAC+" netns "+n.test.proc("ns/net")),
+		n.test.do(func() error { // a test listens during an outage, too
+			return os.WriteFile("/proc/sys/net/ipv4/ip_nonlocal_bind", []byte("1"), 0)
+		}),
 		ip(n.test, wires.test),
 		ip(n.box, wires.box),
 	)

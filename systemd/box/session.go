@@ -21,6 +21,9 @@ const prefix = "usher-box-"
 // patience bounds everything that is waited for. A boot takes a second; a loaded machine takes ten.
 const patience = 90 * time.Second
 
+// grace is how long the kernel may take to forget what has ended.
+const grace = 5 * time.Second
+
 // tools are the programs a box needs, and the packages they are in.
 var tools = map[string]string{"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "ip": "iproute2", "nsenter": "util-linux"}
 
@@ -39,7 +42,6 @@ var here struct {
 	sync.Mutex
 	main   bool // Main runs: it will close the session
 	opened *session
-	images []*Image // that were baked
 }
 
 // Main runs the tests of a package, removes every image, and fails when something is left behind. To be
@@ -140,12 +142,16 @@ func closeSession() error {
 	if s == nil {
 		return nil
 	}
-	here.opened, here.images = nil, nil
+	here.opened = nil
 	err := errors.Join(removeCgroup(s.cgroup), os.RemoveAll(s.dir))
 	for _, l := range s.locks {
 		l.Close()
 	}
-	if left := Leftovers(); len(left) > 0 {
+	// A thread that has ended is listed for a moment more.
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	var left []string
+	if until(ctx, func() bool { left = Leftovers(); return len(left) == 0 }) != nil {
 		err = errors.Join(err, fmt.Errorf("left behind:\n%s", strings.Join(left, "\n")))
 	}
 	return err

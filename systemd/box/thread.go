@@ -66,7 +66,7 @@ func (t *thread) end() {
 	<-t.over
 }
 
-// namespace is the path of the thread's namespace of a kind ("net", "mnt").
-func (t *thread) namespace(kind string) string {
-	return fmt.Sprintf("/proc/%d/task/%d/ns/%s", os.Getpid(), t.id, kind)
+// proc is the path of something the kernel tells about the thread ("ns/net", "root"), for other processes too.
+func (t *thread) proc(name string) string {
+	return fmt.Sprintf("/proc/%d/task/%d/%s", os.Getpid(), t.id, name)
 }
