@@ -39,6 +39,7 @@ func (s *stage) abandoned(want ...string) *agentRun {
 	s.clean()
 	after := s.picture()
 	delete(after, "trace") // what the scripts wrote
+	delete(after, "run/pid")
 	for name, was := range before {
 		if is, ok := after[name]; !ok {
 			s.Errorf("%s is gone", name)
