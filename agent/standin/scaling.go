@@ -14,6 +14,13 @@ func (i *Instance) Terminate() {
 	}
 }
 
+// SetAge says how long ago the instance was launched, from now on: its metadata has that pendingTime.
+func (i *Instance) SetAge(age time.Duration) {
+	i.fleet.mu.Lock()
+	defer i.fleet.mu.Unlock()
+	i.launched = time.Now().Add(-age)
+}
+
 // StartFromPool moves a resting instance of the warm pool towards service, as a scale-out does. A
 // stopped one boots: its metadata has a new pendingTime. Launch hooks fire a second time.
 func (i *Instance) StartFromPool() {
