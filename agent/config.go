@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -99,68 +98,49 @@ func loadConfig(file string) (Config, error) {
 	}
 	read := c
 	if err := yaml.UnmarshalWithOptions(text, &read, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
-		return c, fmt.Errorf("cannot use the configuration: %s", explainYAML(file, err))
+		return c, fmt.Errorf("%w: %s", errConfiguration, explain(file, text, err))
 	}
 	if read == (Config{}) { // a file of comments is null, which the parser takes for "set nothing to everything"
 		read = c
 	}
 	c = read
 	if err := c.validate(); err != nil {
-		return c, fmt.Errorf("cannot use the configuration: %s: %w", file, err)
+		return c, fmt.Errorf("%w: %s", errConfiguration, explain(file, text, err))
 	}
 	return c, nil
 }
 
-// explainYAML is a parser's error as one line, file:line:col: message, with the key that was meant.
-func explainYAML(file string, err error) string {
-	var located yaml.Error
-	if !errors.As(err, &located) {
-		return file + ": " + strings.Join(strings.Fields(err.Error()), " ")
-	}
-	message := strings.Join(strings.Fields(located.GetMessage()), " ")
-	if word, ok := strings.CutPrefix(message, `unknown field "`); ok {
-		if near := hooks.Nearest(strings.TrimSuffix(word, `"`), configKeys()); near != "" {
-			message += fmt.Sprintf(": did you mean %s?", near)
-		}
-	}
-	if tk := located.GetToken(); tk != nil {
-		return fmt.Sprintf("%s:%d:%d: %s", file, tk.Position.Line, tk.Position.Column, message)
-	}
-	return file + ": " + message
-}
-
-func configKeys() (keys []string) {
-	for f := range reflect.TypeFor[Config]().Fields() {
-		keys = append(keys, f.Tag.Get("yaml"))
-	}
-	return keys
-}
-
 func (c Config) validate() error {
-	for key, path := range map[string]string{"link": c.Link, "base": c.Base, "releases": c.Releases, "role_hooks": c.RoleHooks, "state": c.State} {
-		if !filepath.IsAbs(path) || path == "/" || path != filepath.Clean(path) {
-			return fmt.Errorf("%s is %q: it must be an absolute path without . or .. or a slash at the end", key, path)
+	for _, p := range [][2]string{{"link", c.Link}, {"base", c.Base}, {"releases", c.Releases}, {"role_hooks", c.RoleHooks}, {"state", c.State}} {
+		if path := p[1]; !filepath.IsAbs(path) || path == "/" || path != filepath.Clean(path) {
+			return mistaken(p[0], " is %q: it must be an absolute path without . or .. or a slash at the end", path)
 		}
 	}
-	for _, pair := range [][2]string{{c.Link, c.Base}, {c.Link, c.Releases}, {c.Base, c.Releases}} {
-		if within(pair[0], pair[1]) || within(pair[1], pair[0]) {
-			return fmt.Errorf("link, base and releases must not contain each other: %s and %s do", pair[0], pair[1])
+	for _, p := range [][4]string{{"link", c.Link, "base", c.Base}, {"link", c.Link, "releases", c.Releases}, {"base", c.Base, "releases", c.Releases}} {
+		if within(p[1], p[3]) || within(p[3], p[1]) {
+			return mistake{[]string{p[2], p[0]}, fmt.Sprintf("%s (%s) and %s (%s) must not be in one another", p[0], p[1], p[2], p[3])}
 		}
 	}
 	switch {
 	case c.Keep < 1 || c.Keep > 100:
-		return fmt.Errorf("keep is %d: it must be 1 to 100", c.Keep)
+		return mistaken("keep", " is %d: it must be 1 to 100", c.Keep)
 	case c.OnFailure != onFailureAbandon && c.OnFailure != onFailureContinue && c.OnFailure != onFailureHold:
-		return fmt.Errorf("on_failure is %q: it must be abandon, continue or hold", c.OnFailure)
+		return mistaken("on_failure", " is %q: it must be abandon, continue or hold", c.OnFailure)
 	case c.OnTerminate != onTerminateIgnore && c.OnTerminate != onTerminateStop:
-		return fmt.Errorf("on_terminate is %q: it must be ignore or stop", c.OnTerminate)
-	case c.HoldFor <= 0 || c.Patience < 0:
-		return errors.New("hold_for must be more than 0 and patience not less (durations: 30m, 90s, 1h30m)")
-	case c.MaxFiles < 1 || c.MaxBytes < 1:
-		return errors.New("max_files and max_bytes must be at least 1")
+		return mistaken("on_terminate", " is %q: it must be ignore or stop", c.OnTerminate)
+	case c.HoldFor <= 0:
+		return mistaken("hold_for", " is %s: it must be more than 0", c.HoldFor)
+	case c.Patience < 0:
+		return mistaken("patience", " is %s: it must not be less than 0", c.Patience)
+	case c.MaxFiles < 1:
+		return mistaken("max_files", " is %d: it must be at least 1", c.MaxFiles)
+	case c.MaxBytes < 1:
+		return mistaken("max_bytes", " is %d: it must be at least 1", c.MaxBytes)
 	}
-	_, err := hooks.ParsePolicy(string(c.Errexit))
-	return err
+	if _, err := hooks.ParsePolicy(string(c.Errexit)); err != nil {
+		return mistaken("errexit", " is %q: it must be enforce, require or off", c.Errexit)
+	}
+	return nil
 }
 
 func within(path, parent string) bool { return path == parent || strings.HasPrefix(path, parent+"/") }
