@@ -42,8 +42,13 @@ func cacheFolder() (string, error) {
 }
 
 // takeBase returns the root every image is baked on, made if it is not in the cache, and a lock that keeps other
-// processes from removing it. The caller holds the cache's lock, so it is made once however many ask.
+// processes from removing it.
 func takeBase(cache string) (dir string, lock *os.File, err error) {
+	making, err := lockFolder(cache, unix.LOCK_EX) // made once, however many processes ask
+	if err != nil {
+		return "", nil, err
+	}
+	defer making.Close()
 	suite, sources, err := aptSources()
 	if err != nil {
 		return "", nil, err
@@ -88,8 +93,8 @@ func makeBase(dir, suite, sources string) error {
 	return nil
 }
 
-// pruneBases removes the bases nobody uses, but for one, and what a killed process was making. The caller holds the
-// cache's lock.
+// pruneBases removes the bases nobody uses, but for one, and what a killed process was making. The caller has locked
+// the cache.
 func pruneBases(cache, keep string) {
 	old, _ := filepath.Glob(filepath.Join(cache, "base-*"))
 	half, _ := filepath.Glob(filepath.Join(cache, "half-made-*"))

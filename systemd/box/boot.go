@@ -118,10 +118,22 @@ func (b *Box) on() bool {
 	}
 }
 
+// untilOff waits until the box is off, and not because it reboots.
+func (b *Box) untilOff(ctx context.Context) error {
+	for b.on() {
+		select {
+		case <-b.latest().over:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return errors.New("the box is off")
+}
+
 // await waits for one of a boot's channels.
 func (b *Box) await(event chan struct{}, what string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	now := b.latest()
 	select {
@@ -176,8 +188,7 @@ func (b *Box) powerOn() (*boot, error) {
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "NOTIFY_SOCKET=" + socket}
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setsid:      true,            // ^C is for the test alone
-		Pdeathsig:   syscall.SIGKILL, // the box ends with the thread of its mounts, so with the test
+		Setsid:      true, // ^C is for the test alone
 		UseCgroupFD: true,
 		CgroupFD:    int(group.Fd()),
 	}

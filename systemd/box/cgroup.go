@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // cgroupTree is where the machine's control groups (version 2) are: on a machine that still has version
@@ -76,4 +79,30 @@ func removeCgroup(dir string) error {
 		}
 	}
 	return nil
+}
+
+// guard is a process that outlives this one, if it is killed, just long enough to cut the power of its boxes:
+// it waits for the end of a pipe whose other end only this process has.
+type guard struct {
+	cmd  *exec.Cmd
+	pipe io.Closer
+}
+
+func newGuard(cgroup string) (*guard, error) {
+	cmd := exec.Command("/bin/sh", "-c", `read -r end; echo 1 >"$1/cgroup.kill"`, "usher-box-guard", cgroup)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // ^C is not for it
+	pipe, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the guard of the boxes: %w", err)
+	}
+	return &guard{cmd, pipe}, nil
+}
+
+// end ends the guard; boxes that are still on lose their power.
+func (g *guard) end() {
+	g.pipe.Close()
+	_ = g.cmd.Wait()
 }

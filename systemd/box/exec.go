@@ -32,7 +32,7 @@ type Result struct {
 // Exec runs a command in the box, as root, in all of its namespaces, and waits for its end. The box must be up.
 func (b *Box) Exec(args ...string) Result {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r, err := b.exec(ctx, args)
 	if err != nil {

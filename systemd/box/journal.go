@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
+	"syscall"
 	"time"
 )
 
@@ -34,7 +37,7 @@ func (b *Box) Journal(match ...string) []Entry {
 	if b.on() {
 		b.Exec("journalctl", "--sync") // what was said until now is on disk
 	}
-	entries, err := b.journal(b.t.Context(), match...)
+	entries, err := b.journal(context.Background(), match...)
 	b.check(err)
 	return entries
 }
@@ -46,35 +49,64 @@ func (b *Box) WaitForEntry(match ...string) Entry {
 	return b.WaitForEntries(1, match...)[0]
 }
 
-// WaitForEntries waits until the journal has n entries that match, and returns the first n.
+// WaitForEntries waits until the journal has n entries that match, and returns the first n. When the box goes off
+// without them the test ends.
 func (b *Box) WaitForEntries(n int, match ...string) []Entry {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, fmt.Errorf("not within %s", patience))
 	defer cancel()
-	err := until(ctx, func() bool { // journalctl follows no empty folder
-		files, _ := filepath.Glob(filepath.Join(b.Root(), "var/log/journal/*/*.journal"))
-		return len(files) > 0
-	})
-	if err != nil {
-		b.t.Fatalf("%s: it has no journal on disk: %v", b.name, err)
-	}
-	cmd := exec.CommandContext(ctx, "journalctl", b.journalctl(append(match, "--follow", "--no-tail"))...)
-	out, err := cmd.StdoutPipe()
-	b.check(err)
-	b.check(cmd.Start())
-	defer func() { cancel(); _ = cmd.Wait() }() // killed: it follows for ever
+	follow, stop := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { stop(b.untilOff(follow)) })
+	defer watching.Wait()
+	defer stop(nil)
+
+	// journalctl ends at once while the journal has no file, or one that is just being made.
 	var entries []Entry
-	lines := bufio.NewReader(out)
-	for len(entries) < n {
-		line, err := lines.ReadBytes('\n')
-		if err != nil {
-			b.t.Fatalf("%s: the journal has %d entries with %q, not %d: %v", b.name, len(entries), match, n, errors.Join(context.Cause(ctx), err))
-		}
-		e, err := b.entry(line)
-		b.check(err)
-		entries = append(entries, e)
+	var err error
+	_ = until(follow, func() bool {
+		entries, err = b.follow(follow, n, match)
+		return len(entries) == n
+	})
+	if len(entries) < n && ctx.Err() == nil { // it is off: what it said last
+		entries, err = b.journal(ctx, match...)
 	}
-	return entries
+	if len(entries) < n {
+		b.t.Fatalf("%s: the journal has %d entries with %q, not %d: %v", b.name, len(entries), match, n, errors.Join(context.Cause(follow), err))
+	}
+	return entries[:n]
+}
+
+// follow reads the first n entries, those of the past and those to come, or as many as there are until
+// journalctl ends.
+func (b *Box) follow(ctx context.Context, n int, match []string) (entries []Entry, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	cmd := exec.CommandContext(ctx, "journalctl", b.journalctl(append(slices.Clone(match), "--follow", "--no-tail"))...)
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // with the box, so with the test
+	if err == nil {
+		err = b.mounts.do(cmd.Start)
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	for lines := bufio.NewReader(out); len(entries) < n && err == nil; {
+		var line []byte
+		var e Entry
+		if line, err = lines.ReadBytes('\n'); err == nil {
+			e, err = b.entry(line)
+			entries = append(entries, e)
+		}
+	}
+	cancel()
+	_ = cmd.Wait() // killed, unless it has ended: then it said why
+	if err != nil {
+		err = fmt.Errorf("cannot follow the journal: %w: %s", err, strings.TrimSpace(said.String()))
+	}
+	return entries, err
 }
 
 // ThisBoot is a match for the entries of the boot that goes on.

@@ -32,8 +32,12 @@ func Leftovers() []string {
 	}
 	others := map[string]bool{} // sessions of processes that run
 	if cache, err := cacheFolder(); err == nil {
-		runs, _ := filepath.Glob(filepath.Join(cache, "run", prefix+"*"))
-		for _, dir := range runs {
+		runs := filepath.Join(cache, "run")
+		if lock, err := lockFolder(runs, unix.LOCK_EX); err == nil { // nobody makes or removes one meanwhile
+			defer lock.Close()
+		}
+		dirs, _ := filepath.Glob(filepath.Join(runs, prefix+"*"))
+		for _, dir := range dirs {
 			lock, err := lockFolder(dir, unix.LOCK_EX|unix.LOCK_NB)
 			if err != nil {
 				others[filepath.Base(dir)] = true
@@ -58,7 +62,17 @@ func Leftovers() []string {
 		if !ours || others[prefix+session] || strings.Contains(read(p, "stat"), ") Z ") { // a zombie has ended
 			continue
 		}
-		say("process: %s %s", filepath.Base(p), strings.ReplaceAll(read(p, "cmdline"), "\x00", " "))
+		say("process: %s of %s: %s", filepath.Base(p), prefix+session, strings.ReplaceAll(read(p, "cmdline"), "\x00", " "))
+	}
+	return left
+}
+
+// leftovers are those of this session, once it is removed.
+func (s *session) leftovers() (left []string) {
+	for _, l := range Leftovers() {
+		if strings.Contains(l, s.name) || strings.HasPrefix(l, "thread") {
+			left = append(left, l)
+		}
 	}
 	return left
 }

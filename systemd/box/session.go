@@ -35,6 +35,7 @@ type session struct {
 	cgroup string
 	base   string // the root of every image
 	locks  []*os.File
+	guard  *guard
 }
 
 // here is the session of this process.
@@ -47,7 +48,9 @@ var here struct {
 // Main runs the tests of a package, removes every image, and fails when something is left behind. To be
 // called from TestMain: os.Exit(box.Main(m)).
 func Main(m *testing.M) (code int) {
+	here.Lock()
 	here.main = true
+	here.Unlock()
 	code = m.Run()
 	if err := closeSession(); err != nil {
 		fmt.Fprintln(os.Stderr, "box:", err)
@@ -98,8 +101,22 @@ func openSession() (*session, error) {
 	if err := os.MkdirAll(runs, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the cache folder: %w", err)
 	}
-	// One process at a time looks for dead sessions, makes its own, and makes the base.
-	lock, err := lockFolder(cache, unix.LOCK_EX)
+	s, err := newSession(runs)
+	if err != nil {
+		return nil, err
+	}
+	here.opened = s
+	base, lock, err := takeBase(cache)
+	if err != nil {
+		return nil, err // Main removes what there is
+	}
+	s.base, s.locks = base, append(s.locks, lock)
+	return s, nil
+}
+
+// newSession removes dead sessions and makes a folder and a control group for one.
+func newSession(runs string) (*session, error) {
+	lock, err := lockFolder(runs, unix.LOCK_EX) // one process at a time
 	if err != nil {
 		return nil, err
 	}
@@ -117,21 +134,30 @@ func openSession() (*session, error) {
 	}
 	s.name = filepath.Base(s.dir)
 	s.cgroup = filepath.Join(tree, s.name)
-	here.opened = s // from here on closeSession removes it
 	own, err := lockFolder(s.dir, unix.LOCK_EX)
 	if err != nil {
 		return nil, err
 	}
 	s.locks = append(s.locks, own)
 	if err := os.Mkdir(s.cgroup, 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make a control group (root of the machine is needed): %w", err)
+		return nil, errors.Join(fmt.Errorf("cannot make a control group (root of the machine is needed): %w", err), s.remove())
 	}
-	base, own, err := takeBase(cache)
-	if err != nil {
-		return nil, err
+	if s.guard, err = newGuard(s.cgroup); err != nil {
+		return nil, errors.Join(err, s.remove())
 	}
-	s.base, s.locks = base, append(s.locks, own)
 	return s, nil
+}
+
+// remove removes everything of the session and lets go of its locks.
+func (s *session) remove() error {
+	if s.guard != nil {
+		s.guard.end()
+	}
+	err := errors.Join(removeCgroup(s.cgroup), os.RemoveAll(s.dir))
+	for _, l := range s.locks {
+		l.Close()
+	}
+	return err
 }
 
 // closeSession removes everything this process made but the base, and says what is left all the same.
@@ -143,15 +169,12 @@ func closeSession() error {
 		return nil
 	}
 	here.opened = nil
-	err := errors.Join(removeCgroup(s.cgroup), os.RemoveAll(s.dir))
-	for _, l := range s.locks {
-		l.Close()
-	}
+	err := s.remove()
 	// A thread that has ended is listed for a moment more.
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	var left []string
-	if until(ctx, func() bool { left = Leftovers(); return len(left) == 0 }) != nil {
+	if until(ctx, func() bool { left = s.leftovers(); return len(left) == 0 }) != nil {
 		err = errors.Join(err, fmt.Errorf("left behind:\n%s", strings.Join(left, "\n")))
 	}
 	return err
