@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
@@ -48,11 +49,17 @@ type agent struct {
 	s3          bundle.S3API
 	http        *http.Client
 
-	unprivileged bool // not root, and meant to do without (rehearsal)
+	seen         string // the target lifecycle state that boot acted on
+	unprivileged bool   // not root, and meant to do without (rehearsal)
 }
 
 // aliveEvery is how often a loop that waits feeds the watchdog: several times in its WatchdogSec.
 const aliveEvery = 10 * time.Second
+
+// answerTimeout is how long AWS may take to begin an answer. The SDK itself waits for ever, and on a
+// connection that a NAT has dropped that is one heartbeat, then the launch. The shortest hook (30 s) wants a
+// heartbeat every 10 s.
+const answerTimeout = 8 * time.Second
 
 // connect makes the AWS clients. Nothing is called yet: credentials come from metadata at the first call.
 // The service's environment counts (endpoints, proxies); root's ~/.aws does not.
@@ -61,6 +68,9 @@ func (a *agent) connect(ctx context.Context) error {
 		config.WithRegion(a.me.Region),
 		config.WithSharedConfigFiles([]string{}),
 		config.WithSharedCredentialsFiles([]string{}),
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = answerTimeout
+		})),
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = a.metadata.Client() }),
 		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
 			a.log.Debug(fmt.Sprintf(format, v...))
@@ -106,6 +116,33 @@ func (a *agent) note(e record.Entry) {
 	if err := a.append(e); err != nil {
 		a.log.Error(err.Error())
 	}
+}
+
+// noteAsIs is note for a line that may be of no deployment.
+func (a *agent) noteAsIs(e record.Entry) {
+	if err := a.rec.Append(e); err != nil {
+		a.log.Error(err.Error())
+	}
+}
+
+// undone says whether nothing that a failed deployment did is left: its rollback succeeded, or none began.
+func (a *agent) undone() bool {
+	last := a.rec.State().Last
+	return last == nil || last.End == record.Succeeded || last.Undone
+}
+
+// said is an error that is in the journal already.
+type said struct{ error }
+
+func (s said) Unwrap() error { return s.error }
+
+// say puts an error into the journal, once.
+func (a *agent) say(err error) error {
+	if err == nil || errors.As(err, new(said)) || errors.Is(err, errNothingToDo) {
+		return err
+	}
+	a.log.Error(err.Error(), systemd.ID(systemd.MessageDeploymentFailed))
+	return said{err}
 }
 
 // prune removes releases that are no longer needed. It never fails a deployment.
@@ -158,7 +195,11 @@ func (a *agent) limits() bundle.Limits {
 
 // looking is how the lifecycle action of a transition is looked for, and what is said meanwhile.
 func (a *agent) looking(transition string) lifecycle.Options {
-	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Alive: a.notify.Alive, Tell: func(n lifecycle.Notice) {
+	var began time.Time // of the wait, at the earliest: the launch, if nothing was decided since this boot
+	if last := a.rec.State().Decision; transition == lifecycle.Launching && (last == nil || last.Boot != a.me.BootID) {
+		began = a.me.PendingTime
+	}
+	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Began: began, Alive: a.notify.Alive, Tell: func(n lifecycle.Notice) {
 		state := zap.String("lifecycle_state", n.State)
 		switch n.What {
 		case lifecycle.Waiting:

@@ -18,33 +18,46 @@ import (
 // also what a second wait (a warm pool) and a restart of the agent in the middle come through. The error
 // is the deployment's; errNothingToDo says that there was none to make.
 func (a *agent) boot(ctx context.Context) error {
+	a.finishSuccess()
 	launch, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Launching))
+	a.seen = launch.Target()
 	if err != nil {
-		return err
+		return a.say(err)
 	}
 	work := launch.Hold(ctx) // heartbeats, from the moment Auto Scaling waits until Release
 	defer launch.Release()
 	a.me.AutoScalingGroup = cmp.Or(launch.Group(), a.me.AutoScalingGroup) // the tag need not be shown in metadata
 
 	todo, err := a.whatIsDue(work, launch)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	switch todo {
-	case dueNothing:
+	case todo == dueNothing:
 		a.log.Info("nothing to deploy: "+a.whyNothing(launch), systemd.ID(systemd.MessageNoLaunch))
 		return errNothingToDo
-	case dueVerdict: // the deployment ended before the agent was restarted
+	case todo == dueVerdict: // the deployment ended before the agent was restarted
 		err = a.rec.State().Last.Err()
-	case dueCheck:
+	case todo == dueCheck:
 		err = a.checkAgain(work)
-	case dueDeployment:
+	case todo == dueDeployment:
 		err = a.deployLatest(work) // starts before the wait state is confirmed: only Complete needs it
 	}
 	if stopped(work, err) {
 		return err // the service is being stopped: the next start goes on from the record
 	}
-	return errors.Join(err, a.conclude(ctx, launch, err))
+	return errors.Join(a.say(err), a.conclude(ctx, launch, err))
+}
+
+// decline gives up a launch on a server that cannot keep a record. Nothing is deployed there, because it
+// could not be known afterwards; and nobody is left waiting for the hook's timeout.
+func (a *agent) decline(ctx context.Context, failure error) error {
+	launch, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Launching))
+	if err != nil {
+		return errors.Join(failure, err)
+	}
+	launch.Hold(ctx)
+	defer launch.Release()
+	return errors.Join(failure, a.conclude(ctx, launch, failure))
 }
 
 // due is what the record and Auto Scaling together say is to be done.
@@ -71,16 +84,17 @@ func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, e
 	if err != nil {
 		return dueNothing, err
 	}
+	due := past.VerdictDue()
 	switch {
 	case kind == lifecycle.Leaving:
 		return dueNothing, nil
-	case past.VerdictDue() != nil && kind == lifecycle.Action:
-		return dueVerdict, nil
+	case due != nil && kind == lifecycle.Action && (due.Err() != nil || due.EndBoot == a.me.BootID):
+		return dueVerdict, nil // a success of before a reboot is checked again instead
 	case past.Good == nil || !a.onDisk(past.Good.Release):
 		return dueDeployment, nil
 	case kind != lifecycle.Action:
 		return dueNothing, nil
-	case past.Decision != nil && past.Decision.Boot == a.me.BootID:
+	case past.Decision != nil && past.Decision.Done && past.Decision.Boot == a.me.BootID:
 		// An action was completed since this boot: is this another, or the same seen again?
 		if active, err := launch.Active(ctx); err != nil || !active {
 			return dueNothing, err
@@ -98,13 +112,18 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 	result := lifecycle.VerdictOf(failure)
 	switch {
 	case failure == nil, kind != lifecycle.Action:
-	case a.cfg.OnFailure == onFailureContinue:
+	case a.cfg.OnFailure == onFailureContinue && a.undone():
 		a.log.Warn("on_failure is continue: the server goes into service with what was live before")
 		result = lifecycle.Continue
+	case a.cfg.OnFailure == onFailureContinue:
+		a.log.Error("on_failure is continue, but what was live before could not be put back: abandoned")
 	case a.cfg.OnFailure == onFailureHold:
 		a.hold(ctx, launch)
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // the next start holds on, from the record
+		}
 	}
-	if err := a.complete(ctx, launch, result); err != nil {
+	if err := a.complete(ctx, launch, result, failure); err != nil {
 		return err
 	}
 	a.prune() // after the verdict: it costs time, and creating files soon after is slow
@@ -112,30 +131,43 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 }
 
 // complete is the only caller of Complete. What it is about to do is on disk before it does it.
-func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result lifecycle.Verdict) error {
-	entry := record.Entry{What: record.Deciding, Run: a.rec.State().Runs, Verdict: string(result), Wait: launch.State()}
-	a.note(entry)
+func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result lifecycle.Verdict, failure error) error {
+	entry := record.Entry{What: record.Deciding, Verdict: string(result), Wait: launch.State()}
+	if due := a.rec.State().VerdictDue(); due != nil {
+		entry.Run = due.Run
+	}
+	a.noteAsIs(entry)
 	a.notify.Status("completing the lifecycle action with %s", result)
 	outcome, err := launch.Complete(ctx, result)
 	if err != nil {
-		a.log.Error("the verdict was not delivered: "+err.Error(), systemd.ID(systemd.MessageCompleteFailed))
-		return err
+		if ctx.Err() == nil {
+			a.log.Error("the verdict was not delivered: "+err.Error(), systemd.ID(systemd.MessageCompleteFailed))
+		}
+		return said{err}
 	}
 	entry.What, entry.Detail = record.Decided, string(outcome)
-	a.note(entry)
-	fields := []zap.Field{zap.String("verdict", string(result)), zap.String("lifecycle_state", launch.State())}
+	a.noteAsIs(entry)
+	log := a.log.With(zap.String("verdict", string(result)), zap.String("lifecycle_state", launch.State()))
 	switch outcome {
 	case lifecycle.Completed:
-		a.log.Info(fmt.Sprintf("completed the lifecycle action of hook %s with %s, %s after the launch",
-			launch.Hook(), result, time.Since(a.me.PendingTime).Round(time.Second)), append(fields, systemd.ID(systemd.MessageCompleted))...)
+		text := fmt.Sprintf("completed the lifecycle action of hook %s with %s, %s after the launch",
+			launch.Hook(), result, time.Since(a.me.PendingTime).Round(time.Second))
+		if failure != nil { // the reason stands where it is looked for: in the last line
+			log.Error(text+": "+firstLine(failure), systemd.ID(systemd.MessageCompleted))
+			break
+		}
+		log.Info(text, systemd.ID(systemd.MessageCompleted))
 	case lifecycle.AlreadyDecided:
-		a.log.Warn(fmt.Sprintf("the lifecycle action of hook %s was decided before usher could say %s (the state is %s)",
-			launch.Hook(), result, launch.State()), append(fields, systemd.ID(systemd.MessageAlreadyDecided))...)
+		log.Warn(fmt.Sprintf("the lifecycle action of hook %s was decided before usher could say %s (the state is %s)",
+			launch.Hook(), result, launch.State()), systemd.ID(systemd.MessageAlreadyDecided))
 	case lifecycle.Nothing:
-		a.log.Info("no lifecycle action to complete: "+a.whyNothing(launch), append(fields, systemd.ID(systemd.MessageNoLaunch))...)
+		log.Info("no lifecycle action to complete: "+a.whyNothing(launch), systemd.ID(systemd.MessageNoLaunch))
 	}
 	return nil
 }
+
+// holdEvery is how often a hold looks whether somebody has decided in its place.
+const holdEvery = time.Second
 
 // hold keeps a failed instance for a person to look at, while the heartbeats go on. The time counts from
 // the failure, also over a restart of the agent.
@@ -150,7 +182,7 @@ func (a *agent) hold(ctx context.Context, launch *lifecycle.Launch) {
 	clock := until.Local().Format(time.TimeOnly)
 	a.log.Warn("on_failure is hold: this instance is kept until "+clock+" for you to look, then abandoned", systemd.ID(systemd.MessageHeld))
 	a.notify.Status("deployment failed; holding until %s", clock)
-	for time.Now().Before(until) && a.pause(ctx, min(time.Until(until), aliveEvery)) {
+	for time.Now().Before(until) && !launch.Over() && a.pause(ctx, min(time.Until(until), holdEvery)) {
 		a.notify.Alive()
 	}
 }

@@ -48,7 +48,6 @@ type deployment struct {
 	source   source             // where the revision comes from
 	past     *record.Deployment // what the record has of it, from before a restart
 	release  release.Release    // from DownloadBundle on
-	plan     *release.Plan      // what Install does
 	live     string             // where the link pointed when it began
 	fallback string             // where the link goes back to
 	env      hooks.Environment
@@ -73,7 +72,7 @@ func (d *deployment) run(ctx context.Context, s step) error {
 	d.notify.Alive()
 	d.notify.Status("%s of %s", s.name, d.id)
 	log := d.log.With(zap.String("lifecycle_event", s.name))
-	if err := d.append(record.Entry{What: record.Started, Step: s.name}); err != nil {
+	if err := d.remember(record.Entry{What: record.Started, Step: s.name}); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -83,7 +82,7 @@ func (d *deployment) run(ctx context.Context, s step) error {
 	switch {
 	case err == nil:
 		log.Info(sentence(s.name+" finished", elapsed, detail), systemd.ID(finishedMessage(s.name)), duration)
-		return d.append(record.Entry{What: record.Finished, Step: s.name, Seconds: elapsed.Seconds(), Detail: detail})
+		return d.remember(record.Entry{What: record.Finished, Step: s.name, Seconds: elapsed.Seconds(), Detail: detail})
 	case stopped(ctx, err):
 		log.Warn(s.name+" was cut off: the service is being stopped; the next start goes on from here", systemd.ID(systemd.MessageStopping))
 		return err
@@ -103,10 +102,11 @@ func (d *deployment) rollBack(ctx context.Context, failed string, cause error) e
 	if !strings.HasPrefix(cause.Error(), failed+" ") { // a script's failure begins with its event
 		failure = fmt.Errorf("%s: %w", failed, cause)
 	}
+	outcome := record.RolledBack
 	if err := d.run(ctx, step{stepRollback, d.undo}); err != nil {
-		failure = errors.Join(failure, fmt.Errorf("and the rollback failed: %w", err))
+		failure, outcome = errors.Join(failure, fmt.Errorf("and the rollback failed: %w", err)), "not rolled back"
 	}
-	d.note(record.Entry{What: record.GaveUp, Error: failure.Error()})
+	d.note(record.Entry{What: record.GaveUp, Error: failure.Error(), Detail: outcome})
 	d.log.Error(fmt.Sprintf("deployment %s failed: %v", d.id, failure), systemd.ID(systemd.MessageDeploymentFailed))
-	return failure
+	return said{failure}
 }

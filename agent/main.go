@@ -150,7 +150,7 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		return a.ended(ctx, err)
 	}
 	if err != nil && !errors.Is(err, errNothingToDo) {
-		a.notify.Status("failed: %v", err)
+		a.notify.Status("failed: %v", a.say(err))
 	}
 	a.serve(ctx) // also after a failure: the instance is being replaced, or a person looks at it
 	return a.ended(ctx, nil)
@@ -169,13 +169,21 @@ func (a *agent) start(ctx context.Context) (err error) {
 	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), a.me.InstanceID, a.me.ImageID, a.me.Region,
 		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", a.me.Region))
 	a.layout = release.Layout{Link: a.cfg.Link, Base: a.cfg.Base, Releases: a.cfg.Releases}
-	if a.rec, err = record.Open(a.cfg.State, record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID}); err != nil {
+	if err := a.connect(ctx); err != nil {
+		return err
+	}
+	owner := record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID}
+	if a.rec, err = record.Open(a.cfg.State, owner); err != nil {
+		if !errors.Is(err, record.ErrLocked) { // that one is at work
+			a.rec = record.InMemory(owner)
+			err = a.decline(ctx, err)
+		}
 		return err
 	}
 	if a.rec.Notice != "" {
 		a.log.Warn(a.rec.Notice, systemd.ID(systemd.MessageRecordForeign))
 	}
-	return a.connect(ctx)
+	return nil
 }
 
 // ended says how the command ended and is its exit code.
@@ -188,10 +196,10 @@ func (a *agent) ended(ctx context.Context, err error) int {
 	case errors.Is(err, errNothingToDo):
 		return exitNothing
 	case errors.Is(err, errConfiguration):
-		a.log.Error(err.Error())
+		_ = a.say(err)
 		return exitUsage
 	case err != nil:
-		a.log.Error(err.Error())
+		_ = a.say(err)
 		return exitFailed
 	}
 	return exitDone
@@ -205,7 +213,7 @@ func runVersion(_ context.Context, args []string, stdout, stderr io.Writer) int 
 	return exitDone
 }
 
-// release is set by the packages' build: -ldflags "-X main.released=1.2.3".
+// released is set by the packages' build: -ldflags "-X main.released=1.2.3".
 var released string
 
 // version is the released one, else the commit the binary was built from.

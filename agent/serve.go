@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"usher/agent/lifecycle"
@@ -23,32 +23,36 @@ const (
 // serve is what comes after boot, until the service is stopped: it watches where Auto Scaling is taking
 // the instance. Its loop feeds the watchdog.
 func (a *agent) serve(ctx context.Context) {
-	seen, err := a.metadata.TargetLifecycleState(ctx)
+	if leaving(a.seen) {
+		a.seen = "" // boot has nothing to do with that; this loop has
+	}
 	for {
 		every := serveEvery
-		if len(seen) > 6 && seen[:6] == "Warmed" {
+		if strings.HasPrefix(a.seen, "Warmed:") {
 			every = warmedEvery
 		}
 		a.notify.Alive()
+		target, err := a.metadata.TargetLifecycleState(ctx)
+		switch {
+		case err != nil, target == a.seen: // metadata that does not answer now will
+		case leaving(target):
+			a.seen = target
+			err = a.terminate(ctx)
+		default: // out of a warm pool, or into one; into a group; or what boot saw has changed since
+			err = a.boot(ctx)
+			a.seen = target
+		}
+		if ctx.Err() == nil && err != nil && target != "" {
+			_ = a.say(err)
+		}
 		if !a.pause(ctx, every) {
 			return
 		}
-		var target string
-		if target, err = a.metadata.TargetLifecycleState(ctx); err != nil || target == seen {
-			continue // metadata that does not answer now will
-		}
-		seen = target
-		switch target {
-		case "Terminated", "Warmed:Terminated":
-			err = a.terminate(ctx)
-		default: // out of a warm pool, or into one; into a group
-			err = a.boot(ctx)
-		}
-		if err != nil && !errors.Is(err, errNothingToDo) && ctx.Err() == nil {
-			a.log.Error(err.Error())
-		}
 	}
 }
+
+// leaving are the target states of an instance that is being terminated.
+func leaving(target string) bool { return target == "Terminated" || target == "Warmed:Terminated" }
 
 // terminate lets a server go: with on_terminate: stop, its ApplicationStop scripts run first, while the
 // group's terminating hook, if it has one, holds the instance.
@@ -57,18 +61,15 @@ func (a *agent) terminate(ctx context.Context) error {
 		return nil
 	}
 	a.log.Info("Auto Scaling is terminating this instance: stopping the application", systemd.ID(systemd.MessageTerminating))
-	leaving, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Terminating))
+	end, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Terminating))
 	if err != nil {
-		return err
+		_ = a.say(err) // the application is stopped all the same
 	}
-	work := leaving.Hold(ctx)
-	defer leaving.Release()
-	if _, err := leaving.Known(work); err != nil {
-		return err
-	}
+	work := end.Hold(ctx)
+	defer end.Release()
 	past := a.rec.State()
 	if past.Good == nil {
-		return a.complete(ctx, leaving, lifecycle.Continue)
+		return a.complete(ctx, end, lifecycle.Continue, nil)
 	}
 	live, _, err := a.layout.Live()
 	if err != nil {
@@ -76,7 +77,7 @@ func (a *agent) terminate(ctx context.Context) error {
 	}
 	d := &deployment{agent: a, id: past.Good.ID, past: &record.Deployment{Run: past.Runs}, live: live, env: hooks.Environment{
 		ApplicationName: a.cfg.Application, DeploymentID: past.Good.ID, DeploymentGroupName: a.cfg.DeploymentGroup,
-		InstanceID: a.me.InstanceID, Region: a.me.Region, AutoScalingGroupName: leaving.Group()}}
+		InstanceID: a.me.InstanceID, Region: a.me.Region, AutoScalingGroupName: end.Group()}}
 	began := time.Now()
 	detail, err := d.stopLive(work, hooks.ApplicationStop)
 	if stopped(work, err) {
@@ -84,7 +85,7 @@ func (a *agent) terminate(ctx context.Context) error {
 	}
 	a.log.Info(sentence("ApplicationStop finished", time.Since(began), detail), systemd.ID(systemd.MessageStepFinished))
 	// Both results terminate the instance; ABANDON would only skip the group's other terminating hooks.
-	if err := a.complete(ctx, leaving, lifecycle.Continue); err != nil {
+	if err := a.complete(ctx, end, lifecycle.Continue, nil); err != nil {
 		return fmt.Errorf("the application was stopped, but: %w", err)
 	}
 	return nil

@@ -76,13 +76,15 @@ func (a *agent) latest(ctx context.Context) (*deployment, error) {
 		}
 		return err
 	})
+	if open := a.rec.State().Open(); err != nil && open != nil && ctx.Err() == nil {
+		a.giveUp(ctx, open, err) // what is live must not stay what was never validated
+	}
 	if errors.Is(err, revision.ErrNone) {
 		a.log.Warn(fmt.Sprintf("deployment group %s of application %s has no revision yet: %s stays as it is",
 			a.cfg.DeploymentGroup, a.cfg.Application, a.layout.LinkPath()), systemd.ID(systemd.MessageNoRevision))
 		return nil, nil
 	}
 	if err != nil {
-		a.log.Error(err.Error(), systemd.ID(systemd.MessageDeploymentFailed))
 		return nil, err
 	}
 	id := rev.DeploymentID
@@ -99,76 +101,83 @@ func (a *agent) latest(ctx context.Context) (*deployment, error) {
 		env.BundleCommit = rev.GitHub.CommitID
 	}
 	fetch := func(ctx context.Context, dir string) (fetched, error) { return a.fetch(ctx, rev, dir) }
-	return a.begin(id, source{id: rev.ID(), name: rev.String(), pinned: rev.Pinned(), fetch: fetch}, env)
+	return a.begin(ctx, id, source{id: rev.ID(), name: rev.String(), pinned: rev.Pinned(), fetch: fetch}, env)
 }
 
 // pin finds out which content a revision without ETag and version has now.
 func (a *agent) pin(ctx context.Context, rev revision.Revision) (revision.Revision, error) {
 	head, err := a.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &rev.S3.Bucket, Key: &rev.S3.Key})
 	if err != nil {
-		return rev, fmt.Errorf("cannot find out which object %s is now: %w", rev, err)
+		return rev, fmt.Errorf("cannot find out which object %s is now (s3:GetObject; the revision was registered without ETag and version): %w", rev, err)
 	}
 	return rev.Pin(aws.ToString(head.VersionId), aws.ToString(head.ETag)), nil
 }
 
-// begin starts the deployment of a revision, or takes up the one that was cut off if it is of the same.
-func (a *agent) begin(id string, src source, env hooks.Environment) (*deployment, error) {
+// begin starts the deployment of a revision, or takes up the one that was cut off if it is of the same. One
+// of another revision is rolled back first: a deployment begins from what was good.
+func (a *agent) begin(ctx context.Context, id string, src source, env hooks.Environment) (*deployment, error) {
 	if err := a.layout.Check(); err != nil {
-		a.log.Error(err.Error(), systemd.ID(systemd.MessageDeploymentFailed))
 		return nil, err
+	}
+	open := a.rec.State().Open()
+	if open != nil && open.Release == src.id && (!open.Finished[hooks.DownloadBundle] || a.onDisk(src.id)) {
+		return a.resume(open, src, env), nil
+	}
+	if open != nil && !a.giveUp(ctx, open, fmt.Errorf("cut off, and %s is to be deployed instead", src.id)) {
+		return nil, fmt.Errorf("cannot begin deployment %s: what deployment %s left could not be put back", id, open.ID)
 	}
 	live, _, err := a.layout.Live()
 	if err != nil {
 		return nil, err
 	}
-	with := *a // its lines carry the deployment
-	with.log = a.log.With(zap.String("deployment_id", id), zap.String("revision", src.name), zap.String("release", src.id))
-	d := &deployment{agent: &with, id: id, source: src, env: env, live: live, fallback: a.orBase(live)}
-	past := a.rec.State()
-	if open := past.Open(); open != nil {
-		d.fallback = a.orBase(open.Fallback) // the link may point to what was never validated
-		if d.resume(open) {
-			return d, nil
-		}
-		if err := a.layout.Restore(open.Release); err != nil {
-			return nil, err
-		}
-	}
-	if err := a.append(record.Entry{What: record.Begun, Run: past.Runs + 1, Deployment: id,
-		Revision: src.name, Release: src.id, Live: live, Fallback: d.fallback}); err != nil {
-		a.log.Error(err.Error(), systemd.ID(systemd.MessageDeploymentFailed))
+	run := a.rec.State().Runs + 1
+	if err := a.append(record.Entry{What: record.Begun, Run: run, Deployment: id,
+		Revision: src.name, Release: src.id, Live: live, Fallback: a.orBase(live)}); err != nil {
 		return nil, err
 	}
-	d.past = a.rec.State().Last
-	d.env.PreviousRelease = d.fallback
+	d := a.deployment(a.rec.State().Last, src, env)
 	d.log.Info(fmt.Sprintf("deployment %s begins: %s", id, src.name), systemd.ID(systemd.MessageDeploymentStarted))
 	return d, nil
 }
 
-// resume takes up a deployment that was cut off, if it is of this revision and what it finished is here.
-func (d *deployment) resume(open *record.Deployment) bool {
-	r, onDisk := d.layout.Load(d.source.id)
-	if open.Release != d.source.id || open.Finished[hooks.DownloadBundle] && !onDisk {
-		d.log.Warn(fmt.Sprintf("deployment %s of %s was cut off and is not taken up: %s is deployed instead", open.ID, open.Release, d.source.id),
-			systemd.ID(systemd.MessageResumed))
-		return false
+// deployment is the one that the record tells of.
+func (a *agent) deployment(past *record.Deployment, src source, env hooks.Environment) *deployment {
+	with := *a // its lines carry the deployment
+	with.log = a.log.With(zap.String("deployment_id", past.ID), zap.String("revision", src.name), zap.String("release", src.id))
+	d := &deployment{agent: &with, id: past.ID, source: src, env: env, past: past, live: past.Live, fallback: a.orBase(past.Fallback)}
+	d.env.DeploymentID, d.env.PreviousRelease = past.ID, d.fallback
+	if past.Finished[hooks.DownloadBundle] {
+		d.release, _ = a.layout.Load(src.id)
 	}
-	if open.Finished[hooks.DownloadBundle] {
-		d.release = r
-		d.plan, _ = judge(d.layout, r.Bundle, d.cfg.RoleHooks, d.cfg.Errexit, hooks.CheckSource) // judged and said before
-	}
-	d.past, d.live = open, open.Live
-	d.env.PreviousRelease = d.fallback
-	why := "the agent was restarted"
-	if open.Boot != d.me.BootID {
+	return d
+}
+
+// resume takes up a deployment that was cut off.
+func (a *agent) resume(open *record.Deployment, src source, env hooks.Environment) *deployment {
+	d := a.deployment(open, src, env)
+	why, at := "the agent was restarted", "between two steps"
+	if open.Boot != a.me.BootID {
 		why = "the server was restarted"
 	}
-	at := "between two steps"
-	if len(open.Started) > 0 && open.Interrupted(open.Started[len(open.Started)-1]) {
-		at = "in " + open.Started[len(open.Started)-1]
+	if n := len(open.Started); n > 0 && open.Interrupted(open.Started[n-1]) {
+		at = "in " + open.Started[n-1]
 	}
 	d.log.Info(fmt.Sprintf("going on with deployment %s: %s %s", d.id, why, at), systemd.ID(systemd.MessageResumed))
-	return true
+	return d
+}
+
+// giveUp rolls back a deployment that was cut off and is not taken up. It says whether what was live
+// before is live again.
+func (a *agent) giveUp(ctx context.Context, open *record.Deployment, why error) bool {
+	d := a.deployment(open, source{id: open.Release, name: open.Revision}, hooks.Environment{
+		ApplicationName: a.cfg.Application, DeploymentGroupName: a.cfg.DeploymentGroup,
+		InstanceID: a.me.InstanceID, Region: a.me.Region, AutoScalingGroupName: a.me.AutoScalingGroup})
+	at := "begun"
+	if n := len(open.Started); n > 0 {
+		at = open.Started[n-1]
+	}
+	_ = d.rollBack(ctx, at, why) // said and recorded there
+	return a.undone()
 }
 
 // fetch brings a revision's bundle to disk, verified, and unpacks it into dir.

@@ -17,8 +17,9 @@ import (
 )
 
 // rollbackTimeout bounds putting back what was live. Almost all of it is the old ApplicationStart, which
-// rarely needs more than a minute; the verdict must still be delivered after it.
-const rollbackTimeout = 5 * time.Minute
+// rarely needs more than a minute. It is less than what lifecycle keeps back of the hook's global timeout
+// (verdictReserveMax, 5 minutes): the verdict must still be delivered after it.
+const rollbackTimeout = 4 * time.Minute
 
 // stopLive runs ApplicationStop of the release now live. A failure is a warning: those scripts belong to
 // the old revision and cannot be corrected by a new one, which would never get in (the incumbent's
@@ -47,7 +48,7 @@ func (d *deployment) liveRelease() (release.Release, bool) { return d.releaseAt(
 func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 	id := d.source.id
 	if r, ok := d.layout.Load(id); ok && d.source.pinned && r.Status != release.Bad && (r.Status != release.InUse || r.Tree == d.live) {
-		if err := d.judge(r.Bundle); err != nil {
+		if _, err := d.judge(r.Bundle); err != nil {
 			return "", err
 		}
 		d.release = r
@@ -62,11 +63,12 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := d.judge(dir); err != nil {
+	plan, err := d.judge(dir)
+	if err != nil {
 		return "", err
 	}
 	facts := release.Facts{ID: id, Revision: d.source.name, ETag: got.etag, Instance: d.me.InstanceID}
-	if d.release, err = d.layout.Accept(dir, facts, d.plan.Mapped, got.stats.Files); err != nil {
+	if d.release, err = d.layout.Accept(dir, facts, plan.Mapped, got.stats.Files); err != nil {
 		return "", err
 	}
 	return got.detail, d.use()
@@ -82,7 +84,7 @@ func (d *deployment) use() error {
 
 // judge reads the appspec of the revision in dir and checks everything that can be before any script of
 // it runs. All problems are said; any but a warning fails the deployment.
-func (d *deployment) judge(dir string) error {
+func (d *deployment) judge(dir string) (*release.Plan, error) {
 	check := hooks.Check
 	if d.unprivileged {
 		check = hooks.CheckSource // what only root can do is left out and told, so it need not be possible
@@ -97,10 +99,9 @@ func (d *deployment) judge(dir string) error {
 		}
 	}
 	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
-		return fmt.Errorf("the revision has %s: %s", count(len(fatal), "problem"), fatal[0])
+		return nil, fmt.Errorf("the revision has %s: %s", count(len(fatal), "problem"), fatal[0])
 	}
-	d.plan = plan
-	return nil
+	return plan, nil
 }
 
 // scripts runs the new revision's scripts of one event, and the role's after them.
@@ -127,13 +128,13 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree strin
 	for n, s := range list {
 		s.ID = fmt.Sprintf("%s-%d-%s-%d", d.id, d.past.Run, step, n)
 		s.Dir, s.Env = dir, env.Environ(event)
-		if d.past.Scripts[s.ID] == d.me.BootID {
+		if boot, done := d.past.Scripts[s.ID]; done && boot == d.me.BootID {
 			continue
 		}
 		if err := d.script(ctx, s); err != nil {
 			return "", err
 		}
-		if err := d.append(record.Entry{What: record.ScriptDone, Step: step, Script: s.ID}); err != nil {
+		if err := d.remember(record.Entry{What: record.ScriptDone, Step: step, Script: s.ID}); err != nil {
 			return "", err
 		}
 	}
@@ -166,11 +167,16 @@ func (d *deployment) script(ctx context.Context, s hooks.Script) error {
 
 // install puts the files in place. The release is not live yet, unless it is deployed again as it is.
 func (d *deployment) install(ctx context.Context, _ string) (string, error) {
+	// Planned anew: BeforeInstall may have added, decrypted or removed files of the revision.
+	plan, problems := judge(d.layout, d.release.Bundle, d.cfg.RoleHooks, hooks.Off, hooks.CheckSource)
+	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
+		return "", fmt.Errorf("the revision is no longer what it was when it was checked: %s", fatal[0])
+	}
 	how := release.Installing{Unprivileged: d.unprivileged}
 	if live, ok := d.liveRelease(); ok {
 		how.Owned = live.Outside
 	}
-	done, err := d.layout.Install(ctx, &d.release, d.plan, how)
+	done, err := d.layout.Install(ctx, &d.release, plan, how)
 	for _, note := range done.Notes {
 		d.log.Warn(note, zap.String("lifecycle_event", hooks.Install))
 	}
@@ -197,17 +203,41 @@ func (d *deployment) succeed(ctx context.Context) error {
 	if err := d.append(record.Entry{What: record.Succeeded, Revision: d.source.name, Release: d.release.ID}); err != nil {
 		return d.rollBack(ctx, "recording the success", err)
 	}
-	var before []string
-	if live, ok := d.liveRelease(); ok && live.ID != d.release.ID {
-		before = live.Outside
-	}
-	if err := errors.Join(d.layout.Mark(&d.release, release.Good, d.me.InstanceID), d.layout.Keep(d.release, before)); err != nil {
-		d.log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
-	}
+	d.finishSuccess()
 	d.log.Info(fmt.Sprintf("release %s of deployment %s is live and good", d.release.ID, d.id),
 		systemd.ID(systemd.MessageDeploymentSucceeded))
 	d.notify.Status("release %s is live", d.release.ID)
 	return nil
+}
+
+// finishSuccess does what follows from a deployment that is recorded as a success. It is repeated at the
+// next start when the agent died before it was done.
+func (a *agent) finishSuccess() {
+	last := a.rec.State().Last
+	if last == nil || last.End != record.Succeeded {
+		return
+	}
+	r, ok := a.layout.Load(last.Release)
+	if !ok || r.Status == release.Good && r.Instance == a.me.InstanceID {
+		return
+	}
+	var before []string
+	if live, ok := a.releaseAt(last.Live); ok && live.ID != r.ID {
+		before = live.Outside
+	}
+	// Marked last: until then all of it is done again.
+	if err := errors.Join(a.layout.Keep(r, before), a.layout.Mark(&r, release.Good, a.me.InstanceID)); err != nil {
+		a.log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+	}
+}
+
+// remember is append, but for a rollback: when the disk is full, what was live comes first.
+func (d *deployment) remember(e record.Entry) error {
+	if e.Step == stepRollback {
+		d.note(e)
+		return nil
+	}
+	return d.append(e)
 }
 
 // undo puts back what was live: the link, the files outside it, and, where it was stopped or replaced,
@@ -217,7 +247,7 @@ func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	flipped := d.release.Tree != "" && now == d.release.Tree && now != d.fallback
+	flipped := now == d.layout.Tree(d.source.id) && now != d.fallback
 	detail := "nothing to put back"
 	if flipped {
 		if err := d.layout.Flip(d.fallback); err != nil {

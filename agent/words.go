@@ -60,3 +60,9 @@ func list(names []string) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// firstLine is the first line of an error, for a line that is about something else.
+func firstLine(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return text
+}

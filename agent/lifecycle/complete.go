@@ -52,7 +52,7 @@ func (l *Launch) Complete(ctx context.Context, v Verdict) (Outcome, error) {
 	if !l.inWait(l.State()) {
 		return AlreadyDecided, nil
 	}
-	bounded, cancel := context.WithDeadline(context.WithoutCancel(ctx), laterOf(l.globalEnd(), time.Now().Add(time.Minute)))
+	bounded, cancel := context.WithDeadline(context.WithoutCancel(ctx), laterOf(l.globalEnd(), time.Now().Add(leastDelivery)))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopGrace, cancel) })()
 	return l.deliver(bounded, v)
@@ -69,6 +69,7 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 			AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID, LifecycleActionResult: &result})
 		switch {
 		case err == nil:
+			l.stop() // no heartbeat after it
 			return Completed, nil
 		case permanent(err):
 			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction): %w", *hook, group, err)

@@ -21,8 +21,11 @@ func (l *Launch) Hold(ctx context.Context) context.Context {
 	go func() {
 		defer close(l.finished)
 		l.keepLooking(held)
-		if l.Kind() == Action {
+		switch l.Kind() {
+		case Action:
 			l.hold(held)
+		case Leaving:
+			l.cut(ErrLeaving)
 		}
 	}()
 	return work
@@ -33,6 +36,16 @@ func (l *Launch) Release() {
 	l.stop()
 	<-l.finished
 	l.cut(context.Canceled)
+}
+
+// Over says that the background has ended: there is no action, or it is decided.
+func (l *Launch) Over() bool {
+	select {
+	case <-l.finished:
+		return true
+	default:
+		return false
+	}
 }
 
 // keepLooking repeats look until the kind is known.
@@ -63,7 +76,7 @@ func (l *Launch) keepLooking(ctx context.Context) {
 			}
 			continue
 		}
-		if l.Kind() == Unknown && time.Since(began) > grace {
+		if l.Kind() == Unknown && l.Target() == "" && time.Since(began) > grace {
 			l.settle(Standalone, "", "")
 		}
 	}
@@ -121,7 +134,7 @@ func (l *Launch) refresh(ctx context.Context) (passed bool) {
 
 // firstBeat is when to heartbeat first. The wait may have begun any time since the instance was launched.
 func (l *Launch) firstBeat() time.Duration {
-	since := time.Since(l.me.PendingTime)
+	since := time.Since(l.began())
 	if since < 0 || since+l.interval()*3/2 > l.HeartbeatTimeout() {
 		return 0
 	}
@@ -136,7 +149,6 @@ func (l *Launch) interval() time.Duration {
 
 // heartbeat records one and says when to do it again, 0 for never.
 func (l *Launch) heartbeat(ctx context.Context) time.Duration {
-	l.alive()
 	err := l.beatOnce(ctx)
 	soon := max(l.interval()/4, 100*time.Millisecond)
 	switch {
@@ -146,10 +158,10 @@ func (l *Launch) heartbeat(ctx context.Context) time.Duration {
 	case ctx.Err() != nil:
 		return 0
 	case noActive(err):
-		if passed := l.refresh(ctx); passed {
-			return 0
+		if passed := l.refresh(ctx); passed || l.wasActive() {
+			return 0 // decided; if the state is still a wait state, other hooks are waited for
 		}
-		return soon // too early, or only other hooks are waited for: Complete finds out
+		return soon // too early, or decided before we came: Complete finds out
 	}
 	l.tell(Notice{What: HeartbeatFailed, Err: err, Next: soon})
 	if time.Since(l.lastBeat) > l.HeartbeatTimeout() { // the action may have expired: Describe still tells
@@ -178,12 +190,18 @@ func (l *Launch) beatOnce(ctx context.Context) error {
 // Active asks, with a heartbeat, whether our hook's action is waited for right now. It is for an agent
 // that has completed an action in this state before and cannot tell whether this is another.
 func (l *Launch) Active(ctx context.Context) (bool, error) {
-	for try := 0; ; try++ {
+	select {
+	case <-l.waiting:
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	began := time.Now()
+	for try := 0; l.inWait(l.State()); try++ {
 		err := l.beatOnce(ctx)
 		if err == nil {
 			return true, nil
 		}
-		if noActive(err) || permanent(err) {
+		if permanent(err) || noActive(err) && time.Since(began) > activeWindow {
 			return false, nil
 		}
 		next := backoff(try, retryPause, retryPauseMax)
@@ -192,21 +210,30 @@ func (l *Launch) Active(ctx context.Context) (bool, error) {
 			return false, errors.Join(err, context.Cause(ctx))
 		}
 	}
+	return false, nil
 }
+
+// began is when the wait may have begun, at the earliest.
+func (l *Launch) began() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.opt.Began.IsZero() || l.opt.Began.After(l.found) {
+		return l.found
+	}
+	return l.opt.Began
+}
+
+func (l *Launch) wasActive() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.beat }
 
 // globalEnd is when Auto Scaling ends the action at the latest.
 func (l *Launch) globalEnd() time.Time {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	limit := time.Duration(aws.ToInt32(l.hook.GlobalTimeout)) * time.Second
+	l.mu.Unlock()
 	if limit <= 0 {
 		limit = globalTimeoutDefault
 	}
-	began := l.me.PendingTime
-	if began.IsZero() || began.After(time.Now()) {
-		began = time.Now()
-	}
-	return began.Add(limit)
+	return l.began().Add(limit)
 }
 
 // Deadline is when the work must end for the verdict to be ours. It is of use once the kind is Action.

@@ -23,10 +23,10 @@
 //     end: a verdict that is not delivered is a verdict left to the hook's default.
 //   - States and metadata values this package does not know are "not ours", never an error.
 //
-// Caveats. The global timeout is counted from the instance's launch (the identity document's
-// pendingTime), which is at most earlier than the wait state: the deadline errs on the early side. All
-// instances of a group share its IAM resource, so this package could complete a sibling's action; it only
-// ever sends its own instance id.
+// Caveats. The global timeout is counted from the earliest moment the wait can have begun (Options.Began;
+// at a boot, the instance's launch): the deadline errs on the early side. All instances of a group share
+// its IAM resource, so this package could complete a sibling's action; it only ever sends its own instance
+// id.
 package lifecycle
 
 import (
@@ -72,6 +72,7 @@ const (
 type Options struct {
 	Transition string        // Launching or Terminating
 	Hook       string        // the hook's name; "" for the only one
+	Began      time.Time     // when the wait began at the earliest; zero: when it was found
 	Grace      time.Duration // how long after its launch an instance without a target state may get one; 0: DefaultGrace
 	Tell       func(Notice)  // what happened in the background, for the journal; may be nil; may be called concurrently
 	Alive      func()        // called whenever this package has done something; may be nil
@@ -103,13 +104,16 @@ type Launch struct {
 	me   instance.Identity
 	opt  Options
 
-	mu    sync.Mutex // guards what follows
-	kind  Kind
-	state string // last lifecycle state seen
-	group string
-	hook  types.LifecycleHook
-	err   error // a refusal: the hook cannot be chosen
-	beat  bool  // a heartbeat was accepted: the action is ours and active
+	mu        sync.Mutex // guards what follows
+	kind      Kind
+	state     string // last lifecycle state seen
+	group     string
+	target    string    // of metadata, last seen
+	found     time.Time // when the action was found
+	lateSince time.Time // since when Auto Scaling's API is behind metadata
+	hook      types.LifecycleHook
+	err       error // a refusal: the hook cannot be chosen
+	beat      bool  // a heartbeat was accepted: the action is ours and active
 
 	lastBeat time.Time     // of Hold's goroutine: when the action was last known to be held
 	known    chan struct{} // closed when kind is not Unknown any more, or err is set
@@ -147,11 +151,18 @@ const (
 	raceWindow = 20 * time.Second
 	// heldWindow is that for an action that was active a moment ago: it only bridges an inconsistent answer.
 	heldWindow = 3 * time.Second
+	// lateWindow: how long Auto Scaling's API may be behind metadata. It is seconds; then what it says counts.
+	lateWindow = 2 * time.Minute
 	// globalTimeoutDefault is Auto Scaling's own upper limit, for a hook that does not say.
 	globalTimeoutDefault = 48 * time.Hour
 	// verdictReserve of the global timeout, at most verdictReserveMax, is kept for rolling back and for
 	// delivering the verdict, so that it is ours and not the hook's default.
 	verdictReserve, verdictReserveMax = 10, 5 * time.Minute
+	// activeWindow: how long "no active action" counts as too early for an agent that has completed one in
+	// this boot, and only has to tell another from the same.
+	activeWindow = 5 * time.Second
+	// leastDelivery: a verdict that is late is still tried for so long; the clocks may differ.
+	leastDelivery = time.Minute
 	// stopGrace: a service being stopped still gets a verdict out that it has.
 	stopGrace = 10 * time.Second
 	// jitter keeps a fleet that booted together from calling together.
@@ -186,6 +197,9 @@ func (l *Launch) State() string { l.mu.Lock(); defer l.mu.Unlock(); return l.sta
 
 // Group is the Auto Scaling group's name, "" when not known.
 func (l *Launch) Group() string { l.mu.Lock(); defer l.mu.Unlock(); return l.group }
+
+// Target is metadata's target lifecycle state as it was seen last, "" when it had none.
+func (l *Launch) Target() string { l.mu.Lock(); defer l.mu.Unlock(); return l.target }
 
 // Hook is the lifecycle hook's name, "" without an action.
 func (l *Launch) Hook() string {

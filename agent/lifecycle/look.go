@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
@@ -16,6 +17,9 @@ func (l *Launch) look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the target lifecycle state: %w", err)
 	}
+	l.mu.Lock()
+	l.target = target
+	l.mu.Unlock()
 	switch {
 	case target == "":
 		return nil
@@ -26,6 +30,9 @@ func (l *Launch) look(ctx context.Context) error {
 	group, state, err := l.describe(ctx)
 	if err != nil || group == "" {
 		return err
+	}
+	if l.ahead(target, state) {
+		return nil
 	}
 	kind := l.kindOf(state)
 	if kind == Action {
@@ -54,9 +61,25 @@ func (l *Launch) look(ctx context.Context) error {
 
 func (l *Launch) settle(kind Kind, group, state string) {
 	l.mu.Lock()
-	l.kind, l.group, l.state = kind, group, state
+	l.kind, l.group, l.state, l.found = kind, group, state, time.Now()
 	l.mu.Unlock()
 	close(l.known)
+}
+
+// ahead says that metadata knows of a transition that Auto Scaling's API does not show yet: out of a warm
+// pool, or out of service. It is looked at again, for a while.
+func (l *Launch) ahead(target, state string) bool {
+	resting := state == "Warmed:Running" || state == "Warmed:Stopped" || state == "Warmed:Hibernated"
+	late := target == "InService" && resting || l.opt.Transition == Terminating && target == "Terminated" && state == "InService"
+	if !late {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lateSince.IsZero() {
+		l.lateSince = time.Now()
+	}
+	return time.Since(l.lateSince) < lateWindow
 }
 
 func (l *Launch) describe(ctx context.Context) (group, state string, err error) {

@@ -12,7 +12,7 @@
 //     record.jsonl.damaged-TIME, the readable lines before it are kept, and Open says so.
 //   - A record of another instance, or of the same instance from another image (an image baked from a
 //     machine that already ran, a root volume that was replaced), is not ours: it is set aside as
-//     record.jsonl.of-INSTANCE, and the new one is empty.
+//     record.jsonl.of-INSTANCE-IMAGE, and the new one is empty.
 //
 // Nothing is ever deleted here. A record is used by one process at a time: the agent holds its lock.
 package record
@@ -41,16 +41,17 @@ const maxLine = 1 << 20
 
 // What happened, as the value of Entry.What.
 const (
-	Begun      = "begun"      // a deployment began: Revision, Release, Live and Fallback are set
-	Started    = "started"    // a step started
-	Finished   = "finished"   // a step finished: Seconds and Detail are set
-	Failed     = "failed"     // a step failed: Seconds and Error are set
-	ScriptDone = "script"     // a script of a step finished with exit status 0: Script is set
-	Succeeded  = "succeeded"  // the deployment ended: its release is good
-	GaveUp     = "gave-up"    // the deployment ended: rolled back, its release is bad; Error is set
-	Superseded = "superseded" // the deployment was unfinished when the group moved on to another revision
-	Deciding   = "deciding"   // a verdict is about to be sent: Verdict and Wait are set
-	Decided    = "decided"    // Auto Scaling took the verdict, or had decided before: Detail says which
+	Begun      = "begun"       // a deployment began: Revision, Release, Live and Fallback are set
+	Started    = "started"     // a step started
+	Finished   = "finished"    // a step finished: Seconds and Detail are set
+	Failed     = "failed"      // a step failed: Seconds and Error are set
+	ScriptDone = "script"      // a script of a step finished with exit status 0: Script is set
+	Succeeded  = "succeeded"   // the deployment ended: its release is good
+	GaveUp     = "gave-up"     // the deployment ended: rolled back, its release is bad; Error is set
+	Superseded = "superseded"  // the deployment was unfinished when the group moved on to another revision
+	RolledBack = "rolled back" // Detail of GaveUp: what was live before is live again
+	Deciding   = "deciding"    // a verdict is about to be sent: Verdict and Wait are set
+	Decided    = "decided"     // Auto Scaling took the verdict, or had decided before: Detail says which
 )
 
 // Entry is one line of the record. Fields that do not apply are empty.
@@ -119,7 +120,7 @@ func Open(dir string, owner Owner) (*Record, error) {
 	switch {
 	case len(entries) > 0 && (entries[0].Instance != owner.Instance || entries[0].Image != owner.Image):
 		e := entries[0]
-		aside := path + ".of-" + safeName(e.Instance)
+		aside := path + ".of-" + safeName(e.Instance) + "-" + safeName(e.Image)
 		r.Notice = fmt.Sprintf("the record found here is of instance %s, image %s, not of this one (%s, %s): set aside as %s",
 			e.Instance, e.Image, owner.Instance, owner.Image, aside)
 		entries, err = nil, r.replace(path, aside, nil)
@@ -140,6 +141,10 @@ func Open(dir string, owner Owner) (*Record, error) {
 	r.state = Replay(entries)
 	return r, nil
 }
+
+// InMemory is a record for a server on which none can be opened: it forgets everything with the process,
+// so it is enough to give a launch up, and not to make one.
+func InMemory(owner Owner) *Record { return &Record{owner: owner} }
 
 func (r *Record) open(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -229,6 +234,10 @@ func (r *Record) Append(e Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
+	if r.file == nil { // in memory
+		r.state.apply(e)
+		return nil
+	}
 	line, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("cannot encode a line of the record: %w", err)
@@ -262,7 +271,12 @@ func (r *Record) State() State {
 }
 
 // Close releases the lock and the file.
-func (r *Record) Close() error { return r.file.Close() }
+func (r *Record) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	return r.file.Close()
+}
 
 // syncDir makes a new or renamed entry of dir durable.
 func syncDir(dir string) error {

@@ -113,9 +113,9 @@ func TestDamage(t *testing.T) {
 		{"a last line of zeros, as some filesystems leave", func(b []byte) []byte { return append(b, make([]byte, 300)...) }, 5, "", ""},
 		{"a bad line in the middle", func(b []byte) []byte { return bytes.Replace(b, []byte(`{"time"`), []byte(`?"time"`), 1) }, 0, "line 1", FileName + ".damaged-*"},
 		{"an endless line", func(b []byte) []byte { return append(append(b, bytes.Repeat([]byte("x"), maxLine+1)...), "\n{}\n"...) }, 5, "line 6", FileName + ".damaged-*"},
-		{"another instance's", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("i-0aaa"), []byte("i-0bbb")) }, 0, "of instance i-0bbb", FileName + ".of-i-0bbb"},
-		{"of an image of before", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("ami-1"), []byte("ami-0")) }, 0, "image ami-0", FileName + ".of-i-0aaa"},
-		{"another instance's, with a name like a path", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("i-0aaa"), []byte("../../x")) }, 0, "", FileName + ".of-______x"},
+		{"another instance's", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("i-0aaa"), []byte("i-0bbb")) }, 0, "of instance i-0bbb", FileName + ".of-i-0bbb-ami-1"},
+		{"of an image of before", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("ami-1"), []byte("ami-0")) }, 0, "image ami-0", FileName + ".of-i-0aaa-ami-0"},
+		{"another instance's, with a name like a path", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("i-0aaa"), []byte("../../x")) }, 0, "", FileName + ".of-______x-ami-1"},
 		{"empty", func([]byte) []byte { return nil }, 0, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -23,6 +23,9 @@ type Deployment struct {
 	FailedStep string
 	End        string    // "" while open, else Succeeded, GaveUp or Superseded
 	Ended      time.Time // zero while open
+	EndBoot    string    // boot id in which it ended
+	Undone     bool      // it gave up, and what was live before is live again
+	Decided    bool      // Auto Scaling has a verdict on it
 }
 
 // Err is why a deployment that gave up did, nil for any other.
@@ -66,10 +69,7 @@ func (s State) Open() *Deployment {
 
 // VerdictDue is the ended deployment whose verdict has not been taken by Auto Scaling, or nil.
 func (s State) VerdictDue() *Deployment {
-	if s.Last == nil || (s.Last.End != Succeeded && s.Last.End != GaveUp) {
-		return nil
-	}
-	if s.Decision != nil && s.Decision.Run == s.Last.Run && s.Decision.Done {
+	if s.Last == nil || s.Last.Decided || (s.Last.End != Succeeded && s.Last.End != GaveUp) {
 		return nil
 	}
 	return s.Last
@@ -105,6 +105,9 @@ func (s *State) apply(e Entry) {
 			s.Decision = &Decision{Run: e.Run, Verdict: e.Verdict, Wait: e.Wait, Boot: e.Boot}
 		}
 		s.Decision.Done, s.Decision.Detail = true, e.Detail
+		if s.Last != nil && s.Last.Run == e.Run {
+			s.Last.Decided = true
+		}
 		return
 	}
 	d := s.Open()
@@ -124,11 +127,13 @@ func (s *State) apply(e Entry) {
 	case ScriptDone:
 		d.Scripts[e.Script] = e.Boot
 	case Failed:
-		d.FailedStep, d.Error = e.Step, e.Error
+		if d.FailedStep == "" { // a rollback that fails too is not why
+			d.FailedStep, d.Error = e.Step, e.Error
+		}
 	case Succeeded:
-		d.End, d.Ended, s.Good = Succeeded, e.Time, d
+		d.End, d.Ended, d.EndBoot, s.Good = Succeeded, e.Time, e.Boot, d
 	case GaveUp:
-		d.End, d.Ended = GaveUp, e.Time
+		d.End, d.Ended, d.EndBoot, d.Undone = GaveUp, e.Time, e.Boot, e.Detail == RolledBack
 		if e.Error != "" {
 			d.Error = e.Error
 		}

@@ -233,6 +233,9 @@ func (l Layout) Live() (target, id string, err error) {
 // BasePath is the base on this disk.
 func (l Layout) BasePath() string { return l.at(l.Base) }
 
+// Tree is where the release with this id has its tree, whether it is there or not.
+func (l Layout) Tree(id string) string { return l.dir(id) }
+
 // LinkPath is the link on this disk.
 func (l Layout) LinkPath() string { return l.at(l.Link) }
 
