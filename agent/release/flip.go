@@ -62,7 +62,7 @@ func (l Layout) Prune(keep int, protect ...string) (removed []string, err error)
 		switch r.Status {
 		case Good:
 			good++
-			spare = spare || good <= keep
+			spare = spare || good <= max(keep, 2) // the live one and the one to go back to, whatever keep says
 		case Bad:
 			bad++
 			spare = spare || bad <= 1
@@ -89,6 +89,10 @@ func (l Layout) sweep(protect []string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot list the releases: %w", err)
 	}
+	_, live, err := l.Live()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, e := range entries {
 		id, left := strings.CutPrefix(e.Name(), ".incoming-")
@@ -97,6 +101,12 @@ func (l Layout) sweep(protect []string) error {
 		}
 		if left && !slices.Contains(protect, strings.TrimSuffix(id, ".tree")) {
 			errs = append(errs, os.RemoveAll(l.dir(e.Name())))
+		}
+		// Facts of a release that is not whole: it was being made, or removed.
+		if id, facts := strings.CutSuffix(e.Name(), ".json"); facts && id != live && !slices.Contains(protect, id) {
+			if _, whole := l.Load(id); !whole {
+				errs = append(errs, l.remove(id))
+			}
 		}
 	}
 	return errors.Join(errs...)

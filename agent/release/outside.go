@@ -33,6 +33,9 @@ func (l Layout) conflicts(p *Plan, how Installing) (install []piece, kept []stri
 		behavior = how.Exists
 	}
 	for _, x := range p.outside {
+		if err := l.leadsIn(x.dest); err != nil {
+			return nil, nil, err
+		}
 		info, err := os.Lstat(l.at(x.dest))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -57,6 +60,26 @@ func (l Layout) conflicts(p *Plan, how Installing) (install []piece, kept []stri
 		install = append(install, x)
 	}
 	return install, kept, nil
+}
+
+// leadsIn refuses a destination that is outside the link by name, but by way of a link in its path lies in
+// the base, in a release or at the application's link after all.
+func (l Layout) leadsIn(dest string) error {
+	at := filepath.Dir(l.at(dest))
+	real, err := filepath.EvalSymlinks(at)
+	for ; errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at); real, err = filepath.EvalSymlinks(at) {
+		at = filepath.Dir(at)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot follow the path of the destination %s: %w", dest, err)
+	}
+	for _, kept := range []string{l.Link, l.Base, l.Releases} {
+		if target, err := filepath.EvalSymlinks(l.at(kept)); err == nil && under(real, target) {
+			return fmt.Errorf("cannot install %s: by way of a symbolic link it lies in %s, which is %s; use a destination under %s",
+				dest, real, kept, l.Link)
+		}
+	}
+	return nil
 }
 
 // replaceOutside saves what is at the destinations and puts the new files there, each by a rename.
@@ -131,7 +154,11 @@ func (l Layout) putOutside(r *Release, x piece, apply *applier) error {
 		if err := copyFile(filepath.Join(r.Bundle, x.source), next, x.mode); err != nil {
 			return err
 		}
-		if err := apply.to(x.dest, next); err != nil {
+		err := apply.to(x.dest, next)
+		if err == nil {
+			err = syncFile(next)
+		}
+		if err != nil {
 			os.Remove(next)
 			return err
 		}
@@ -161,25 +188,55 @@ func (l Layout) Restore(id string) error {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return fmt.Errorf("cannot read what release %s replaced: %s/manifest.json: %w", id, dir, err)
 	}
+	var errs []error
 	for _, f := range m.Files {
-		os.Remove(beside(f.Dest))
-		if f.Copy == "" {
-			err = os.Remove(f.Dest)
-			if errors.Is(err, fs.ErrNotExist) {
-				err = nil
-			}
-		} else if err = preserve(filepath.Join(dir, f.Copy), beside(f.Dest)); err == nil {
-			err = os.Rename(beside(f.Dest), f.Dest)
+		if err := putBack(f, dir); err != nil { // the others are put back all the same
+			errs = append(errs, fmt.Errorf("cannot put back %s (saved in %s): %w", f.Dest, dir, err))
 		}
-		if err != nil {
-			return fmt.Errorf("cannot put back %s (saved in %s): %w", f.Dest, dir, err)
-		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	for _, d := range slices.Backward(m.Dirs) {
 		os.Remove(d) // only when empty: what somebody else put there stays
 	}
+	return l.letGo(id)
+}
+
+// putBack restores one file, durably: the saved copy goes only after all are back.
+func putBack(f savedFile, dir string) error {
+	os.Remove(beside(f.Dest))
+	if f.Copy == "" {
+		if err := os.Remove(f.Dest); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		return syncDir(filepath.Dir(f.Dest))
+	}
+	if err := preserve(filepath.Join(dir, f.Copy), beside(f.Dest)); err != nil {
+		return err
+	}
+	if err := os.Rename(beside(f.Dest), f.Dest); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(f.Dest))
+}
+
+// letGo removes the saved files of a release. The manifest goes first: half a set of copies must not be
+// taken for a whole one.
+func (l Layout) letGo(id string) error {
+	dir := l.dir(".saved-" + id)
+	if err := os.Remove(filepath.Join(dir, "manifest.json")); errors.Is(err, fs.ErrNotExist) {
+		return os.RemoveAll(dir)
+	} else if err != nil {
+		return fmt.Errorf("cannot let the saved files go: %w", err)
+	}
+	if err := syncDir(dir); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("cannot remove %s: %w", dir, err)
+		return fmt.Errorf("cannot remove the saved files: %w", err)
 	}
 	return syncDir(l.dir(""))
 }
@@ -195,10 +252,7 @@ func (l Layout) Keep(r Release, before []string) error {
 			return fmt.Errorf("cannot remove %s, which the new release no longer installs: %w", dest, err)
 		}
 	}
-	if err := os.RemoveAll(l.dir(".saved-" + r.ID)); err != nil {
-		return fmt.Errorf("cannot remove the saved files: %w", err)
-	}
-	return nil
+	return l.letGo(r.ID)
 }
 
 // missingParents are the directories that MkdirAll(dir) would make, parents first.
@@ -226,9 +280,6 @@ func preserve(from, to string) error {
 		}
 		return os.Symlink(target, to)
 	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is a %s, not a file", from, kindOf(info))
-	}
 	if err := copyFile(from, to, info.Mode()); err != nil {
 		return err
 	}
@@ -236,7 +287,9 @@ func preserve(from, to string) error {
 		if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
 			return err
 		}
-		return os.Chmod(to, info.Mode()) // chown clears setuid and setgid
+		if err := os.Chmod(to, info.Mode()); err != nil { // chown clears setuid and setgid
+			return err
+		}
 	}
-	return nil
+	return syncFile(to)
 }

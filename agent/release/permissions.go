@@ -39,37 +39,48 @@ func (a *applier) all(pieces []piece, place func(piece) string) error {
 	return nil
 }
 
-// to applies what the appspec says of dest to the file at path.
+// to applies what the appspec says of dest to the file or directory at path. It is opened once, following no
+// link, and changed through the descriptor: in a folder that the application may write, what a name means
+// can change at any time.
 func (a *applier) to(dest, path string) error {
 	rule, ok := a.rules[dest]
 	if !ok {
 		return nil
 	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open %s to set its permissions: %w", dest, err)
+	}
+	defer f.Close()
 	if rule.Owner != "" || rule.Group != "" {
-		if err := a.chown(rule, dest, path); err != nil {
+		if err := a.chown(rule, dest, f); err != nil {
 			return err
 		}
 	}
 	if rule.Mode != nil {
-		if err := os.Chmod(path, *rule.Mode); err != nil {
+		if err := f.Chmod(*rule.Mode); err != nil {
 			return fmt.Errorf("cannot set mode %s on %s: %w", *rule.Mode, dest, err)
 		}
 	}
 	if rule.ACLs != nil {
-		if err := setACL(path, rule.ACLs); err != nil {
+		if err := setACL(f, rule.ACLs); err != nil {
 			return fmt.Errorf("cannot set the ACL of %s (appspec line %d): %w", dest, rule.Line, err)
 		}
 	}
 	if rule.Context != nil {
-		return a.label(rule, dest, path)
+		return a.label(rule, dest, f)
 	}
 	return nil
 }
 
-func (a *applier) chown(rule appspec.Permission, dest, path string) error {
+func (a *applier) chown(rule appspec.Permission, dest string, f *os.File) error {
 	uid, gid := -1, -1
 	if rule.Owner != "" {
 		u, err := lookupUser(rule.Owner)
+		if err != nil && a.unprivileged {
+			a.note(fmt.Sprintf("owner %s was not set: there is no such user here", rule.Owner))
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("cannot give %s to user %q (appspec line %d): %w", dest, rule.Owner, rule.Line, err)
 		}
@@ -77,12 +88,16 @@ func (a *applier) chown(rule appspec.Permission, dest, path string) error {
 	}
 	if rule.Group != "" {
 		g, err := lookupGroup(rule.Group)
+		if err != nil && a.unprivileged {
+			a.note(fmt.Sprintf("group %s was not set: there is no such group here", rule.Group))
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("cannot give %s to group %q (appspec line %d): %w", dest, rule.Group, rule.Line, err)
 		}
 		gid = g
 	}
-	err := os.Lchown(path, uid, gid)
+	err := f.Chown(uid, gid)
 	if err != nil && a.unprivileged && errors.Is(err, fs.ErrPermission) {
 		a.note(fmt.Sprintf("owner %s:%s was not set: only root may give files away", rule.Owner, rule.Group))
 		return nil
@@ -93,13 +108,13 @@ func (a *applier) chown(rule appspec.Permission, dest, path string) error {
 	return nil
 }
 
-func (a *applier) label(rule appspec.Permission, dest, path string) error {
+func (a *applier) label(rule appspec.Permission, dest string, f *os.File) error {
 	if !isDir("/sys/fs/selinux/booleans") {
 		a.note("SELinux contexts were not set: SELinux is not enabled here")
 		return nil
 	}
 	label := rule.Context.String()
-	if err := unix.Lsetxattr(path, "security.selinux", append([]byte(label), 0), 0); err != nil {
+	if err := unix.Fsetxattr(int(f.Fd()), "security.selinux", append([]byte(label), 0), 0); err != nil {
 		if a.unprivileged && errors.Is(err, fs.ErrPermission) {
 			a.note("SELinux contexts were not set: only root may")
 			return nil
@@ -161,8 +176,8 @@ type aclEntry struct {
 // setACL does what `setfacl --set` does with the entries: what they leave out of owner, group and other
 // comes from the file's mode, and the mask, unless given, is the union of what it limits. An empty list
 // takes every entry away that is not the mode's.
-func setACL(path string, entries []appspec.ACE) error {
-	info, err := os.Stat(path)
+func setACL(f *os.File, entries []appspec.ACE) error {
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
@@ -172,7 +187,7 @@ func setACL(path string, entries []appspec.ACE) error {
 	}{{"system.posix_acl_access", false}, {"system.posix_acl_default", true}} {
 		given := slices.DeleteFunc(slices.Clone(entries), func(e appspec.ACE) bool { return e.Default != set.isDefault })
 		if len(given) == 0 {
-			if err := unix.Removexattr(path, set.attribute); len(entries) == 0 && err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
+			if err := unix.Fremovexattr(int(f.Fd()), set.attribute); len(entries) == 0 && err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
 				return err
 			}
 			continue
@@ -181,7 +196,7 @@ func setACL(path string, entries []appspec.ACE) error {
 		if err != nil {
 			return err
 		}
-		if err := unix.Setxattr(path, set.attribute, encodeACL(list), 0); err != nil {
+		if err := unix.Fsetxattr(int(f.Fd()), set.attribute, encodeACL(list), 0); err != nil {
 			if errors.Is(err, unix.ENOTSUP) {
 				return errors.New("this filesystem is mounted without ACLs")
 			}

@@ -30,14 +30,20 @@ type piece struct {
 	mode   fs.FileMode
 }
 
-// Mapped says whether an appspec picks parts of the revision for the release, rather than taking the
-// whole revision as it is (no files under the link, or the one entry `source: /`).
+// Mapped says whether the release is a copy beside the unpacked revision, rather than the revision as it is:
+// when the appspec picks parts of it (the one entry `source: /`, and no files under the link, do not), and
+// when it gives anything to another user. Root runs the revision's scripts; who may change them is root.
 func (l Layout) Mapped(spec *appspec.Spec) bool {
 	entries, whole := 0, false
 	for _, f := range spec.Files {
 		if under(f.Destination, l.Link) {
 			entries++
 			whole = f.Source == "." && f.Destination == l.Link
+		}
+	}
+	for _, p := range spec.Permissions {
+		if p.Owner != "" || p.Group != "" || p.ACLs != nil || p.Mode != nil && p.Mode.Perm()&0o022 != 0 {
+			return true
 		}
 	}
 	return entries > 0 && !(entries == 1 && whole)
@@ -79,7 +85,7 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 			}
 		}
 	}
-	if !p.Mapped && len(spec.Permissions) > 0 {
+	if len(p.inside) == 0 && (p.Mapped || len(spec.Permissions) > 0) { // the whole revision
 		whole, err := expand(dir, appspec.File{Source: ".", Destination: l.Link})
 		if err != nil {
 			say(0, 0, false, "%v", err)

@@ -193,7 +193,7 @@ func (l Layout) Accept(incoming string, f Facts, mapped bool, files int) (Releas
 	f.Status, f.Mapped, f.Time = Unpacked, mapped, time.Now().UTC()
 	r := l.paths(f)
 	if live, _, err := l.Live(); err == nil && live == r.Tree {
-		return Release{}, fmt.Errorf("cannot replace release %s: it is live", f.ID)
+		return Release{}, fmt.Errorf("cannot replace release %s: it is live; point %s elsewhere first: ln -sfn %s %[2]s", f.ID, l.LinkPath(), l.BasePath())
 	}
 	if err := bundle.Sync(incoming, files); err != nil {
 		return Release{}, fmt.Errorf("cannot write release %s to disk: %w", f.ID, err)
@@ -201,13 +201,13 @@ func (l Layout) Accept(incoming string, f Facts, mapped bool, files int) (Releas
 	if err := l.remove(f.ID); err != nil {
 		return Release{}, err
 	}
+	if err := l.save(f); err != nil { // first: a directory without facts would never be removed
+		return Release{}, err
+	}
 	if err := os.Rename(incoming, r.Bundle); err != nil {
 		return Release{}, fmt.Errorf("cannot name the new release: %w", err)
 	}
-	if err := l.save(f); err != nil {
-		return Release{}, err
-	}
-	return r, nil
+	return r, syncDir(l.dir(""))
 }
 
 // Live is what the link points to, absolute: a release's Tree, the base, another directory an operator

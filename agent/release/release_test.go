@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -371,6 +372,76 @@ func TestTheLiveReleaseIsNeverReplaced(t *testing.T) {
 	}
 	if got := tree(t, r.Tree)["/VERSION"]; got != "1" {
 		t.Errorf("the live release now says %q", got)
+	}
+}
+
+// What the appspec gives to another user is a copy: the scripts that root runs stay root's.
+func TestScriptsStayRoots(t *testing.T) {
+	s := newServer(t)
+	r, p := s.accept("app-1", whole+"permissions:\n  - {object: /opt/app, pattern: \"**\", owner: \"65534\"}\n", map[string]string{"VERSION": "1", "scripts/start.sh": "echo"})
+	if !p.Mapped || r.Tree == r.Bundle {
+		t.Fatalf("release %+v: want a tree of its own", r)
+	}
+	if os.Geteuid() != 0 { // only root can give files away; that there are two is what matters
+		return
+	}
+	s.install(&r, p, Installing{})
+	for file, owner := range map[string]uint32{
+		filepath.Join(r.Tree, "scripts/start.sh"): 65534, filepath.Join(r.Bundle, "scripts/start.sh"): 0, filepath.Join(r.Tree, "VERSION"): 65534,
+	} {
+		info, err := os.Stat(file)
+		s.must(err)
+		if got := info.Sys().(*syscall.Stat_t).Uid; got != owner {
+			t.Errorf("%s belongs to %d, want %d", file, got, owner)
+		}
+	}
+	s.must(os.WriteFile(filepath.Join(r.Tree, "scripts/start.sh"), []byte("changed"), 0o644))
+	if got := tree(t, r.Bundle)["/scripts/start.sh"]; got != "echo" {
+		t.Errorf("the script of the revision now says %q", got)
+	}
+}
+
+func TestDestinationsByWayOfALink(t *testing.T) {
+	s := newServer(t)
+	s.write(map[string]string{"/srv/app": "-> " + s.LinkPath(), "/srv/base": "-> ../opt/app-base"})
+	for _, dest := range []string{"/srv/app", "/srv/base", "/srv/base/deep/er"} {
+		r, p := s.accept("app-1", whole+"files:\n  - {source: VERSION, destination: "+dest+"}\n", map[string]string{"VERSION": "new"})
+		_, err := s.Install(context.Background(), &r, p, Installing{Exists: "OVERWRITE"})
+		if err == nil || !strings.Contains(err.Error(), "cannot install "+dest) || !strings.Contains(err.Error(), "by way of a symbolic link") {
+			t.Errorf("destination %s: %v", dest, err)
+		}
+		if got := tree(t, s.BasePath())["/VERSION"]; got != "base" {
+			t.Fatalf("destination %s: the base now says %q", dest, got)
+		}
+	}
+}
+
+// Cut off while the saved files are let go: neither Restore nor the next Install stumbles over the rest.
+func TestRestoreCutOffAtItsEnd(t *testing.T) {
+	s := newServer(t)
+	s.write(map[string]string{"/etc/app/app.conf": "old"})
+	r, p := s.accept("app-1", outside, map[string]string{"etc/app.conf": "new"})
+	s.install(&r, p, Installing{Exists: "OVERWRITE"})
+	s.must(os.Remove(s.dir(".saved-app-1/manifest.json"))) // as far as letGo came
+	s.must(s.Restore("app-1"))
+	s.install(&r, p, Installing{Exists: "OVERWRITE"})
+	s.expect("installed again", map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base", "/etc/app/app.conf": "new"})
+}
+
+func TestAReleaseHalfRemovedIsRemoved(t *testing.T) {
+	s := newServer(t)
+	spec := whole + "files:\n  - {source: src, destination: /opt/app}\n"
+	r, p := s.accept("app-1", spec, map[string]string{"src/VERSION": "1"})
+	s.install(&r, p, Installing{})
+	s.must(os.Rename(r.Bundle, s.dir(".removing-app-1.bundle"))) // as far as remove came
+	if _, ok := s.Load("app-1"); ok {
+		t.Error("half a release was taken for one")
+	}
+	if _, err := s.Prune(3); err != nil {
+		t.Error(err)
+	}
+	if left := tree(t, s.dir("")); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 
