@@ -1,0 +1,143 @@
+//go:build units
+
+package systemd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// tailLines is how many last lines are read back: what fits on one screen of an error message.
+	tailLines = 20
+
+	// maxTailLine is how much of one of them is kept, in bytes.
+	maxTailLine = 8 << 10
+
+	// journalTime bounds everything asked of the journal. It serves the message of a failure, and must
+	// not become a second one.
+	journalTime = 10 * time.Second
+
+	// journalSocket is where journald takes requests (Varlink).
+	journalSocket = "/run/systemd/journal/io.systemd.journal"
+
+	// spawnFailed is the MESSAGE_ID of systemd's line that a command could not be started
+	// (SD_MESSAGE_SPAWN_FAILED, sd-messages.h).
+	spawnFailed = "641257651c1b4ec9a8624d7a40a9e1e7"
+)
+
+// syncJournal returns when journald has taken in all that was written to it until now, as `journalctl
+// --sync` does. Without journald it returns at once: then there is nothing to wait for.
+func syncJournal(ctx context.Context) {
+	conn, err := (&net.Dialer{Timeout: journalTime}).DialContext(ctx, "unix", journalSocket)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(journalTime))
+	if _, err := conn.Write([]byte(`{"method":"io.systemd.Journal.Synchronize"}` + "\x00")); err != nil {
+		return
+	}
+	_, _ = bufio.NewReader(conn).ReadBytes(0) // the answer says only that it is done
+}
+
+// lastLines are the last lines that the command of an invocation wrote.
+func lastLines(ctx context.Context, invocation string) (tail []string) {
+	entries, _ := readJournal(ctx, tailLines, "_TRANSPORT=stdout", "_SYSTEMD_INVOCATION_ID="+invocation)
+	for _, e := range entries {
+		line := e["MESSAGE"]
+		if len(line) > maxTailLine {
+			line = line[:maxTailLine]
+		}
+		tail = append(tail, printable(line))
+	}
+	return tail
+}
+
+// spawnFailure is why systemd could not start the command of an invocation, nil when it says nothing.
+func spawnFailure(ctx context.Context, invocation string) error {
+	entries, err := readJournal(ctx, 1, "MESSAGE_ID="+spawnFailed, "INVOCATION_ID="+invocation)
+	if err != nil || len(entries) == 0 {
+		return nil // then the number is the command's own
+	}
+	last := entries[len(entries)-1]
+	_, text, _ := strings.Cut(printable(last["MESSAGE"]), ": ") // "UNIT: Failed at step EXEC spawning FILE: REASON"
+	number, err := strconv.Atoi(string(last["ERRNO"]))
+	if err != nil {
+		return fmt.Errorf("systemd: %s", text)
+	}
+	if end := strings.LastIndex(text, ": "); end >= 0 {
+		text = text[:end] // the reason is the number's
+	}
+	return fmt.Errorf("systemd: %s: %w", text, syscall.Errno(number))
+}
+
+// readJournal reads the last n entries that match all of the conditions, the oldest first, with their fields
+// as bytes.
+func readJournal(ctx context.Context, n int, conditions ...string) ([]map[string][]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, journalTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "journalctl", append([]string{"--quiet", "--no-pager", "--output=json", "--all",
+		"--output-fields=MESSAGE,ERRNO", "--lines=" + strconv.Itoa(n)}, conditions...)...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8"}
+	text, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal (%s): %w", strings.Join(cmd.Args, " "), err)
+	}
+	var entries []map[string][]byte
+	for line := range bytes.Lines(text) {
+		var raw map[string]any
+		if err := json.Unmarshal(line, &raw); err != nil {
+			return entries, fmt.Errorf("cannot read an entry of the journal: %w", err)
+		}
+		entry := make(map[string][]byte)
+		for name, value := range raw {
+			switch v := value.(type) {
+			case string:
+				entry[name] = []byte(v)
+			case []any: // not UTF-8: an array of its bytes
+				for _, b := range v {
+					number, _ := b.(float64)
+					entry[name] = append(entry[name], byte(number))
+				}
+			}
+		}
+		entries = append(entries, entry)
+	}
+	return entries, nil
+}
+
+// terminal are the control sequences of a terminal: colours, cursor (CSI) and titles (OSC).
+var terminal = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(\x07|\x1b\\\\)")
+
+// printable makes a line fit for a message: terminal control sequences are dropped, tabs kept, other
+// control characters and bytes that are not UTF-8 written as \xNN.
+func printable(line []byte) string {
+	line = bytes.TrimSuffix(terminal.ReplaceAll(slices.Clone(line), nil), []byte("\r"))
+	var b strings.Builder
+	for len(line) > 0 {
+		r, n := utf8.DecodeRune(line)
+		if r == utf8.RuneError && n == 1 || unicode.IsControl(r) && r != '\t' {
+			for _, c := range line[:n] {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			}
+		} else {
+			b.Write(line[:n])
+		}
+		line = line[n:]
+	}
+	return b.String()
+}
