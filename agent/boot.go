@@ -57,7 +57,7 @@ func (a *agent) decline(ctx context.Context, failure error) error {
 	}
 	launch.Hold(ctx)
 	defer launch.Release()
-	return errors.Join(failure, a.conclude(ctx, launch, failure))
+	return errors.Join(a.say(failure), a.conclude(ctx, launch, failure))
 }
 
 // due is what the record and Auto Scaling together say is to be done.
