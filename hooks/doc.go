@@ -59,16 +59,19 @@
 //	INSTANCE_ID              i-0123456789abcdef0
 //	AWS_REGION               the instance's Region, which AWS's SDKs and CLI take from here
 //	AUTO_SCALING_GROUP_NAME  not set on an instance without one
-//	USHER_RELEASE_DIR        the release directory this deployment installs
-//	USHER_PREVIOUS_RELEASE   the release directory that was live when it began; not set when none was
+//	USHER_RELEASE_DIR        the release directory of the revision the script is part of: the one this
+//	                         deployment installs, but in ApplicationStop the one that is live, and in
+//	                         the ApplicationStart of a release that comes back, that one
+//	USHER_PREVIOUS_RELEASE   what was live when the deployment began: a release directory, or the base
+//	                         that is baked into the AMI; not set when nothing was
 //	USHER_SCRIPT             which script this is, on this instance; by it usher knows the processes a
 //	                         script has started, so leave it in their environment
 //	HOME USER LOGNAME SHELL  of the user the script runs as
 //	PATH                     /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 //	LANG                     C.UTF-8
 //
-// As with CodeDeploy, the values are the new deployment's in ApplicationStop too, although the script
-// is the old revision's. Credentials come from the instance's role, through the metadata service.
+// As with CodeDeploy, all other values are the new deployment's in ApplicationStop too, although the
+// script is the old revision's. Credentials come from the instance's role, through the metadata service.
 //
 // Standard input is /dev/null, and the umask is 022.
 //
