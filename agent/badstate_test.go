@@ -1,0 +1,114 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"usher/agent/standin"
+)
+
+// The record, as it may be found.
+
+const (
+	aLine  = `{"time":"2026-01-02T03:04:05Z","boot":"b","instance":"INSTANCE","image":"AMI","run":1,"deployment":"d-OLD","what":"begun","revision":"x","release":"old-1"}` + "\n"
+	anEnd  = `{"time":"2026-01-02T03:04:06Z","boot":"b","instance":"INSTANCE","image":"AMI","run":1,"deployment":"d-OLD","what":"gave-up","error":"x"}` + "\n"
+	rubble = "\x00\x00\x00\x00 not a line of the record\n"
+)
+
+// A record that is not ours, or not whole, is set aside or mended, and the launch goes on.
+func TestOddRecord(t *testing.T) {
+	for _, c := range []struct {
+		name, record string
+		aside        string // what is beside the record afterwards
+		says         string
+	}{
+		{"of another instance", strings.ReplaceAll(aLine, "INSTANCE", "i-0baked"), "record.jsonl.of-i-0baked-AMI",
+			"warning: the record found here is of instance i-0baked, image AMI, not of this one (INSTANCE, AMI): set aside as DIR/state/record.jsonl.of-i-0baked-AMI"},
+		{"of the same instance before its root volume was replaced", strings.ReplaceAll(aLine, "AMI", "ami-0old"), "record.jsonl.of-INSTANCE-ami-0old",
+			"warning: the record found here is of instance INSTANCE, image ami-0old, not of this one (INSTANCE, AMI): set aside as "},
+		{"damaged in the middle", aLine + rubble + anEnd, "record.jsonl.damaged-*",
+			"warning: the record DIR/state/record.jsonl is damaged (line 2: invalid character '\\x00' looking for beginning of value): set aside as "},
+		{"cut off in its last line", aLine + anEnd[:70], "", "usher "},
+		{"empty", "", "", "usher "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			s.publish("shop-1", s.app("1"))
+			server := s.cloud.Launch("web", standin.LaunchOptions{ImageID: "ami-0123"})
+			own := strings.NewReplacer("INSTANCE", server.ID, "AMI", "ami-0123", "DIR", s.dir)
+			s.write("state/record.jsonl", own.Replace(c.record))
+			r := s.start(server, "-once")
+			s.expect("exit code", itoa(r.wait()), "0")
+			s.waitFor(server, standin.InService)
+			s.expect("verdict", answers(server), "usher-launch CONTINUE")
+			s.expect("live", s.live(), "1")
+			s.said(r, own.Replace(c.says))
+			var beside []string
+			entries, err := os.ReadDir(s.path("state"))
+			s.must(err)
+			for _, e := range entries {
+				if e.Name() != "record.jsonl" {
+					beside = append(beside, e.Name())
+				}
+			}
+			if ok, _ := filepath.Match(own.Replace(c.aside), strings.Join(beside, " ")); !ok {
+				t.Errorf("beside the record is %q, want %q", beside, own.Replace(c.aside))
+			}
+		})
+	}
+}
+
+// Without a record nothing is done, because what cannot be remembered could be done twice; and nobody is
+// left waiting for the hook's timeout.
+func TestNoRecord(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		prepare func(s *stage)
+		says    string
+	}{
+		{"the state directory is a file", func(s *stage) { s.write("state", "") }, "error: cannot make the state directory: mkdir DIR/state: not a directory"},
+		{"the state directory cannot be written", func(s *stage) { s.disk("state", "size=64k,ro") }, "error: cannot open the record: open DIR/state/record.jsonl: read-only file system"},
+		{"its disk is full", func(s *stage) { s.almostFull("state", 0) }, "cannot append to the record DIR/state/record.jsonl: write DIR/state/record.jsonl: no space left on device"},
+		{"its disk fills up during the launch", func(s *stage) { s.almostFull("state", 1) }, "cannot append to the record DIR/state/record.jsonl: write DIR/state/record.jsonl: no space left on device"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			s.publish("shop-1", s.app("1"))
+			c.prepare(s)
+			s.abandoned(strings.ReplaceAll(c.says, "DIR", s.dir))
+			s.expect("live", s.live(), "base")
+		})
+	}
+}
+
+// almostFull mounts a disk on a folder on which a number of pages are free.
+func (s *stage) almostFull(name string, pages int) {
+	s.Helper()
+	s.disk(name, "size=64k")
+	f, err := os.Create(s.path(name + "/ballast"))
+	s.must(err)
+	defer f.Close()
+	page := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(page)
+	}
+	info, err := f.Stat()
+	s.must(err)
+	s.must(f.Truncate(info.Size() - int64(pages*len(page))))
+}
+
+// Two agents on one server: the second leaves everything to the first.
+func TestTwoAgents(t *testing.T) {
+	s := newStage(t)
+	s.publish("shop-1", s.app("1"))
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	first := s.start(server)
+	first.says("completed the lifecycle action")
+	second := s.start(server, "-once")
+	s.expect("exit code", itoa(second.wait()), "1")
+	s.said(second, "cannot lock "+s.path("state/record.jsonl")+": another usher holds the record: stop it first (systemctl stop usher)")
+	s.expect("verdict", answers(server), "usher-launch CONTINUE")
+	s.expect("exit code of the first", itoa(first.stop()), "0")
+}
