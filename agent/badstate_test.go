@@ -98,17 +98,3 @@ func (s *stage) almostFull(name string, pages int) {
 	s.must(err)
 	s.must(f.Truncate(info.Size() - int64(pages*len(page))))
 }
-
-// Two agents on one server: the second leaves everything to the first.
-func TestTwoAgents(t *testing.T) {
-	s := newStage(t)
-	s.publish("shop-1", s.app("1"))
-	server := s.cloud.Launch("web", standin.LaunchOptions{})
-	first := s.start(server)
-	first.says("completed the lifecycle action")
-	second := s.start(server, "-once")
-	s.expect("exit code", itoa(second.wait()), "1")
-	s.said(second, "cannot lock "+s.path("state/record.jsonl")+": another usher holds the record: stop it first (systemctl stop usher)")
-	s.expect("verdict", answers(server), "usher-launch CONTINUE")
-	s.expect("exit code of the first", itoa(first.stop()), "0")
-}
