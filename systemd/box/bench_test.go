@@ -9,9 +9,28 @@ import (
 // What a test pays: go test -run '^$' -bench . ./systemd/box
 func BenchmarkBox(b *testing.B) {
 	image.New(b, box.Options{}) // bakes, outside of the measure
+	b.Run("bake", func(b *testing.B) {
+		for b.Loop() {
+			again := &box.Image{Name: image.Name, Install: image.Install}
+			again.New(b, box.Options{}).Close()
+		}
+	})
 	b.Run("launch to running", func(b *testing.B) {
 		for b.Loop() {
-			image.Launch(b, box.Options{}).WaitRunning()
+			i := image.Launch(b, box.Options{})
+			i.WaitRunning()
+			b.StopTimer()
+			i.Close()
+			b.StartTimer()
+		}
+	})
+	b.Run("remove", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			i := image.Launch(b, box.Options{})
+			i.WaitRunning()
+			b.StartTimer()
+			i.Close()
 		}
 	})
 	up := image.Launch(b, box.Options{})
@@ -37,10 +56,10 @@ func BenchmarkBox(b *testing.B) {
 			up.PowerCut()
 			b.StopTimer()
 			up.Boot()
+			up.WaitRunning()
 			b.StartTimer()
 		}
 	})
-	up.WaitRunning()
 	b.Run("power off", func(b *testing.B) {
 		for b.Loop() {
 			up.PowerOff()

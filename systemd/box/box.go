@@ -1,6 +1,7 @@
 package box
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,20 +49,16 @@ type Box struct {
 // unfit are the characters a host name may not have.
 var unfit = regexp.MustCompile(`[^a-z0-9]+`)
 
-// newBox makes a box over these layers, the lowest last. It is not booted.
-func (s *session) newBox(t testing.TB, o Options, lower ...string) (*Box, error) {
-	name := o.Name
-	if name == "" {
-		name = unfit.ReplaceAllString(strings.ToLower(t.Name()), "-")
-	}
+// newBox makes a box over these layers, the lowest last, and leaves it off.
+func (s *session) newBox(t testing.TB, o Options, lower []string) (*Box, error) {
+	name := unfit.ReplaceAllString(strings.ToLower(cmp.Or(o.Name, t.Name())), "-")
 	dir, err := makeFolder(filepath.Join(s.dir, name[:min(len(name), 50)])) // a host name has 64 characters at most
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a box: %w", err)
 	}
 	b := &Box{t: t, name: filepath.Base(dir), dir: dir, args: o.Args}
 	b.cgroup = filepath.Join(s.cgroup, b.name)
-	err = b.furnish(o, lower)
-	if err != nil {
+	if err := b.furnish(o, lower); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot make box %s: %w", b.name, err), b.close())
 	}
 	return b, nil
@@ -236,6 +233,12 @@ func (b *Box) Listen(addr string) net.Listener {
 	l, err := b.network.listen(addr)
 	b.check(err)
 	return l
+}
+
+// Serve answers at an address of the test's side, see [Box.Listen], until the box is removed.
+func (b *Box) Serve(addr string, h http.Handler) {
+	b.t.Helper()
+	b.check(b.network.serve(addr, h))
 }
 
 // Forward passes connections to an address of the box's network on to an address of the machine that runs the

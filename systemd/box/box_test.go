@@ -89,6 +89,40 @@ func TestTwoBoxesOfOneImage(t *testing.T) {
 	expect(t, "two's metadata", two.Run("curl", "--silent", "http://169.254.169.254/"), "i-2")
 }
 
+func TestAnImageOfAnImage(t *testing.T) {
+	t.Parallel()
+	child := &box.Image{Name: "child", From: image, Install: func(b *box.Box) {
+		b.Run("sh", "-c", "cat /etc/machine-id > /etc/baked-as; echo changed > /etc/baked-on")
+	}}
+	i := child.Launch(t, box.Options{})
+	i.WaitRunning()
+	expect(t, "what its own installation changed", i.Run("cat", "/etc/baked-on"), "changed")
+	expect(t, "what its parent has", i.Run("systemctl", "is-active", "worker.service"), "active")
+	expect(t, "the journal", messages(i.Journal(worker, output)), "1: begins")
+	if was, is := i.Run("cat", "/etc/baked-as"), i.Run("cat", "/etc/machine-id"); was == is {
+		t.Errorf("the instance is the machine it was baked on: %s", is)
+	}
+}
+
+// The disk of a box is there for the test while it is off, too.
+func TestTheDisk(t *testing.T) {
+	t.Parallel()
+	i := image.New(t, box.Options{})
+	i.Write("/root/new/script", "#!/bin/sh\nstat --format=%a:%n /root /root/new/script\n", 0o750)
+	i.Copy("/etc/os-release", "/opt/os-release")
+	i.Boot()
+	expect(t, "modes, of the image's folder too", i.Run("/root/new/script"), "700:/root\n750:/root/new/script")
+	i.Run("sh", "-c", "echo from inside > /opt/file")
+	i.PowerCut()
+	for name, want := range map[string]string{"/opt/file": "from inside\n", "/etc/baked-on": "image-story\n"} {
+		got, err := os.ReadFile(i.Root() + name)
+		if err != nil {
+			t.Error(err)
+		}
+		expect(t, name, string(got), want)
+	}
+}
+
 func TestReboot(t *testing.T) {
 	t.Parallel()
 	i := image.Launch(t, box.Options{})
@@ -132,6 +166,19 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
+// Many waits at once, from the first moment of a boot: no entry is missed.
+func TestWaitingForEntries(t *testing.T) {
+	t.Parallel()
+	i := image.Launch(t, box.Options{})
+	expect(t, "the first", messages(i.WaitForEntries(1, worker, output)), "1: begins")
+	i.Run("systemctl", "restart", "worker.service")
+	expect(t, "three", messages(i.WaitForEntries(3, worker, output)), "1: begins, 1: ends, 1: begins")
+	i.Run("systemd-run", "--quiet", "systemctl", "poweroff")
+	expect(t, "what it says while it goes off", messages(i.WaitForEntries(4, worker, output)), "1: begins, 1: ends, 1: begins, 1: ends")
+	i.WaitOff()
+	expect(t, "what it has said", messages(i.WaitForEntries(4, worker, output)), "1: begins, 1: ends, 1: begins, 1: ends")
+}
+
 func TestStoppedAndStarted(t *testing.T) {
 	t.Parallel()
 	i := image.Launch(t, box.Options{})
@@ -147,10 +194,7 @@ func TestStoppedAndStarted(t *testing.T) {
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	i := image.New(t, box.Options{Metadata: says("i-1")})
-	l := i.Listen(net.JoinHostPort(box.ServiceIP, "80"))
-	server := &http.Server{Handler: says("service")}
-	go server.Serve(l)
-	t.Cleanup(func() { server.Close() })
+	i.Serve(net.JoinHostPort(box.ServiceIP, "80"), says("service"))
 	answers := func() string { // of both, "-" for one that does not answer in time
 		script := `for ip in 169.254.169.254 198.51.100.1; do curl --silent --max-time 0.5 http://$ip/ || printf -- -; printf ' '; done`
 		return i.Run("sh", "-c", script)

@@ -33,8 +33,12 @@ func cgroupTree() (string, error) {
 // killCgroup ends every process in a control group and below at once, by the kernel's own list, and
 // waits until they are gone.
 func killCgroup(dir string) error {
-	err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
-	if errors.Is(err, os.ErrNotExist) {
+	f, err := os.OpenFile(filepath.Join(dir, "cgroup.kill"), os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString("1")
+		err = errors.Join(err, f.Close())
+	}
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV) { // removed before, or meanwhile
 		return nil
 	}
 	if err != nil {

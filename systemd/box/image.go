@@ -14,12 +14,15 @@ import (
 type Image struct {
 	Name string
 
+	// From is the image this one is baked from; nil: the base.
+	From *Image
+
 	// Install, if not nil, installs what the image is for, in a box that is running.
 	Install func(b *Box)
 
-	once  sync.Once
-	err   error
-	layer string
+	once   sync.Once
+	err    error
+	layers []string // its own first, the base last
 }
 
 // Launch makes a box from the image and boots it. It is removed at the end of the test.
@@ -35,14 +38,10 @@ func (im *Image) Launch(t testing.TB, o Options) *Box {
 func (im *Image) New(t testing.TB, o Options) *Box {
 	t.Helper()
 	s := need(t)
-	im.once.Do(func() {
-		im.err = errors.New("it ended the test that baked it")
-		im.err = im.bake(t, s)
-	})
-	if im.err != nil {
-		t.Fatalf("there is no image %s: %v", im.Name, im.err)
+	if err := im.bakeOnce(t, s); err != nil {
+		t.Fatalf("there is no image %s: %v", im.Name, err)
 	}
-	b, err := s.newBox(t, o, im.layer, s.base)
+	b, err := s.newBox(t, o, im.layers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,10 +49,27 @@ func (im *Image) New(t testing.TB, o Options) *Box {
 	return b
 }
 
-// bake installs the image in a box, whose own layer is the image.
+// bakeOnce bakes the image if nobody did yet, and says for ever what became of it.
+func (im *Image) bakeOnce(t testing.TB, s *session) error {
+	t.Helper()
+	im.once.Do(func() {
+		im.err = fmt.Errorf("its installation ended %s", t.Name())
+		im.err = im.bake(t, s)
+	})
+	return im.err
+}
+
+// bake installs the image in a box, whose own layer is the image's.
 func (im *Image) bake(t testing.TB, s *session) (err error) {
 	t.Helper()
-	b, err := s.newBox(t, Options{Name: "image-" + im.Name}, s.base)
+	from := []string{s.base}
+	if im.From != nil {
+		if err := im.From.bakeOnce(t, s); err != nil {
+			return err
+		}
+		from = im.From.layers
+	}
+	b, err := s.newBox(t, Options{Name: "image-" + im.Name}, from)
 	if err != nil {
 		return err
 	}
@@ -69,7 +85,7 @@ func (im *Image) bake(t testing.TB, s *session) (err error) {
 		im.Install(b)
 	}
 	b.PowerOff()
-	im.layer = b.layer()
+	im.layers = append([]string{b.layer()}, from...)
 	return clean(b.Root())
 }
 

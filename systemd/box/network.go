@@ -2,15 +2,16 @@ package box
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,9 +69,6 @@ func newNetwork() (*network, error) {
 	}
 	err = errors.Join(
 		ip(n.box, "link add ens5 address "+boxMAC+" type veth peer name box0 address "+testMAC+" netns "+n.test.proc("ns/net")),
-		n.test.do(func() error { // a test listens during an outage, too
-			return os.WriteFile("/proc/sys/net/ipv4/ip_nonlocal_bind", []byte("1"), 0)
-		}),
 		ip(n.test, wires.test),
 		ip(n.box, wires.box),
 	)
@@ -93,10 +91,17 @@ func ip(in *thread, commands string) error {
 	})
 }
 
-// listen makes a listener on the test's side.
+// listen makes a listener on the test's side. During an outage, too, when the address is not there.
 func (n *network) listen(addr string) (l net.Listener, err error) {
+	free := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var refused error
+		err := c.Control(func(fd uintptr) {
+			refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
+		})
+		return errors.Join(err, refused)
+	}}
 	err = n.test.do(func() error {
-		l, err = net.Listen("tcp4", addr)
+		l, err = free.Listen(context.Background(), "tcp4", addr)
 		return err
 	})
 	return l, err
