@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,15 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
-	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
-	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
-	"github.com/aws/smithy-go/logging"
-	"github.com/aws/smithy-go/middleware"
 	"go.uber.org/zap"
 
 	"usher/agent/bundle"
@@ -55,53 +47,6 @@ type agent struct {
 
 // aliveEvery is how often a loop that waits feeds the watchdog: several times in its WatchdogSec.
 const aliveEvery = 10 * time.Second
-
-// answerTimeout is how long AWS may take to begin an answer. The SDK itself waits for ever, and on a
-// connection that a NAT has dropped that is one heartbeat, then the launch. The shortest hook (30 s) wants a
-// heartbeat every 10 s.
-const answerTimeout = 8 * time.Second
-
-// connect makes the AWS clients. Nothing is called yet: credentials come from metadata at the first call.
-// The service's environment counts (endpoints, proxies); root's ~/.aws does not.
-func (a *agent) connect(ctx context.Context) error {
-	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithRegion(a.me.Region),
-		config.WithSharedConfigFiles([]string{}),
-		config.WithSharedCredentialsFiles([]string{}),
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-			t.ResponseHeaderTimeout = answerTimeout
-		})),
-		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = a.metadata.Client() }),
-		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
-			a.log.Debug(fmt.Sprintf(format, v...))
-		})))
-	if err != nil {
-		return fmt.Errorf("cannot set the AWS clients up: %w", err)
-	}
-	if cached, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
-		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))
-	}
-	a.autoscaling = autoscaling.NewFromConfig(cfg)
-	a.codedeploy = codedeploy.NewFromConfig(cfg)
-	a.s3 = s3.NewFromConfig(cfg)
-	a.http = &http.Client{Transport: http.DefaultTransport} // bundle bounds each attempt
-	return nil
-}
-
-// forgetExpired drops credentials that AWS says have expired, so that the next try asks metadata for new
-// ones. Without it they are kept until the time they came with, which may be hours away.
-func forgetExpired(cached *aws.CredentialsCache) func(*middleware.Stack) error {
-	return func(calls *middleware.Stack) error {
-		return calls.Initialize.Add(middleware.InitializeMiddlewareFunc("ForgetExpired", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
-			middleware.InitializeOutput, middleware.Metadata, error) {
-			out, about, err := next.HandleInitialize(ctx, in)
-			if e := smithy.APIError(nil); errors.As(err, &e) && (e.ErrorCode() == "ExpiredToken" || e.ErrorCode() == "ExpiredTokenException") {
-				cached.Invalidate()
-			}
-			return out, about, err
-		}), middleware.Before)
-	}
-}
 
 // append records an entry of the deployment under way.
 func (a *agent) append(e record.Entry) error {
@@ -205,7 +150,7 @@ func (a *agent) looking(transition string) lifecycle.Options {
 		case lifecycle.Waiting:
 			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Retrying:
-			a.log.Warn(fmt.Sprintf("trying again: %v", n.Err), systemd.ID(systemd.MessageThrottled))
+			a.log.Warn(fmt.Sprintf("trying again: %v", n.Err), systemd.ID(systemd.MessageRetrying))
 		case lifecycle.HeartbeatFailed:
 			a.log.Warn(fmt.Sprintf("a heartbeat failed, the next is in %s: %v", took(n.Next), n.Err), systemd.ID(systemd.MessageHeartbeatFailed))
 		case lifecycle.Gone:
@@ -293,5 +238,14 @@ func (a *agent) waiting() func(error, time.Duration) {
 			said, saidAt = said+1, time.Now()
 			a.log.Warn("waiting for instance metadata: "+err.Error(), systemd.ID(systemd.MessageMetadataWaiting))
 		}
+	}
+}
+
+// found takes note of what was found: for the journal, and for the scripts.
+func (a *agent) found(l *lifecycle.Launch) {
+	a.me.AutoScalingGroup = cmp.Or(l.Group(), a.me.AutoScalingGroup) // the tag need not be shown in metadata
+	if l.Kind() == lifecycle.Action {
+		a.log.With(zap.String("auto_scaling_group", l.Group()), zap.String("lifecycle_hook", l.Hook())).Info(
+			fmt.Sprintf("this is a launch of group %s (%s); its hook %s is usher's", l.Group(), l.State(), l.Hook()), systemd.ID(systemd.MessageLaunchFound))
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +25,7 @@ func (a *agent) boot(ctx context.Context) error {
 	}
 	work := launch.Hold(ctx) // heartbeats, from the moment Auto Scaling waits until Release
 	defer launch.Release()
-	a.me.AutoScalingGroup = cmp.Or(launch.Group(), a.me.AutoScalingGroup) // the tag need not be shown in metadata
+	a.found(launch)
 
 	todo, err := a.whatIsDue(work, launch)
 	switch {
@@ -147,7 +146,7 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 	}
 	entry.What, entry.Detail = record.Decided, string(outcome)
 	a.noteAsIs(entry)
-	log := a.log.With(zap.String("verdict", string(result)), zap.String("lifecycle_state", launch.State()))
+	log := a.log.With(zap.String("lifecycle_result", string(result)), zap.String("lifecycle_state", launch.State()))
 	switch outcome {
 	case lifecycle.Completed:
 		text := fmt.Sprintf("completed the lifecycle action of hook %s with %s, %s after the launch",

@@ -87,7 +87,7 @@ func (d *deployment) run(ctx context.Context, s step) error {
 		log.Warn(s.name+" was cut off: the service is being stopped; the next start goes on from here", systemd.ID(systemd.MessageStopping))
 		return err
 	}
-	log.Error(fmt.Sprintf("%s failed after %s: %s", s.name, took(elapsed), strings.TrimPrefix(err.Error(), s.name+" ")), systemd.ID(systemd.MessageStepFailed),
+	log.With(zap.String("error", err.Error())).Error(fmt.Sprintf("%s failed after %s: %s", s.name, took(elapsed), strings.TrimPrefix(err.Error(), s.name+" ")), systemd.ID(systemd.MessageStepFailed),
 		duration, zap.String("hook_script", scriptOf(err)))
 	d.note(record.Entry{What: record.Failed, Step: s.name, Seconds: elapsed.Seconds(), Error: err.Error()})
 	return err
@@ -107,6 +107,6 @@ func (d *deployment) rollBack(ctx context.Context, failed string, cause error) e
 		failure, outcome = errors.Join(failure, fmt.Errorf("and the rollback failed: %w", err)), "not rolled back"
 	}
 	d.note(record.Entry{What: record.GaveUp, Error: failure.Error(), Detail: outcome})
-	d.log.Error(fmt.Sprintf("deployment %s failed: %v", d.id, failure), systemd.ID(systemd.MessageDeploymentFailed))
+	d.log.With(zap.String("error", failure.Error())).Error(fmt.Sprintf("deployment %s failed: %v", d.id, failure), systemd.ID(systemd.MessageDeploymentFailed))
 	return said{failure}
 }

@@ -152,7 +152,8 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	if err != nil && !errors.Is(err, errNothingToDo) {
 		a.notify.Status("failed: %v", a.say(err))
 	}
-	a.serve(ctx) // also after a failure: the instance is being replaced, or a person looks at it
+	debug.FreeOSMemory() // what the launch took is given back: the server's memory is the application's
+	a.serve(ctx)         // also after a failure: the instance is being replaced, or a person looks at it
 	return a.ended(ctx, nil)
 }
 
@@ -165,7 +166,7 @@ func (a *agent) start(ctx context.Context) (err error) {
 	if a.cfg, err = a.cfg.of(a.me); err != nil {
 		return err
 	}
-	a.log = a.log.With(zap.String("application", a.cfg.Application), zap.String("deployment_group", a.cfg.DeploymentGroup))
+	a.log = a.log.With(zap.String("instance_id", a.me.InstanceID), zap.String("application", a.cfg.Application), zap.String("deployment_group", a.cfg.DeploymentGroup))
 	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), a.me.InstanceID, a.me.ImageID, a.me.Region,
 		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", a.me.Region))
 	a.layout = release.Layout{Link: a.cfg.Link, Base: a.cfg.Base, Releases: a.cfg.Releases}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -143,7 +144,8 @@ func (a *agent) begin(ctx context.Context, id string, src source, env hooks.Envi
 // deployment is the one that the record tells of.
 func (a *agent) deployment(past *record.Deployment, src source, env hooks.Environment) *deployment {
 	with := *a // its lines carry the deployment
-	with.log = a.log.With(zap.String("deployment_id", past.ID), zap.String("revision", src.name), zap.String("release", src.id))
+	with.log = a.log.With(zap.String("deployment_id", past.ID), zap.String("revision", src.name), zap.String("release", src.id),
+		zap.String("previous_release", filepath.Base(past.Fallback)))
 	d := &deployment{agent: &with, id: past.ID, source: src, env: env, past: past, live: past.Live, fallback: a.orBase(past.Fallback)}
 	d.env.DeploymentID, d.env.PreviousRelease = past.ID, d.fallback
 	if past.Finished[hooks.DownloadBundle] {
@@ -227,7 +229,7 @@ func (a *agent) insist(ctx context.Context, call func() error) error {
 		}
 		next := min(retryFirst<<min(try, 10), retryMost)
 		next += time.Duration(float64(next) * retryJitter * randomShare())
-		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(next), err), systemd.ID(systemd.MessageThrottled))
+		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(next), err), systemd.ID(systemd.MessageRetrying))
 		a.notify.Status("waiting: %v", err)
 		a.notify.Alive()
 		if !a.pause(ctx, next) {

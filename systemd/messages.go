@@ -62,8 +62,8 @@ const (
 	// kept for diagnosis.
 	MessageRolledBack = "7b3a49fdf9424375add2c29e86a696e6"
 
-	// MessageDeploymentSucceeded: a deployment ended well; fields DEPLOYMENT_ID, RELEASE and
-	// DURATION_USEC. Nothing to do.
+	// MessageDeploymentSucceeded: a deployment ended well; fields DEPLOYMENT_ID and RELEASE. Nothing to
+	// do.
 	MessageDeploymentSucceeded = "64696bf5d2db4ef18a911102a5442be2"
 
 	// MessageDeploymentFailed: a deployment ended badly; fields DEPLOYMENT_ID and ERROR. At launch the
@@ -90,9 +90,10 @@ const (
 	// autoscaling:RecordLifecycleActionHeartbeat on its group.
 	MessageHeartbeatFailed = "664b876592a8448fa0c4aea30db18427"
 
-	// MessageThrottled: an AWS API refused a call because of its rate; usher slows down and tries
-	// again. If a fleet sees this often, find what else calls that API in this account and Region.
-	MessageThrottled = "d599a52f177a482ab5b02285be54ce56"
+	// MessageRetrying: a call to AWS failed for a reason that may pass (its rate, an outage, a
+	// permission that is new, credentials not ready), and usher tries again. The message says which. If a
+	// fleet sees throttling often, find what else calls that API in this account and Region.
+	MessageRetrying = "d599a52f177a482ab5b02285be54ce56"
 
 	// MessageHeld: an operator holds this instance: its failed launch is kept for debugging and not
 	// completed. Release it when done; until then heartbeats are sent, at most to the hook's global

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// answerTimeout is how long AWS may take to begin an answer. The SDK itself waits for ever, and on a
+// connection that a NAT has dropped that is one heartbeat, then the launch. The shortest hook (30 s) wants a
+// heartbeat every 10 s.
+const answerTimeout = 8 * time.Second
+
+// connect makes the AWS clients. Nothing is called yet: credentials come from metadata at the first call.
+// The service's environment counts (endpoints, proxies); root's ~/.aws does not.
+func (a *agent) connect(ctx context.Context) error {
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithRegion(a.me.Region),
+		config.WithSharedConfigFiles([]string{}),
+		config.WithSharedCredentialsFiles([]string{}),
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = answerTimeout
+		})),
+		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = a.metadata.Client() }),
+		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+			a.log.Debug(fmt.Sprintf(format, v...))
+		})))
+	if err != nil {
+		return fmt.Errorf("cannot set the AWS clients up: %w", err)
+	}
+	if cached, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
+		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))
+	}
+	a.autoscaling = autoscaling.NewFromConfig(cfg)
+	a.codedeploy = codedeploy.NewFromConfig(cfg)
+	a.s3 = s3.NewFromConfig(cfg)
+	a.http = &http.Client{Transport: http.DefaultTransport} // bundle bounds each attempt
+	return nil
+}
+
+// forgetExpired drops credentials that AWS says have expired, so that the next try asks metadata for new
+// ones. Without it they are kept until the time they came with, which may be hours away.
+func forgetExpired(cached *aws.CredentialsCache) func(*middleware.Stack) error {
+	return func(calls *middleware.Stack) error {
+		return calls.Initialize.Add(middleware.InitializeMiddlewareFunc("ForgetExpired", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+			middleware.InitializeOutput, middleware.Metadata, error) {
+			out, about, err := next.HandleInitialize(ctx, in)
+			if e := smithy.APIError(nil); errors.As(err, &e) && (e.ErrorCode() == "ExpiredToken" || e.ErrorCode() == "ExpiredTokenException") {
+				cached.Invalidate()
+			}
+			return out, about, err
+		}), middleware.Before)
+	}
+}
