@@ -120,6 +120,7 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	file := flags.String("config", defaultConfigFile, "configuration `FILE`")
 	once := flags.Bool("once", false, "end after the launch: 0 deployed, 1 failed, 3 nothing to do")
+	how := flags.String("runner", runnerAuto, "how hook scripts are run: units of systemd, processes, or auto: units where usher is a service")
 	verbose := flags.Bool("v", false, "say also what the AWS SDK says")
 	if code, ok := parse(flags, args, 0, "usher run [-config FILE] [-once]: the agent, as its systemd unit starts it.", stdout, stderr); !ok {
 		return code
@@ -138,7 +139,11 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	if err := a.notify.Ready(); err != nil {
 		log.Warn(err.Error())
 	}
-	runner := &hooks.ProcessGroups{Alive: a.notify.Alive}
+	runner, err := a.newRunner(*how)
+	if err != nil {
+		log.Error(err.Error())
+		return exitUsage
+	}
 	defer runner.Close()
 	a.runner = runner
 	if err := a.start(ctx); err != nil {

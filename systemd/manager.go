@@ -32,12 +32,6 @@ const (
 // not. Only root may use it.
 const privateSocket = "unix:path=/run/systemd/private"
 
-// Booted reports whether systemd is the init of this machine, as sd_booted(3) does.
-func Booted() bool {
-	info, err := os.Lstat("/run/systemd/system")
-	return err == nil && info.IsDir()
-}
-
 // Manager runs commands as transient units. The zero value is ready to use; only root can. Its methods
 // may be called from several goroutines.
 //
@@ -46,10 +40,6 @@ type Manager struct {
 	// Alive, when set, is called about every second while a unit is waited for: a watchdog is fed by
 	// work that goes on.
 	Alive func()
-
-	// Leave, when set, is asked with the context's cause when the context of a Run ends. True leaves the
-	// unit running, for a Run of the same name to find, also by another process. False, and nil, stops it.
-	Leave func(cause error) bool
 
 	mu   sync.Mutex
 	conn *sd.Conn

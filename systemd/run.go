@@ -54,13 +54,17 @@ func (o Outcome) OK() bool { return o.ExitCode == 0 && o.Signal == 0 && !o.Timed
 // Run has started it, perhaps of a process that is gone: it is not started again but waited for, and its
 // result is this one's.
 //
+// When ctx ends first, leave is asked with its cause. True leaves the unit running, for a Run of the same
+// name to find: usher is restarted, and its successor goes on. False, and a nil leave, stops it with all its
+// processes: its time is up.
+//
 // A command that fails is an Outcome. The error says that it could not be run at all, and is then the
 // kernel's as systemd tells it (errors.Is(err, fs.ErrNotExist)), or why ctx ended. When Run returns, what
 // the command wrote before it ended is in the journal.
 //
 // A unit whose command succeeded stays, until Tidy: whoever has put its result on disk says that it may go.
 // One that failed goes at once, because a failed unit makes the whole system `degraded`.
-func (m *Manager) Run(ctx context.Context, u Unit) (Outcome, error) {
+func (m *Manager) Run(ctx context.Context, u Unit, leave func(cause error) bool) (Outcome, error) {
 	if err := context.Cause(ctx); err != nil {
 		return Outcome{}, fmt.Errorf("cannot start %s: %w", u.Name, err)
 	}
@@ -87,7 +91,7 @@ func (m *Manager) Run(ctx context.Context, u Unit) (Outcome, error) {
 	case err == nil:
 	case cause == nil:
 		return Outcome{Attached: attached}, err
-	case m.Leave != nil && m.Leave(cause):
+	case leave != nil && leave(cause):
 		return Outcome{Attached: attached}, fmt.Errorf("unit %s goes on: %w", u.Name, cause)
 	default:
 		s, err = m.stop(lasting, u.Name, u.Grace)

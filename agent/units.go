@@ -1,0 +1,149 @@
+//go:build units
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"usher/agent/record"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// hookUnits is how the names of all units of hook scripts begin: `systemctl list-units 'usher-hook-*'`.
+const hookUnits = "usher-hook-"
+
+// closeTime bounds letting go of the units that have ended: milliseconds, and well inside the unit's
+// TimeoutStopSec when systemd is busy.
+const closeTime = 10 * time.Second
+
+// units is hooks.Runner with a transient unit for each script. The script's ID is the unit's name, so it
+// runs once: an agent that is restarted in the middle of it takes it up. It runs one script at a time.
+//
+// What a script writes goes straight to the journal, with the deployment's fields, also while no agent
+// runs; line is not called. A Result tells neither Lines nor Dropped, and has a Tail when the script failed.
+type units struct {
+	manager *systemd.Manager
+	agent   *agent
+}
+
+func (a *agent) newUnits() (scriptRunner, error) {
+	u := &units{manager: &systemd.Manager{Alive: a.notify.Alive}, agent: a}
+	return u, u.manager.Connect()
+}
+
+// Close lets go of the units that have ended. A running one goes on: usher is being restarted.
+func (u *units) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	defer u.manager.Close()
+	if err := u.manager.Tidy(ctx, hookUnits, hooks.KillGrace, func(_ string, running bool) bool { return running }); err != nil {
+		u.agent.log.Warn(err.Error())
+	}
+}
+
+// Run is hooks.Runner's. It stops a script that an earlier agent left running and that is not this one:
+// its deployment was given up.
+func (u *units) Run(ctx context.Context, s hooks.Script, argv []string, _ func(stream, text string)) (hooks.Result, error) {
+	unit, err := u.unit(s, argv)
+	if err != nil {
+		return hooks.Result{}, fmt.Errorf("cannot start %s: %w", s, err)
+	}
+	// By now the results of all others are in the record.
+	if err := u.manager.Tidy(ctx, hookUnits, hooks.KillGrace, func(name string, _ bool) bool { return name == unit.Name }); err != nil {
+		return hooks.Result{}, fmt.Errorf("cannot start %s: %w", s, err)
+	}
+	out, err := u.manager.Run(ctx, unit, func(cause error) bool { return stopped(ctx, cause) })
+	if out.Attached {
+		u.agent.log.Info(fmt.Sprintf("%s was started before usher was: it is not started again", s),
+			systemd.ID(systemd.MessageResumed), zap.String("lifecycle_event", s.Event), zap.String("hook_script", s.Location))
+	}
+	result := hooks.Result{ExitCode: out.ExitCode, TimedOut: out.TimedOut, Duration: out.Duration, Tail: out.Tail, Leftovers: out.Leftovers}
+	if out.Signal != 0 {
+		result.Signal = unix.SignalName(out.Signal)
+	}
+	if err != nil {
+		return result, fmt.Errorf("cannot run %s: %w", s, err)
+	}
+	return result, nil
+}
+
+// unit is a script as a unit.
+func (u *units) unit(s hooks.Script, argv []string) (systemd.Unit, error) {
+	name, err := systemd.UnitName(hookUnits, s.ID)
+	if err != nil {
+		return systemd.Unit{}, err
+	}
+	login, err := loginOf(s.RunAs)
+	if err != nil {
+		return systemd.Unit{}, fmt.Errorf("cannot run it as user %s: %w", s.RunAs, err)
+	}
+	timeout := s.Timeout
+	if timeout <= 0 {
+		timeout = hooks.DefaultTimeout
+	}
+	env := append(append(login, s.Env...), hooks.Tag+"="+s.ID)
+	return systemd.Unit{Name: name, Description: "usher: " + s.String(), Argv: argv, Env: env, Dir: s.Dir, User: s.RunAs,
+		Timeout: timeout, Grace: hooks.KillGrace, Fields: u.fields(s)}, nil
+}
+
+// fields are what usher's own lines about a script carry, for the lines it writes itself.
+func (u *units) fields(s hooks.Script) map[string]string {
+	fields := map[string]string{"MESSAGE_ID": systemd.MessageScriptOutput, "HOOK_OUTPUT": "true",
+		"LIFECYCLE_EVENT": s.Event, "HOOK_SCRIPT": s.Location}
+	for _, kv := range s.Env {
+		switch name, value, _ := strings.Cut(kv, "="); name {
+		case "DEPLOYMENT_ID":
+			fields["DEPLOYMENT_ID"] = value
+		case "APPLICATION_NAME":
+			fields["APPLICATION"] = value
+		case "DEPLOYMENT_GROUP_NAME":
+			fields["DEPLOYMENT_GROUP"] = value
+		}
+	}
+	if u.agent.rec != nil {
+		past := u.agent.rec.State()
+		for _, d := range []*record.Deployment{past.Last, past.Good} {
+			if d != nil && d.ID == fields["DEPLOYMENT_ID"] {
+				fields["REVISION"], fields["RELEASE"] = d.Revision, d.Release
+				break
+			}
+		}
+	}
+	return fields
+}
+
+// loginOf are the variables that a login of a user sets; "" is root. systemd sets them as well, but not
+// where it thinks they say nothing (SHELL=/usr/sbin/nologin), and scripts run with `set -u`.
+func loginOf(name string) ([]string, error) {
+	find, key := user.Lookup, name
+	if name == "" {
+		find, key = user.LookupId, strconv.Itoa(os.Geteuid())
+	}
+	account, err := find(key)
+	if err != nil {
+		return nil, err
+	}
+	shell := "/bin/sh"
+	passwd, err := os.Open("/etc/passwd") // os/user does not tell the shell
+	if err != nil {
+		return nil, err
+	}
+	defer passwd.Close()
+	for lines := bufio.NewScanner(passwd); lines.Scan(); {
+		if f := strings.Split(lines.Text(), ":"); len(f) == 7 && f[0] == account.Username && f[6] != "" {
+			shell = f[6]
+		}
+	}
+	return []string{"HOME=" + account.HomeDir, "USER=" + account.Username, "LOGNAME=" + account.Username, "SHELL=" + shell}, nil
+}
