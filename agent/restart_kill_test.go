@@ -41,7 +41,7 @@ func (s *stage) readsAlways() {
 		defer often.Stop()
 		for reads := 0; ; reads++ {
 			b, err := os.ReadFile(s.path("opt/app/VERSION"))
-			if v := string(b); err != nil || v != "base" && v != "1" {
+			if v := string(b); err != nil || v != "base" && v != "1" && v != "2" {
 				s.Errorf("read %d of the application's VERSION: %q, %v", reads, b, err)
 				return
 			}
@@ -76,15 +76,20 @@ func (s *stage) killed(server *standin.Instance, at string) (line string) {
 // end was recorded, once or twice.
 func (s *stage) ranOnce(died string, events ...string) {
 	s.Helper()
-	trace := "\n" + s.trace()
 	for _, event := range events {
-		runs, most := strings.Count(trace, "\n"+event+" 1 "), 1
-		if died == "before script "+event {
-			most = 2
-		}
-		if runs < 1 || runs > most {
-			s.Errorf("%s ran %d times; the scripts saw:%s", event, runs, trace)
-		}
+		s.ran(died, event, "1")
+	}
+}
+
+func (s *stage) ran(died, event, version string) {
+	s.Helper()
+	trace := "\n" + s.trace()
+	runs, most := strings.Count(trace, "\n"+event+" "+version+" "), 1
+	if died == "before script "+event {
+		most = 2
+	}
+	if runs < 1 || runs > most {
+		s.Errorf("%s of %s ran %d times; the scripts saw:%s", event, version, runs, trace)
 	}
 }
 
@@ -116,11 +121,10 @@ func TestKilledAtEveryLine(t *testing.T) {
 }
 
 func TestKilledAtEveryLineOfAFailure(t *testing.T) {
-	start := "#!/bin/sh\nset -e\necho about to fail\nfalse\n"
-	for _, at := range cuts(t, "scripts/start.sh", start, "ABANDON") {
+	for _, at := range cuts(t, "scripts/start.sh", failing, "ABANDON") {
 		t.Run(at, func(t *testing.T) {
 			s := newStage(t)
-			s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": start}))
+			s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
 			server := s.cloud.Launch("web", standin.LaunchOptions{})
 			s.readsAlways()
 			died := s.killed(server, at)
@@ -139,6 +143,81 @@ func TestKilledAtEveryLineOfAFailure(t *testing.T) {
 			again := s.start(server, "-once")
 			s.expect("exit code of one start more", itoa(again.wait()), "3")
 			s.expect("completions after it", completions(s.cloud, server), "ABANDON accepted")
+		})
+	}
+}
+
+// An agent that is killed again and again, each time after the second line it writes, still gets there.
+func TestKilledAgainAndAgain(t *testing.T) {
+	for _, c := range []struct {
+		name, script, content, verdict, live string
+		state                                standin.State
+	}{
+		{"a launch", "VERSION", "1", "CONTINUE", "1", standin.InService},
+		{"a launch that fails", "scripts/start.sh", failing, "ABANDON", "base", standin.Terminated},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			s.publish("shop-1", s.app("1").with(files{c.script: c.content}))
+			server := s.cloud.Launch("web", standin.LaunchOptions{})
+			s.readsAlways()
+			s.binary, s.env = binaries.kill, []string{"USHER_KILL_AT=2+"}
+			for kills, code := 0, -1; code < 0; kills++ {
+				if code = s.start(server, "-once").wait(); kills > 40 {
+					t.Fatalf("killed %d times without getting anywhere", kills)
+				}
+			}
+			s.waitFor(server, c.state)
+			s.expect("completions", completions(s.cloud, server), c.verdict+" accepted")
+			s.expect("live", s.live(), c.live)
+			s.ranOnce("", "BeforeInstall", "AfterInstall")
+			s.nothingRuns()
+		})
+	}
+}
+
+// An update, of a server that comes out of a warm pool to find that the group moved on, killed before each
+// line is written: what was done is not on record yet.
+func TestKilledAtEveryLineOfAnUpdate(t *testing.T) {
+	prepare := func(s *stage) *standin.Instance {
+		s.Helper()
+		s.pool(standin.WarmedRunning)
+		s.publish("shop-1", s.app("1"))
+		server := s.cloud.Launch("web", standin.LaunchOptions{WarmPool: true})
+		s.expect("exit code on the way into the pool", itoa(s.start(server, "-once").wait()), "0")
+		s.must(os.Remove(s.path("trace")))
+		s.publish("shop-2", s.app("2"))
+		server.StartFromPool()
+		return server
+	}
+	count := func(s *stage) int {
+		lines, err := os.ReadFile(s.path("state/record.jsonl"))
+		s.must(err)
+		return bytes.Count(lines, []byte("\n"))
+	}
+	whole := newStage(t)
+	server := prepare(whole)
+	before := count(whole)
+	whole.expect("exit code", itoa(whole.start(server, "-once").wait()), "0")
+	for n := range count(whole) - before {
+		t.Run(itoa(n+1)+"-", func(t *testing.T) {
+			s := newStage(t)
+			server := prepare(s)
+			s.readsAlways()
+			died := s.killed(server, itoa(n+1)+"-")
+			t.Log("died", died)
+			r := s.start(server, "-once")
+			if code := r.wait(); code != 0 && code != 3 {
+				t.Errorf("exit code %d", code)
+			}
+			s.waitFor(server, standin.InService)
+			s.expect("completions", completions(s.cloud, server), "CONTINUE accepted, CONTINUE accepted")
+			s.expect("live", s.live(), "2")
+			for event, version := range map[string]string{"ApplicationStop": "1", "BeforeInstall": "2", "AfterInstall": "2", "ApplicationStart": "2", "ValidateService": "2"} {
+				s.ran(died, event, version)
+			}
+			s.clean()
+			s.nothingRuns()
 		})
 	}
 }
