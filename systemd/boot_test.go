@@ -18,7 +18,7 @@ const bootedVariable = "USHER_TEST_BOOTED"
 
 // booted reports whether this process is under a systemd of the test's own. If not, it boots one, runs this
 // test again under it, and passes its result on: the caller then returns.
-func booted(t *testing.T) bool {
+func booted(t testing.TB) bool {
 	t.Helper()
 	if os.Getenv(bootedVariable) != "" {
 		return true
@@ -51,7 +51,11 @@ func booted(t *testing.T) bool {
 	}); err != nil {
 		t.Fatalf("systemd does not run: %v\n%s", err, said.Bytes())
 	}
-	again := exec.CommandContext(t.Context(), "nsenter", append(inside, self, "-test.v", "-test.run", "^"+t.Name()+"$", "-test.timeout", "5m")...)
+	what := []string{"-test.v", "-test.run", "^" + t.Name() + "$"}
+	if _, is := t.(*testing.B); is {
+		what = []string{"-test.run", "^$", "-test.bench", "^" + t.Name() + "$"}
+	}
+	again := exec.CommandContext(t.Context(), "nsenter", append(append(inside, self), what...)...)
 	again.Env = append(os.Environ(), bootedVariable+"=1")
 	out, err := again.CombinedOutput()
 	t.Logf("under a systemd of its own:\n%s", out)
@@ -62,7 +66,7 @@ func booted(t *testing.T) bool {
 }
 
 // removeGroup removes the control groups that are left, which are empty.
-func removeGroup(t *testing.T, name string) {
+func removeGroup(t testing.TB, name string) {
 	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 		if top := filepath.Join(root, name); exists(top) {
 			if err := until(func() bool {

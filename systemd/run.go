@@ -21,7 +21,7 @@ const (
 	// looking is for when that is lost (daemon-reexec), and it feeds the watchdog.
 	lookEvery = time.Second
 
-	// lookAttached is the same for a unit that was there already: no news of it comes.
+	// lookAttached is the same where no more news is to come: for a unit that was there already.
 	lookAttached = 100 * time.Millisecond
 
 	// settleTime is how long what a command left behind is waited for: the `tee` of a
@@ -122,6 +122,7 @@ func (m *Manager) wait(ctx context.Context, name string, ended <-chan string, at
 		}
 		select {
 		case <-ended:
+			tick.Reset(lookAttached) // a job that was cancelled is over before the unit is
 		case <-tick.C:
 			m.alive()
 		case <-ctx.Done():

@@ -19,7 +19,6 @@ type status struct {
 	job          uint32 // the job that is queued for it, 0 for none
 	result       string // Result: success, exit-code, signal, core-dump, timeout, oom-kill, resources, …
 	code, status int32  // of the main process, as in siginfo: how it ended, and exit code or signal
-	pid          uint32 // that the main process had; 0 when there was none
 	from, to     uint64 // its start and exit, µs of the monotonic clock
 	invocation   string
 }
@@ -47,7 +46,6 @@ func (m *Manager) status(ctx context.Context, name string) (s status, err error)
 	s.result, _ = all["Result"].(string)
 	s.code, _ = all["ExecMainCode"].(int32)
 	s.status, _ = all["ExecMainStatus"].(int32)
-	s.pid, _ = all["ExecMainPID"].(uint32)
 	s.from, _ = all["ExecMainStartTimestampMonotonic"].(uint64)
 	s.to, _ = all["ExecMainExitTimestampMonotonic"].(uint64)
 	id, _ := all["InvocationID"].([]byte)
@@ -61,7 +59,7 @@ func (s status) ended() bool {
 }
 
 // ran reports whether there was a process at all.
-func (s status) ran() bool { return s.pid != 0 }
+func (s status) ran() bool { return s.from != 0 }
 
 // outcome is the status as the caller of Run wants it.
 func (s status) outcome() Outcome {
@@ -86,7 +84,7 @@ const systemdStatuses = 200
 // spawnError is why the command never ran, nil when it did.
 func (s status) spawnError(ctx context.Context, name string) error {
 	switch {
-	case s.load == "not-found" || !s.ran() && s.result == "success":
+	case !s.ran() && (s.load == "not-found" || s.result == "success"):
 		return fmt.Errorf("unit %s is gone and its result with it: somebody stopped it (systemctl stop?)", name)
 	case !s.ran():
 		return fmt.Errorf("systemd did not start unit %s: %s (systemctl status, journalctl -u)", name, s.result)

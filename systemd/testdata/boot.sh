@@ -32,5 +32,5 @@ printf '[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\n' 
 systemd=/usr/lib/systemd/systemd
 [ -x "$systemd" ] || systemd=/lib/systemd/systemd
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin MANAGER_VARIABLE=leaks container=usher \
-  SYSTEMD_UNIT_PATH=/run/units SYSTEMD_GENERATOR_PATH=/run/none SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/run/none \
+  SYSTEMD_UNIT_PATH=/run/systemd/transient:/run/units SYSTEMD_GENERATOR_PATH=/run/none SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/run/none \
   "$systemd" --system --unit=boot.target --log-target=journal --show-status=0
