@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"go.uber.org/zap"
@@ -63,7 +64,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if near := hooks.Nearest(args[0], commandNames()); near != "" {
 			fmt.Fprintf(stderr, ": did you mean %s?", near)
 		}
-		fmt.Fprintln(stderr)
+		fmt.Fprintln(stderr, "\nusher help lists the commands")
+		return exitUsage
 	}
 	usage(stderr)
 	return exitUsage
@@ -72,7 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usher brings an Auto Scaling server up with the latest code, or not at all.\n\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  usher %-9s %-32s %s\n", c.name, c.arguments, c.about)
+		fmt.Fprintf(w, "  usher %-9s %-34s %s\n", c.name, c.arguments, c.about)
 	}
 	fmt.Fprint(w, "\nusher COMMAND -h explains a command. The configuration is "+defaultConfigFile+"; the journal is `journalctl -u usher`.\n")
 }
@@ -84,27 +86,50 @@ func commandNames() (names []string) {
 	return names
 }
 
-// parse reads a command's flags and wants a number of arguments after them. ok is false when the command
-// has nothing more to do, and code says how it ended.
+// parse reads a command's flags, which may stand before and behind its arguments, and wants a number of
+// these, 0 or 1. ok is false when the command has nothing more to do, and code says how it ended.
 func parse(flags *flag.FlagSet, args []string, want int, about string, stdout, stderr io.Writer) (code int, ok bool) {
-	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(flags.Output(), about+"\n"); flags.PrintDefaults() }
-	for _, a := range args {
-		if a == "-h" || a == "-help" || a == "--help" {
-			flags.SetOutput(stdout)
-		}
+	flags.SetOutput(io.Discard) // what it says itself names no command
+	var names []string
+	err := flags.Parse(args)
+	for err == nil && flags.NArg() > 0 {
+		names = append(names, flags.Arg(0))
+		err = flags.Parse(flags.Args()[1:])
 	}
-	switch err := flags.Parse(args); {
+	wrong := ""
+	switch {
 	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintln(stdout, about)
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
 		return exitDone, false
 	case err != nil:
-		return exitUsage, false
-	case flags.NArg() != want:
-		fmt.Fprintf(stderr, "usher %s: got %s, want %d\n", flags.Name(), count(flags.NArg(), "argument"), want)
-		flags.Usage()
-		return exitUsage, false
+		wrong = unknownFlag(flags, err)
+	case want == 0 && len(names) > 0:
+		wrong = fmt.Sprintf("it takes no arguments, and got %q", names)
+	case len(names) == 0 && want == 1:
+		wrong = "which revision? Its PATH is missing"
+	case len(names) > want:
+		wrong = fmt.Sprintf("one PATH at a time, and got %q", names)
+	default:
+		return exitDone, flags.Parse(append([]string{"--"}, names...)) == nil
 	}
-	return exitDone, true
+	fmt.Fprintf(stderr, "usher %s: %s\n%s\n", flags.Name(), wrong, about)
+	return exitUsage, false
+}
+
+// unknownFlag is an error of flags.Parse with the flag that was meant.
+func unknownFlag(flags *flag.FlagSet, err error) string {
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return err.Error()
+	}
+	var names []string
+	flags.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	if near := hooks.Nearest(name, names); near != "" {
+		return fmt.Sprintf("there is no flag -%s: did you mean -%s?", name, near)
+	}
+	return "there is no flag -" + name
 }
 
 // newLogger writes to the journal when standard error is the journal, and for a person otherwise.
@@ -120,7 +145,7 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	file := flags.String("config", defaultConfigFile, "configuration `FILE`")
 	once := flags.Bool("once", false, "end after the launch: 0 deployed, 1 failed, 3 nothing to do")
-	how := flags.String("runner", runnerAuto, "how hook scripts are run: units of systemd, processes, or auto: units where usher is a service")
+	how := flags.String("runner", runnerAuto, "`HOW` hook scripts are run: units of systemd, processes, or auto: units where usher is a service")
 	verbose := flags.Bool("v", false, "say also what the AWS SDK says")
 	if code, ok := parse(flags, args, 0, "usher run [-config FILE] [-once]: the agent, as its systemd unit starts it.", stdout, stderr); !ok {
 		return code

@@ -22,7 +22,7 @@ import (
 // runCheck is `usher check PATH`: what an instance finds out before it runs the first script.
 func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	errexit := flags.String("errexit", string(hooks.Enforce), "what the instance does about scripts without set -e: enforce, require or off")
+	errexit := flags.String("errexit", string(hooks.Enforce), "`MODE`: what the instance does about scripts without set -e: enforce, require or off")
 	roles := flags.String("role-hooks", "", "also check the role hooks in `DIR` (on an instance: /etc/usher/hooks.d)")
 	if code, ok := parse(flags, args, 1, "usher check [-errexit MODE] PATH: judge a revision (directory, zip, tar, tgz) exactly as an instance will.", stdout, stderr); !ok {
 		return code
@@ -33,6 +33,10 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		return exitUsage
 	}
 	path := flags.Arg(0)
+	if _, err := os.Stat(path); err != nil {
+		fmt.Fprintln(stderr, "usher check: cannot open the revision:", err)
+		return exitUsage
+	}
 	dir, stats, err := open(ctx, path)
 	if err != nil {
 		fmt.Fprintf(stdout, "%s: %v\n", path, err)
@@ -92,8 +96,8 @@ func unpackLocal(ctx context.Context, path, dir string) (bundle.Stats, error) {
 func runRehearse(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("rehearse", flag.ContinueOnError)
 	root := flags.String("root", "", "deploy below `DIR` (default: a new scratch directory; / does it for real)")
-	errexit := flags.String("errexit", string(hooks.Enforce), "enforce, require or off")
-	if code, ok := parse(flags, args, 1, "usher rehearse [-root DIR] PATH: the whole deployment of a local revision, hooks run for real.", stdout, stderr); !ok {
+	errexit := flags.String("errexit", string(hooks.Enforce), "`MODE`: what is done about scripts without set -e: enforce, require or off")
+	if code, ok := parse(flags, args, 1, "usher rehearse [-root DIR] [-errexit MODE] PATH: the whole deployment of a local revision, hooks run for real.", stdout, stderr); !ok {
 		return code
 	}
 	policy, err := hooks.ParsePolicy(*errexit)
