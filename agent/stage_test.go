@@ -8,6 +8,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -33,6 +34,9 @@ var binaries struct {
 }
 
 func TestMain(m *testing.M) {
+	// Launches wait for servers far more than they compute: more of them at a time than there are cores.
+	flag.Parse()
+	_ = flag.Set("test.parallel", "12")
 	dir, err := os.MkdirTemp("", "usher-test-")
 	if err == nil {
 		binaries.usher, binaries.kill = filepath.Join(dir, "usher"), filepath.Join(dir, "usher-killpoints")
