@@ -227,7 +227,8 @@ func (s *stage) start(server *standin.Instance, args ...string) *agentRun {
 	s.must(os.WriteFile(s.path("agent.yml"), []byte(yml.String()), 0o600))
 	r := &agentRun{s: s, done: make(chan struct{}), more: make(chan struct{})}
 	r.cmd = exec.CommandContext(s.ctx, s.binary, append([]string{"run", "-config", s.path("agent.yml")}, args...)...)
-	r.cmd.Env = append(append(s.cloud.Environ(server), "PATH="+os.Getenv("PATH"), "HOME="+s.dir, "SECRET=of the agent"), s.env...)
+	r.cmd.Env = append(append(s.cloud.Environ(server), "PATH="+os.Getenv("PATH"), "HOME="+s.dir, "SECRET=of the agent",
+		"GORACE=atexit_sleep_ms=0"), s.env...) // else each agent takes a second to end when it is built with -race
 	r.cmd.WaitDelay = 5 * time.Second
 	out, err := r.cmd.StderrPipe()
 	s.must(err)
