@@ -85,7 +85,8 @@ func makeBase(dir, suite, sources string) error {
 	cmd.Stdin = strings.NewReader(sources)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("cannot make a base root of %s: mmdebstrap: %w; its last words:\n%s", suite, err, tail(string(out), 20))
+		said := tail(string(out), explained)
+		return fmt.Errorf("cannot make a base root of %s: mmdebstrap: %w; it said:\n%s", suite, err, said)
 	}
 	if err := os.Rename(root, dir); err != nil {
 		return fmt.Errorf("cannot put the base in its place: %w", err)
@@ -135,7 +136,8 @@ func aptSources() (suite, sources string, err error) {
 		return "", "", err
 	}
 	// An unknown origin is written as it was asked for: the lists were never fetched.
-	out, err := exec.Command("apt-get", "indextargets", "--format", "$(ORIGIN) $(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages").Output()
+	format := "$(ORIGIN) $(RELEASE) $(COMPONENT) $(REPO_URI)"
+	out, err := exec.Command("apt-get", "indextargets", "--format", format, "Created-By: Packages").Output()
 	if err != nil {
 		return "", "", fmt.Errorf("cannot read where this machine's packages come from: apt-get indextargets: %w", err)
 	}
@@ -161,7 +163,7 @@ func aptSources() (suite, sources string, err error) {
 	}
 	slices.Sort(lines)
 	if lines = slices.Compact(lines); len(lines) == 0 {
-		return "", "", fmt.Errorf("no source of packages for %s is configured on this machine: apt-get indextargets lists none", suite)
+		return "", "", fmt.Errorf("this machine has no source of packages for %s (apt-get indextargets)", suite)
 	}
 	return suite, strings.Join(lines, ""), nil
 }
@@ -177,7 +179,7 @@ func codename() (string, error) {
 			return strings.Trim(name, `"`), nil
 		}
 	}
-	return "", errors.New("this machine's release has no name (VERSION_CODENAME in /etc/os-release): Debian or Ubuntu is needed")
+	return "", errors.New("no VERSION_CODENAME in /etc/os-release: boxes are made on Debian and Ubuntu")
 }
 
 // tail is the last n lines of a text.

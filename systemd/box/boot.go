@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,9 +25,10 @@ type boot struct {
 	ready  chan struct{} // closed when PID 1 has finished starting
 	over   chan struct{} // closed when it ended and, after a reboot, the next one began
 
-	leader int    // PID 1 as the machine knows it; once up
-	id     string // _BOOT_ID in the journal; once up
-	end    error  // how nspawn ended, nil for a power-off; once over
+	id  string // _BOOT_ID in the journal; once up
+	end error  // how nspawn ended, nil for a power-off; once over
+
+	door []*os.File // its namespaces, in the order of kinds, while it is up; guarded by the box's mutex
 }
 
 // Boot switches the box on and waits until its PID 1 runs.
@@ -48,7 +48,8 @@ func (b *Box) WaitRunning() {
 	b.t.Helper()
 	b.await(b.latest().ready, "its system to have started")
 	if state := b.Exec("systemctl", "is-system-running", "--wait"); state.Code != 0 {
-		b.t.Fatalf("%s: its system is %s, not running:\n%s", b.name, strings.TrimSpace(state.Stdout), b.Exec("systemctl", "--failed", "--no-pager").Stdout)
+		failed := b.Exec("systemctl", "--failed", "--no-pager").Stdout
+		b.t.Fatalf("%s: its system is %s, not running:\n%s", b.name, strings.TrimSpace(state.Stdout), failed)
 	}
 }
 
@@ -56,7 +57,7 @@ func (b *Box) WaitRunning() {
 func (b *Box) Reboot() {
 	b.t.Helper()
 	was := b.latest()
-	b.Exec("systemctl", "reboot") // may be cut short by what it asks for
+	b.ask("reboot")
 	b.await(was.over, "it to go down")
 	if b.latest() == was {
 		b.t.Fatalf("%s: it went down and did not reboot: %v", b.name, was.end)
@@ -67,8 +68,17 @@ func (b *Box) Reboot() {
 // PowerOff switches the box off from inside, orderly. Boot boots it again with what it has on disk.
 func (b *Box) PowerOff() {
 	b.t.Helper()
-	b.Exec("systemctl", "poweroff") // may be cut short by what it asks for
+	b.ask("poweroff")
 	b.WaitOff()
+}
+
+// ask asks systemd to end the boot. The answer may be cut short by what is asked for.
+func (b *Box) ask(what string) {
+	b.t.Helper()
+	b.await(b.latest().up, "its PID 1")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, _ = b.exec(ctx, []string{"systemctl", what})
 }
 
 // WaitOff waits until the box has switched itself off.
@@ -106,15 +116,18 @@ func (b *Box) latest() *boot {
 	return b.boots[len(b.boots)-1]
 }
 
+// on is whether the box is on, or rebooting.
 func (b *Box) on() bool {
-	if b.Boots() == 0 {
-		return false
-	}
+	return b.Boots() > 0 && !b.latest().ended()
+}
+
+// ended is whether a boot is over.
+func (now *boot) ended() bool {
 	select {
-	case <-b.latest().over:
-		return false
-	default:
+	case <-now.over:
 		return true
+	default:
+		return false
 	}
 }
 
@@ -207,23 +220,34 @@ func (b *Box) powerOn() (*boot, error) {
 	b.mu.Lock()
 	b.boots = append(b.boots, now)
 	b.mu.Unlock()
-	b.supervisors.Go(func() { now.read(notify) })
-	b.supervisors.Go(func() {
-		now.end = cmd.Wait()
-		notify.Close()
-		var exit *exec.ExitError
-		if errors.As(now.end, &exit) && exit.ExitCode() == rebooted {
-			if _, err := b.powerOn(); err != nil {
-				now.end = err
-			}
-		}
-		close(now.over)
-	})
+	b.supervisors.Go(func() { b.supervise(now, cmd, notify) })
 	return now, nil
 }
 
-// read follows what nspawn says about the boot (sd_notify), until the socket is closed.
-func (now *boot) read(notify *net.UnixConn) {
+// supervise sees a boot to its end, and begins the next one when it is a reboot.
+func (b *Box) supervise(now *boot, cmd *exec.Cmd, notify *net.UnixConn) {
+	heard := make(chan struct{})
+	go func() { defer close(heard); b.hear(now, notify) }()
+	now.end = cmd.Wait()
+	notify.Close()
+	<-heard
+	b.mu.Lock()
+	for _, f := range now.door {
+		f.Close()
+	}
+	now.door = nil
+	b.mu.Unlock()
+	var exit *exec.ExitError
+	if errors.As(now.end, &exit) && exit.ExitCode() == rebooted {
+		if _, err := b.powerOn(); err != nil {
+			now.end = err
+		}
+	}
+	close(now.over)
+}
+
+// hear follows what nspawn says about the boot (sd_notify), until the socket is closed.
+func (b *Box) hear(now *boot, notify *net.UnixConn) {
 	up := sync.OnceFunc(func() { close(now.up) })
 	ready := sync.OnceFunc(func() { close(now.ready) })
 	message := make([]byte, 4096) // sd_notify's messages are some lines
@@ -233,14 +257,12 @@ func (now *boot) read(notify *net.UnixConn) {
 			return
 		}
 		for line := range strings.Lines(string(message[:n])) {
-			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			switch {
-			case name == "X_NSPAWN_LEADER_PID":
-				now.leader, _ = strconv.Atoi(value)
-				id, _ := os.ReadFile(fmt.Sprintf("/proc/%d/root/proc/sys/kernel/random/boot_id", now.leader))
-				now.id = strings.ReplaceAll(strings.TrimSpace(string(id)), "-", "")
+			line = strings.TrimSpace(line)
+			leader, is := strings.CutPrefix(line, "X_NSPAWN_LEADER_PID=")
+			if is && b.open(now, filepath.Join("/proc", leader)) == nil {
 				up()
-			case name == "READY" && value == "1":
+			}
+			if line == "READY=1" {
 				ready()
 			}
 		}

@@ -52,7 +52,8 @@ var unfit = regexp.MustCompile(`[^a-z0-9]+`)
 // newBox makes a box over these layers, the lowest last, and leaves it off.
 func (s *session) newBox(t testing.TB, o Options, lower []string) (*Box, error) {
 	name := unfit.ReplaceAllString(strings.ToLower(cmp.Or(o.Name, t.Name())), "-")
-	dir, err := makeFolder(filepath.Join(s.dir, name[:min(len(name), 50)])) // a host name has 64 characters at most
+	name = strings.Trim(name[:min(len(name), 50)], "-") // a host name has 64 characters at most
+	dir, err := makeFolder(filepath.Join(s.dir, name))
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a box: %w", err)
 	}
@@ -95,7 +96,8 @@ func (b *Box) furnish(o Options, lower []string) (err error) {
 	return b.mounts.do(func() error { return b.mount(lower) })
 }
 
-// mount makes the box's root, and a machine fit for nspawn around it, in a mount namespace that ends with its thread.
+// mount makes the box's root, and a machine fit for nspawn around it, in a mount namespace that ends with its
+// thread.
 func (b *Box) mount(lower []string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cannot make mounts private: %w", err)
@@ -110,7 +112,8 @@ func (b *Box) mount(lower []string) error {
 			return fmt.Errorf("cannot mount control groups: %w", err)
 		}
 	}
-	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(lower, ":"), b.layer(), filepath.Join(b.dir, "work"))
+	work := filepath.Join(b.dir, "work")
+	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(lower, ":"), b.layer(), work)
 	if err := unix.Mount(b.name, b.merged(), "overlay", 0, layers); err != nil {
 		return fmt.Errorf("cannot mount the root (%s); the cache folder must not be on an overlay: %w", layers, err)
 	}
@@ -164,7 +167,7 @@ func (b *Box) finish() {
 	b.Close()
 }
 
-// explained is how many lines of a box's journal and console a failed test shows: the last of a launch with its hooks.
+// explained is how many lines of a journal or a console a failed test shows: a launch with its hooks.
 const explained = 60
 
 // explain logs what the box said last, for a test that failed.
@@ -193,8 +196,9 @@ func (b *Box) check(err error) {
 // Name is the box's host name.
 func (b *Box) Name() string { return b.name }
 
-// Root is a path under which the machine that runs the test has the box's root, whether the box is on or off: its
-// disk, without what is mounted in it (/run). An absolute link in it leads out of it: read what may be behind one with Run("cat", …).
+// Root is a path at which the machine that runs the test finds the box's disk, whether the box is on or off. What
+// is mounted in the box (/run) is not there, and an absolute link leads out of it: what may be behind one is to be
+// read with Run("cat", …).
 func (b *Box) Root() string { return b.mounts.proc("root") + b.merged() }
 
 // Write puts a file into the box, whether it is on or off, and makes the folders above it.
@@ -242,7 +246,8 @@ func (b *Box) Serve(addr string, h http.Handler) {
 }
 
 // Forward passes connections to an address of the box's network on to an address of the machine that runs the
-// test ("127.0.0.1:8080"), where the stand-in's services are. When nobody is there the box sees a reset.
+// test ("127.0.0.1:8080"), where the stand-in's services are. When nobody is there the box sees its
+// connection reset, perhaps before it knows that it has one.
 func (b *Box) Forward(addr, to string) {
 	b.t.Helper()
 	b.check(b.network.forward(addr, to))
@@ -251,25 +256,23 @@ func (b *Box) Forward(addr, to string) {
 // NetworkDown takes the network away: nobody answers at any address, and connections hang.
 func (b *Box) NetworkDown() {
 	b.t.Helper()
-	b.MetadataDown()
-	b.check(ip(b.network.test, "addr del "+ServiceIP+"/24 dev box0"))
+	b.check(ip(b.network.test, withoutMetadata+withoutServices))
 }
 
-// NetworkUp ends NetworkDown.
+// NetworkUp ends NetworkDown and MetadataDown.
 func (b *Box) NetworkUp() {
 	b.t.Helper()
-	b.check(ip(b.network.test, "addr add "+ServiceIP+"/24 dev box0"))
-	b.MetadataUp()
+	b.check(ip(b.network.test, withMetadata+withServices))
 }
 
 // MetadataDown takes the metadata service alone away: nobody answers at its address, and connections hang.
 func (b *Box) MetadataDown() {
 	b.t.Helper()
-	b.check(ip(b.network.test, "addr del "+MetadataIP+"/32 dev box0"))
+	b.check(ip(b.network.test, withoutMetadata))
 }
 
 // MetadataUp ends MetadataDown.
 func (b *Box) MetadataUp() {
 	b.t.Helper()
-	b.check(ip(b.network.test, "addr add "+MetadataIP+"/32 dev box0"))
+	b.check(ip(b.network.test, withMetadata))
 }

@@ -173,10 +173,13 @@ func TestWaitingForEntries(t *testing.T) {
 	expect(t, "the first", messages(i.WaitForEntries(1, worker, output)), "1: begins")
 	i.Run("systemctl", "restart", "worker.service")
 	expect(t, "three", messages(i.WaitForEntries(3, worker, output)), "1: begins, 1: ends, 1: begins")
+	i.Run("systemd-run", "--quiet", "--on-active=100ms", "--timer-property=AccuracySec=1ms", "touch", "/opt/later")
+	i.WaitFor("test", "-e", "/opt/later")
 	i.Run("systemd-run", "--quiet", "systemctl", "poweroff")
-	expect(t, "what it says while it goes off", messages(i.WaitForEntries(4, worker, output)), "1: begins, 1: ends, 1: begins, 1: ends")
+	all := "1: begins, 1: ends, 1: begins, 1: ends"
+	expect(t, "what it says while it goes off", messages(i.WaitForEntries(4, worker, output)), all)
 	i.WaitOff()
-	expect(t, "what it has said", messages(i.WaitForEntries(4, worker, output)), "1: begins, 1: ends, 1: begins, 1: ends")
+	expect(t, "what it has said", messages(i.WaitForEntries(4, worker, output)), all)
 }
 
 func TestStoppedAndStarted(t *testing.T) {
@@ -196,8 +199,10 @@ func TestOutages(t *testing.T) {
 	i := image.New(t, box.Options{Metadata: says("i-1")})
 	i.Serve(net.JoinHostPort(box.ServiceIP, "80"), says("service"))
 	answers := func() string { // of both, "-" for one that does not answer in time
-		script := `for ip in 169.254.169.254 198.51.100.1; do curl --silent --max-time 0.5 http://$ip/ || printf -- -; printf ' '; done`
-		return i.Run("sh", "-c", script)
+		return i.Run("sh", "-c", `for ip in 169.254.169.254 198.51.100.1; do
+			curl --silent --max-time 0.5 http://$ip/ || printf -- -
+			printf ' '
+		done`)
 	}
 
 	i.MetadataDown()
@@ -210,6 +215,10 @@ func TestOutages(t *testing.T) {
 	expect(t, "without a network", answers(), "- -")
 	i.NetworkUp()
 	expect(t, "the network is back", answers(), "i-1 service")
+	i.NetworkDown()
+	i.NetworkDown()
+	i.MetadataUp()
+	expect(t, "metadata alone", answers(), "i-1 -")
 }
 
 func TestForward(t *testing.T) {
@@ -230,8 +239,10 @@ func TestForward(t *testing.T) {
 	if code := i.Exec("curl", "--silent", "http://169.254.169.254/").Code; code != reset && code != refused {
 		t.Errorf("when nobody is outside: curl ended with %d", code)
 	}
-	expect(t, "where nobody listens", fmt.Sprint(i.Exec("curl", "--silent", "http://198.51.100.1:81/").Code), fmt.Sprint(refused))
-	expect(t, "the outside itself", fmt.Sprint(i.Exec("curl", "--silent", "http://"+outside.Addr().String()).Code), fmt.Sprint(refused))
+	nobody := i.Exec("curl", "--silent", "http://198.51.100.1:81/")
+	expect(t, "where nobody listens", fmt.Sprint(nobody.Code), fmt.Sprint(refused))
+	direct := i.Exec("curl", "--silent", "http://"+outside.Addr().String())
+	expect(t, "the outside itself", fmt.Sprint(direct.Code), fmt.Sprint(refused))
 }
 
 func TestExec(t *testing.T) {
@@ -246,7 +257,8 @@ func TestExec(t *testing.T) {
 		{"kill -KILL $$", box.Result{Code: 137}},
 		{"id --user --name; pwd", box.Result{Stdout: "root\n/\n"}},
 		{"sleep 600 & echo returns", box.Result{Stdout: "returns\n"}},
-		{"head --bytes=100k /dev/zero > /small/file", box.Result{Code: 1, Stderr: "head: error writing 'standard output': No space left on device\n"}},
+		{"head --bytes=100k /dev/zero > /small/file", box.Result{
+			Code: 1, Stderr: "head: error writing 'standard output': No space left on device\n"}},
 	} {
 		if got := i.Exec("sh", "-c", c.script); got != c.want {
 			t.Errorf("%s:\n got: %+v\nwant: %+v", c.script, got, c.want)

@@ -89,9 +89,14 @@ func (im *Image) bake(t testing.TB, s *session) (err error) {
 	return clean(b.Root())
 }
 
+// notInstances are files that must not be on every instance of an image.
+var notInstances = []string{
+	"var/log/journal/*", "var/lib/systemd/random-seed", "var/lib/systemd/credential.secret", "var/tmp/*", "tmp/*",
+}
+
 // clean takes from a root what must not be there, or not be the same, on every instance.
 func clean(root string) error {
-	for _, name := range []string{"var/log/journal/*", "var/lib/systemd/random-seed", "var/lib/systemd/credential.secret", "var/tmp/*", "tmp/*"} {
+	for _, name := range notInstances {
 		found, err := filepath.Glob(filepath.Join(root, name))
 		for _, path := range found {
 			err = errors.Join(err, os.RemoveAll(path))

@@ -19,7 +19,7 @@ import (
 
 // Entry is an entry of a box's journal.
 type Entry struct {
-	Boot    int // in which boot of the box: 1 is the first
+	Boot    int // in which boot of the box: 1 is the first; 0 before the box was made
 	Time    time.Time
 	Message string
 	Fields  map[string]string // all of them; of one that is there more than once, the last
@@ -34,10 +34,12 @@ func (e Entry) String() string {
 // journalctl's ("MESSAGE_ID=…", "_SYSTEMD_UNIT=usher.service"). It works with the box off, too.
 func (b *Box) Journal(match ...string) []Entry {
 	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	if b.on() {
-		b.Exec("journalctl", "--sync") // what was said until now is on disk
+		_, _ = b.exec(ctx, []string{"journalctl", "--sync"}) // what was said until now is on disk; or it is just going off
 	}
-	entries, err := b.journal(context.Background(), match...)
+	entries, err := b.journal(ctx, match...)
 	b.check(err)
 	return entries
 }
@@ -72,7 +74,8 @@ func (b *Box) WaitForEntries(n int, match ...string) []Entry {
 		entries, err = b.journal(ctx, match...)
 	}
 	if len(entries) < n {
-		b.t.Fatalf("%s: the journal has %d entries with %q, not %d: %v", b.name, len(entries), match, n, errors.Join(context.Cause(follow), err))
+		err = errors.Join(context.Cause(follow), err)
+		b.t.Fatalf("%s: the journal has %d entries with %q, not %d: %v", b.name, len(entries), match, n, err)
 	}
 	return entries[:n]
 }
@@ -120,7 +123,8 @@ func (b *Box) ThisBoot() string {
 // journalctl is how the box's journal is read: its files, from outside, so that it makes no difference
 // whether the box is up.
 func (b *Box) journalctl(more []string) []string {
-	return append([]string{"--directory=" + filepath.Join(b.Root(), "var/log/journal"), "--output=json", "--all", "--no-pager", "--quiet"}, more...)
+	files := filepath.Join(b.Root(), "var/log/journal")
+	return append([]string{"--directory=" + files, "--output=json", "--all", "--no-pager", "--quiet"}, more...)
 }
 
 func (b *Box) journal(ctx context.Context, match ...string) ([]Entry, error) {

@@ -41,12 +41,20 @@ neigh add ` + MetadataIP + ` lladdr ` + testMAC + ` dev ens5
 neigh add ` + ServiceIP + ` lladdr ` + testMAC + ` dev ens5
 `,
 	test: `link set lo up
-addr add ` + MetadataIP + `/32 dev box0
-addr add ` + ServiceIP + `/24 dev box0
 link set box0 up
-neigh add ` + OwnIP + ` lladdr ` + boxMAC + ` dev box0
+` + withMetadata + withServices + `neigh add ` + OwnIP + ` lladdr ` + boxMAC + ` dev box0
 `,
 }
+
+// An outage takes the test's addresses away and not the link: a card that lost its carrier is another failure,
+// which a box would notice. Without any address the kernel forgets the way to the box.
+const (
+	withMetadata    = "addr replace " + MetadataIP + "/32 dev box0\n" + toBox
+	withServices    = "addr replace " + ServiceIP + "/32 dev box0\n" + toBox
+	toBox           = "route replace " + OwnIP + "/32 dev box0\n"
+	withoutMetadata = "addr flush dev box0 to " + MetadataIP + "/32\n"
+	withoutServices = "addr flush dev box0 to " + ServiceIP + "/32\n"
+)
 
 // network is the two network namespaces of a box and the services that listen in them.
 type network struct {

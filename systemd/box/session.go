@@ -25,7 +25,12 @@ const patience = 90 * time.Second
 const grace = 5 * time.Second
 
 // tools are the programs a box needs, and the packages they are in.
-var tools = map[string]string{"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "ip": "iproute2", "nsenter": "util-linux"}
+var tools = map[string]string{
+	"systemd-nspawn": "systemd-container",
+	"mmdebstrap":     "mmdebstrap",
+	"ip":             "iproute2",
+	"nsenter":        "util-linux",
+}
 
 // session is what one process of tests has on the machine: a folder in the cache and a control group of the
 // same name, in which everything else is.
@@ -43,6 +48,7 @@ var here struct {
 	sync.Mutex
 	main   bool // Main runs: it will close the session
 	opened *session
+	err    error // why it has no base
 }
 
 // Main runs the tests of a package, removes every image, and fails when something is left behind. To be
@@ -91,7 +97,7 @@ func openSession() (*session, error) {
 		return nil, errors.New("nobody would remove the boxes: call box.Main from TestMain")
 	}
 	if here.opened != nil {
-		return here.opened, nil
+		return here.opened, here.err
 	}
 	cache, err := cacheFolder()
 	if err != nil {
@@ -105,10 +111,11 @@ func openSession() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	here.opened = s
+	here.opened = s // and Main removes it, whatever follows
 	base, lock, err := takeBase(cache)
 	if err != nil {
-		return nil, err // Main removes what there is
+		here.err = err
+		return nil, err
 	}
 	s.base, s.locks = base, append(s.locks, lock)
 	return s, nil
@@ -198,12 +205,12 @@ func sweep(runs, tree string) error {
 }
 
 // until asks again and again whether something came true, for patience.
-func until(ctx context.Context, true func() bool) error {
+func until(ctx context.Context, came func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond) // what is waited for takes about as long
 	defer tick.Stop()
-	for !true() {
+	for !came() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
