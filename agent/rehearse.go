@@ -141,6 +141,9 @@ func rehearsal(root string, policy hooks.Policy, stdout io.Writer) (*agent, erro
 		if root, err = os.MkdirTemp("", "usher-rehearsal-"); err != nil {
 			return nil, fmt.Errorf("cannot make a scratch root: %w", err)
 		}
+		if err := os.Chmod(root, 0o755); err != nil { // as the root of a server is: scripts run as other users too
+			return nil, fmt.Errorf("cannot open the scratch root to scripts of other users: %w", err)
+		}
 	}
 	if root, err = filepath.Abs(root); err != nil {
 		return nil, fmt.Errorf("cannot use the root: %w", err)
