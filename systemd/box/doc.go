@@ -45,8 +45,9 @@
 //
 // # Caveats
 //
-// A method of a box that cannot do what it is asked for ends the test, so that a test reads as a story: the methods
-// are for the test's own goroutine. A power cut ends every process at once, but what they wrote and did not
-// sync is still there, because the kernel is the machine's: it proves what a crash leaves, not what
-// a disk loses. Limits of memory, processor and tasks are accepted by systemd and not enforced.
+// A method of a box that cannot do what it is asked for ends the test, so that a test reads as a story:
+// the methods are for the test's own goroutine. A power cut ends every process at once, but what they
+// wrote and did not sync is still there, because the kernel is the machine's: it shows what a crash
+// leaves, not what a disk loses. Limits of memory, processor and tasks are accepted by systemd and not
+// enforced.
 package box
