@@ -21,18 +21,24 @@ type typed struct {
 	code           int
 }
 
-// usher types a command line. nobody, when it is given, is the user who does.
-func usher(t *testing.T, dir string, args []string, nobody ...uint32) typed {
+// usher types a command line in a folder.
+func usher(t *testing.T, dir string, args []string) typed {
+	t.Helper()
+	return usherAs(t, -1, binaries.usher, dir, args)
+}
+
+// usherAs types it as a user, by number, or as the one who runs the test for -1.
+func usherAs(t *testing.T, user int, binary, dir string, args []string) typed {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, binaries.usher, args...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, "SECRET=of the agent"}
 	cmd.WaitDelay = 5 * time.Second
-	if len(nobody) == 1 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody[0], Gid: nobody[0]}}
+	if user >= 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}}
 	}
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
@@ -41,8 +47,75 @@ func usher(t *testing.T, dir string, args []string, nobody ...uint32) typed {
 	return typed{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-var (
-	clock    = regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} `)
-	duration = regexp.MustCompile(`\b(\d+ms|\d+(\.\d+)?s|\d+m\d+s)\b`)
-	stamp    = regexp.MustCompile(`rehearsal-\d{8}T\d{6}\.\d{3}Z`)
-)
+// clock is the time a line begins with.
+var clock = regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} `)
+
+// What is typed wrong is said in one line, on standard error, with exit code 2.
+func TestUsage(t *testing.T) {
+	const check = "usher check [-errexit MODE] PATH: judge a revision (directory, zip, tar, tgz) exactly as an instance will.\n"
+	const rehearse = "usher rehearse [-root DIR] [-errexit MODE] PATH: the whole deployment of a local revision, hooks run for real.\n"
+	const run = "usher run [-config FILE] [-once]: the agent, as its systemd unit starts it.\n"
+	for _, c := range []struct{ line, stderr string }{
+		{"chekc x", "usher: there is no command \"chekc\": did you mean check?\nusher help lists the commands\n"},
+		{"deploy production", "usher: there is no command \"deploy\"\nusher help lists the commands\n"},
+		{"check", "usher check: which revision? Its PATH is missing\n" + check},
+		{"check a b", "usher check: one PATH at a time, and got [\"a\" \"b\"]\n" + check},
+		{"check -erexit off a", "usher check: there is no flag -erexit: did you mean -errexit?\n" + check},
+		{"check a --fast", "usher check: there is no flag -fast\n" + check},
+		{"check -errexit", "usher check: flag needs an argument: -errexit\n" + check},
+		{"check -errexit strict .", "usher check: cannot use errexit \"strict\": it is one of enforce, require, off\n"},
+		{"check nowhere", "usher check: cannot open the revision: stat nowhere: no such file or directory\n"},
+		{"rehearse", "usher rehearse: which revision? Its PATH is missing\n" + rehearse},
+		{"rehearse nowhere", "usher rehearse: cannot open the revision: stat nowhere: no such file or directory\n"},
+		{"rehearse . -errexit maybe", "usher rehearse: cannot use errexit \"maybe\": it is one of enforce, require, off\n"},
+		{"run now", "usher run: it takes no arguments, and got [\"now\"]\n" + run},
+		{"run -once=maybe", "usher run: invalid boolean value \"maybe\" for -once: parse error\n" + run},
+		{"version 2", "usher version: it takes no arguments, and got [\"2\"]\nusher version\n"},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			t.Parallel()
+			got := usher(t, t.TempDir(), strings.Fields(c.line))
+			if got.code != 2 || got.stdout != "" || got.stderr != c.stderr {
+				t.Errorf("exit %d, stdout %q\n got: %s\nwant: %s", got.code, got.stdout, got.stderr, c.stderr)
+			}
+		})
+	}
+}
+
+// Help that was asked for is on standard output; without a command it is an answer to wrong usage.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	help := usher(t, dir, []string{"help"})
+	for _, command := range []string{"run", "check", "rehearse", "version"} {
+		if !strings.Contains(help.stdout, "\n  usher "+command+" ") {
+			t.Errorf("help does not name %s:\n%s", command, help.stdout)
+		}
+		for _, flag := range []string{"-h", "-help", "--help"} {
+			got := usher(t, dir, []string{command, flag})
+			if got.code != 0 || got.stderr != "" || !strings.HasPrefix(got.stdout, "usher "+command) {
+				t.Errorf("usher %s %s: exit %d, stdout %q, stderr %q", command, flag, got.code, got.stdout, got.stderr)
+			}
+		}
+	}
+	for _, line := range []string{"-h", "-help", "--help"} {
+		if got := usher(t, dir, []string{line}); got != help {
+			t.Errorf("usher %s: %+v", line, got)
+		}
+	}
+	if help.code != 0 || help.stderr != "" {
+		t.Errorf("usher help: exit %d, stderr %q", help.code, help.stderr)
+	}
+	if got := usher(t, dir, nil); got.code != 2 || got.stdout != "" || got.stderr != help.stdout {
+		t.Errorf("usher: exit %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
+	}
+}
+
+// The version, in a form that a script can cut.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	got := usher(t, t.TempDir(), []string{"version"})
+	if !regexp.MustCompile(`^usher (devel(-[0-9a-f]{12})?|\d+\.\d+\.\d+\S*) linux/\w+ go1\S*\n$`).MatchString(got.stdout) || got.code != 0 || got.stderr != "" {
+		t.Errorf("exit %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
+	}
+}

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -169,7 +170,7 @@ func TestKindsOfBundle(t *testing.T) {
 	}{
 		{"a zip", "zip", func(s *stage, f files) []byte { return zipped(s.T, f) }},
 		{"a tgz", "tgz", func(s *stage, f files) []byte { return tarred(s.T, f) }},
-		{"a tar", "tar", plainTar},
+		{"a tar", "tar", func(s *stage, f files) []byte { return plainTar(s.T, f) }},
 		{"a tgz registered as tar", "tar", func(s *stage, f files) []byte { return tarred(s.T, f) }},
 		{"a zip of the folder", "zip", func(s *stage, f files) []byte { return zipped(s.T, f.in("shop-main/")) }},
 		{"a tgz of the folder", "tgz", func(s *stage, f files) []byte { return tarred(s.T, f.in("./shop-main/")) }},
@@ -203,16 +204,16 @@ func (f files) in(folder string) files {
 	return all
 }
 
-func plainTar(s *stage, f files) []byte {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, name := range slices.Sorted(maps.Keys(f)) {
-		s.must(w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(f[name]))}))
-		_, err := w.Write([]byte(f[name]))
-		s.must(err)
+func plainTar(t testing.TB, f files) []byte {
+	z, err := gzip.NewReader(bytes.NewReader(tarred(t, f)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	s.must(w.Close())
-	return b.Bytes()
+	all, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // gitArchive is what `git archive` makes of a repository that holds the revision. In its zips, files that
