@@ -35,10 +35,11 @@ const closeTime = 10 * time.Second
 type units struct {
 	manager *systemd.Manager
 	agent   *agent
+	grace   time.Duration // between TERM and KILL
 }
 
 func (a *agent) newUnits() (scriptRunner, error) {
-	u := &units{manager: &systemd.Manager{Alive: a.notify.Alive}, agent: a}
+	u := &units{manager: &systemd.Manager{Alive: a.notify.Alive}, agent: a, grace: hooks.KillGrace}
 	return u, u.manager.Connect()
 }
 
@@ -47,7 +48,7 @@ func (u *units) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	defer u.manager.Close()
-	if err := u.manager.Tidy(ctx, hookUnits, hooks.KillGrace, func(_ string, running bool) bool { return running }); err != nil {
+	if err := u.manager.Tidy(ctx, hookUnits, u.grace, func(_ string, running bool) bool { return running }); err != nil {
 		u.agent.log.Warn(err.Error())
 	}
 }
@@ -60,7 +61,7 @@ func (u *units) Run(ctx context.Context, s hooks.Script, argv []string, _ func(s
 		return hooks.Result{}, fmt.Errorf("cannot start %s: %w", s, err)
 	}
 	// By now the results of all others are in the record.
-	if err := u.manager.Tidy(ctx, hookUnits, hooks.KillGrace, func(name string, _ bool) bool { return name == unit.Name }); err != nil {
+	if err := u.manager.Tidy(ctx, hookUnits, u.grace, func(name string, _ bool) bool { return name == unit.Name }); err != nil {
 		return hooks.Result{}, fmt.Errorf("cannot start %s: %w", s, err)
 	}
 	out, err := u.manager.Run(ctx, unit, func(cause error) bool { return stopped(ctx, cause) })
@@ -94,7 +95,7 @@ func (u *units) unit(s hooks.Script, argv []string) (systemd.Unit, error) {
 	}
 	env := append(append(login, s.Env...), hooks.Tag+"="+s.ID)
 	return systemd.Unit{Name: name, Description: "usher: " + s.String(), Argv: argv, Env: env, Dir: s.Dir, User: s.RunAs,
-		Timeout: timeout, Grace: hooks.KillGrace, Fields: u.fields(s)}, nil
+		Timeout: timeout, Grace: u.grace, Fields: u.fields(s)}, nil
 }
 
 // fields are what usher's own lines about a script carry, for the lines it writes itself.

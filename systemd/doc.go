@@ -1,5 +1,6 @@
 // Package systemd is everything usher says to systemd, and nothing else says it: the journal
-// ([NewCore]), the service manager ([Notifier]) and the unit file (usher.service, beside this file).
+// ([NewCore]), the service manager ([Notifier], and [Manager] for commands that run as units of their own)
+// and the unit file (usher.service, beside this file).
 //
 // Where the log goes. Started by systemd, usher writes to the journal over its native protocol, so
 // that every line carries fields an operator can query; anywhere else a line is for a person and goes

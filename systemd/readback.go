@@ -54,10 +54,17 @@ func syncJournal(ctx context.Context) {
 	_, _ = bufio.NewReader(conn).ReadBytes(0) // the answer says only that it is done
 }
 
-// lastLines are the last lines that the command of an invocation wrote.
-func lastLines(ctx context.Context, invocation string) (tail []string) {
-	entries, _ := readJournal(ctx, tailLines, "_TRANSPORT=stdout", "_SYSTEMD_INVOCATION_ID="+invocation)
+// lastLines are the last lines that a unit's command wrote since it started, at a time of the monotonic
+// clock in µs.
+//
+// They are found by the unit. journald does not know the invocation of a line whose writer has ended before
+// it looked, and that is the last line of every script that fails after much output.
+func lastLines(ctx context.Context, unit string, since uint64) (tail []string) {
+	entries, _ := readJournal(ctx, tailLines, "_TRANSPORT=stdout", "_SYSTEMD_UNIT="+unit)
 	for _, e := range entries {
+		if at, err := strconv.ParseUint(string(e["__MONOTONIC_TIMESTAMP"]), 10, 64); err != nil || at < since {
+			continue // of an earlier unit of this name
+		}
 		line := e["MESSAGE"]
 		if len(line) > maxTailLine {
 			line = line[:maxTailLine]
@@ -85,12 +92,12 @@ func spawnFailure(ctx context.Context, invocation string) error {
 	return fmt.Errorf("systemd: %s: %w", text, syscall.Errno(number))
 }
 
-// readJournal reads the last n entries that match all of the conditions, the oldest first, with their fields
+// readJournal reads the last n entries of this boot that match all of the conditions, the oldest first, with their fields
 // as bytes.
 func readJournal(ctx context.Context, n int, conditions ...string) ([]map[string][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, journalTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "journalctl", append([]string{"--quiet", "--no-pager", "--output=json", "--all",
+	cmd := exec.CommandContext(ctx, "journalctl", append([]string{"--quiet", "--no-pager", "--boot", "--output=json", "--all",
 		"--output-fields=MESSAGE,ERRNO", "--lines=" + strconv.Itoa(n)}, conditions...)...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8"}
 	text, err := cmd.Output()

@@ -42,7 +42,7 @@ type Outcome struct {
 	TimedOut bool           // its timeout was up; ExitCode and Signal tell how it then ended
 	Duration time.Duration  // from start to exit of the command itself
 
-	InvocationID string   // _SYSTEMD_INVOCATION_ID of its lines in the journal
+	InvocationID string   // of systemd's own lines about it in the journal
 	Tail         []string // its last lines, fit for a terminal; of a command that failed only
 	Leftovers    []string // processes that it left running, "sleep (pid 123)"
 }
@@ -149,7 +149,7 @@ func (m *Manager) conclude(ctx context.Context, name string, s status, attached 
 	if out.OK() && s.result == "success" && s.ran() {
 		return out, nil
 	}
-	out.Tail = lastLines(ctx, out.InvocationID)
+	out.Tail = lastLines(ctx, name, s.from)
 	err := s.spawnError(ctx, name)
 	return out, errors.Join(err, m.reset(ctx, name))
 }

@@ -129,8 +129,12 @@ func (u Unit) properties(inherited []string) ([]sd.Property, error) {
 	set("StandardOutput", "journal")
 	set("StandardError", "journal")
 	set("SyslogIdentifier", identifier)
-	set("SyslogLevelPrefix", false)            // a line that begins with <3> is a line
-	set("LogRateLimitIntervalUSec", uint64(0)) // journald would drop the end, where the reason is
+	set("SyslogLevelPrefix", false) // a line that begins with <3> is a line
+
+	// journald's rate limit would drop the end of what a chatty script writes, where the reason of its
+	// failure is. What bounds a script that never stops writing is the journal's own size, and journald's
+	// pace: a script waits for it.
+	set("LogRateLimitIntervalUSec", uint64(0))
 	set("LogExtraFields", fields)
 	return list, nil
 }

@@ -1,0 +1,356 @@
+//go:build units
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"usher/agent/record"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// TestUnits boots a systemd once, and runs all that needs it.
+func TestUnits(t *testing.T) {
+	if !booted(t) {
+		return
+	}
+	t.Run("both runners", testBothRunners)
+	t.Run("both runners refuse", testBothRunnersRefuse)
+	t.Run("fields", testUnitFields)
+	t.Run("restart in the middle", testRestartInTheMiddle)
+}
+
+// What a script may rely on, and what usher says when it fails, is the same for both runners.
+var runnerTable = []struct {
+	name, script string
+	change       func(s *hooks.Script)
+	want         hooks.Result // apart from Duration, Lines and Dropped; of a success the Tail is the whole output
+	leftovers    []string     // the names of processes left running
+	failure      string       // the end of the error, after how long it took
+}{
+	{"succeeds", "#!/bin/sh\necho one\necho two >&2\nprintf three", nil, hooks.Result{Tail: []string{"one", "three", "two"}}, nil, ""},
+	{"says nothing", "#!/bin/sh\n:", nil, hooks.Result{}, nil, ""},
+	{"exit 7", "#!/bin/sh\necho first\necho no >&2\nexit 7", nil, hooks.Result{ExitCode: 7, Tail: []string{"first", "no"}}, nil, "its last line: no"},
+	{"errexit", "#!/bin/sh\necho a\nfalse\necho never", nil, hooks.Result{ExitCode: 1, Tail: []string{"a"}}, nil, "its last line: a"},
+	{"a number systemd uses itself", "#!/bin/sh\nexit 203", nil, hooks.Result{ExitCode: 203}, nil, "it wrote nothing"},
+	{"killed", "#!/bin/sh\necho here\nkill -KILL $$", nil, hooks.Result{ExitCode: -1, Signal: "SIGKILL", Tail: []string{"here"}}, nil, "its last line: here"},
+	{"ends itself with TERM", "#!/bin/sh\nkill -TERM $$", nil, hooks.Result{ExitCode: -1, Signal: "SIGTERM"}, nil, "it wrote nothing"},
+	{"too slow", "#!/bin/sh\necho waiting\nsleep 600", timeout, hooks.Result{ExitCode: -1, Signal: "SIGTERM", TimedOut: true, Tail: []string{"waiting"}}, nil,
+		"did not finish within its timeout of 1s (appspec `timeout:`) and was stopped; its last line: waiting"},
+	{"too slow, cleans up on TERM", "#!/bin/sh\ntrap 'echo cleaned up; exit 0' TERM\nsleep 600 & wait", timeout,
+		hooks.Result{TimedOut: true, Tail: []string{"cleaned up"}}, nil, "its last line: cleaned up"},
+	{"too slow, deaf to TERM", "#!/bin/sh\ntrap '' TERM\nsleep 600", timeout, hooks.Result{ExitCode: -1, Signal: "SIGKILL", TimedOut: true}, nil, "it wrote nothing"},
+	{"too slow, with a deaf daemon", "#!/bin/sh\nsetsid sh -c 'trap \"\" TERM; sleep 600' & wait", timeout,
+		hooks.Result{ExitCode: -1, Signal: "SIGTERM", TimedOut: true}, nil, "it wrote nothing"},
+	{"background child", "#!/bin/sh\nsleep 600 &\necho started", nil, hooks.Result{Tail: []string{"started"}}, []string{"sleep"}, ""},
+	{"setsid daemon", "#!/bin/sh\nsetsid sleep 600 >/dev/null 2>&1 &\necho started", nil, hooks.Result{Tail: []string{"started"}}, []string{"sleep"}, ""},
+	{"ends a moment later", "#!/bin/bash\nexec > >(sleep 0.05; sed 's/^/log: /')\necho one", nil, hooks.Result{Tail: []string{"log: one"}}, nil, ""},
+	{"50 MB", "#!/bin/sh\nyes 0123456789012345678901234567890123456789012345678 | head -n 1000000\necho the end >&2\nexit 3", nil,
+		hooks.Result{ExitCode: 3, Tail: append(slices.Repeat([]string{"0123456789012345678901234567890123456789012345678"}, 19), "the end")}, nil, "its last line: the end"},
+	{"not UTF-8, and colours", `#!/bin/sh` + "\n" + `printf '\033[31mred\033[0m caf\351 \303\251 \001\t.\n'; exit 1`, nil,
+		hooks.Result{ExitCode: 1, Tail: []string{`red caf\xe9 é \x01` + "\t."}}, nil, `its last line: red caf\xe9 é \x01` + "\t."},
+	{"looks like a priority", "#!/bin/sh\necho '<3>x'", nil, hooks.Result{Tail: []string{"<3>x"}}, nil, ""},
+	{"reads no input", "#!/bin/sh\nset -e\ncat\necho end", nil, hooks.Result{Tail: []string{"end"}}, nil, ""},
+	{"working directory", "#!/bin/sh\n[ \"$PWD\" = \"$USHER_RELEASE_DIR\" ] && [ \"$(pwd -P)\" = \"$PWD\" ] && echo here", nil, hooks.Result{Tail: []string{"here"}}, nil, ""},
+	{"umask", "#!/bin/sh\numask", nil, hooks.Result{Tail: []string{"0022"}}, nil, ""},
+	{"SIGPIPE", "#!/bin/bash\nset +e\nyes | head -n 1\necho ${PIPESTATUS[0]}", nil, hooks.Result{Tail: []string{"141", "y"}}, nil, ""},
+	{"environment", "#!/bin/sh\nenv -u PWD -u OLDPWD -u SHLVL -u _ -u USHER_SCRIPT -u USHER_RELEASE_DIR; exit 1", func(s *hooks.Script) {
+		s.Env = append(s.Env, "EMPTY=", "DOLLAR=$HOME %n \\ \"q\"", "UTF8=é", "LINES=a\tb")
+	}, hooks.Result{ExitCode: 1, Tail: []string{"HOME=/root", "USER=root", "LOGNAME=root", "SHELL=" + shellOf("root"), "DEPLOYMENT_ID=d-1", "APPLICATION_NAME=shop",
+		"DEPLOYMENT_GROUP_NAME=production", "LIFECYCLE_EVENT=AfterInstall", "PATH=" + hooks.DefaultPath, "LANG=C.UTF-8",
+		"EMPTY=", "DOLLAR=$HOME %n \\ \"q\"", "UTF8=é", "LINES=a\tb"}}, nil, ""},
+	{"tag", "#!/bin/sh\n[ -n \"$USHER_SCRIPT\" ] && echo tagged", nil, hooks.Result{Tail: []string{"tagged"}}, nil, ""},
+	{"runas", "#!/bin/sh\nid -un; id -G; echo $HOME $USER $LOGNAME $SHELL; touch file 2>/dev/null || echo refused; exit 1", nobody,
+		hooks.Result{ExitCode: 1, Tail: []string{"nobody", groupsOf("nobody"), "/nonexistent nobody nobody " + shellOf("nobody"), "refused"}}, nil, "its last line: refused"},
+	{"a strange path", "#!/bin/sh\necho \"${0##*/}\"", func(s *hooks.Script) {
+		to := filepath.Join(filepath.Dir(s.File), "a $HOME ${x} %n; b.sh")
+		_ = os.Rename(s.File, to)
+		s.File = to
+	}, hooks.Result{Tail: []string{"a $HOME ${x} %n; b.sh"}}, nil, ""},
+}
+
+func timeout(s *hooks.Script) { s.Timeout = time.Second }
+func nobody(s *hooks.Script)  { s.RunAs, s.Sudo = "nobody", true }
+
+func shellOf(name string) string {
+	out, _ := exec.Command("sh", "-c", "getent passwd "+name+" | cut -d: -f7").Output()
+	return strings.TrimSpace(string(out))
+}
+
+func groupsOf(name string) string {
+	out, _ := exec.Command("id", "-G", name).Output()
+	return strings.TrimSpace(string(out))
+}
+
+// shortGrace is long enough for a shell to end on TERM, and short for a person who waits.
+const shortGrace = 700 * time.Millisecond
+
+// unitRunner is the runner under test, of an agent with a record of deployment d-1.
+func unitRunner(t *testing.T) (*units, *observer.ObservedLogs) {
+	core, logs := observer.New(zap.InfoLevel)
+	rec, err := record.Open(t.TempDir(), record.Owner{Instance: "i-1", Boot: "b-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rec.Close() })
+	if err := rec.Append(record.Entry{What: record.Begun, Run: 1, Deployment: "d-1", Revision: "s3://bucket/shop.zip", Release: "r-1"}); err != nil {
+		t.Fatal(err)
+	}
+	a := &agent{log: zap.New(core), notify: new(systemd.Notifier), rec: rec}
+	runner, err := a.newRunner(runnerUnits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(runner.Close)
+	u := runner.(*units)
+	u.grace = shortGrace
+	return u, logs
+}
+
+var scriptsMade int
+
+// hook is a script of deployment d-1, in a directory that every user may enter.
+func hook(t *testing.T, text string) hooks.Script {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "usher-units-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	file := filepath.Join(dir, "hook.sh")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(file, []byte(text), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	scriptsMade++
+	env := hooks.Environment{ApplicationName: "shop", DeploymentID: "d-1", DeploymentGroupName: "production", ReleaseDir: dir}
+	return hooks.Script{ID: fmt.Sprintf("d-1-1-%s-%d", hooks.AfterInstall, scriptsMade), Event: hooks.AfterInstall, Location: "scripts/hook.sh",
+		File: file, Dir: dir, Timeout: patience, Env: env.Environ(hooks.AfterInstall)}
+}
+
+// entries are a unit's lines in the journal.
+func entries(t *testing.T, s hooks.Script) (all []map[string]any) {
+	t.Helper()
+	name, err := systemd.UnitName(hookUnits, s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := exec.Command("journalctl", "-q", "-o", "json", "--all", "_TRANSPORT=stdout", "_SYSTEMD_UNIT="+name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(text) {
+		var e map[string]any
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+func testBothRunners(t *testing.T) {
+	for _, kind := range []string{runnerProcesses, runnerUnits} {
+		t.Run(kind, func(t *testing.T) {
+			for _, c := range runnerTable {
+				t.Run(c.name, func(t *testing.T) {
+					var runner hooks.Runner
+					if kind == runnerUnits {
+						runner, _ = unitRunner(t)
+					} else {
+						g := &hooks.ProcessGroups{KillGrace: shortGrace}
+						t.Cleanup(g.Close)
+						runner = g
+					}
+					s := hook(t, c.script)
+					if c.change != nil {
+						c.change(&s)
+					}
+					var lines []string
+					r, err := hooks.Run(t.Context(), runner, s, hooks.Enforce, func(_, text string) { lines = append(lines, text) })
+					if kind == runnerUnits && r.OK() {
+						for _, e := range entries(t, s) {
+							lines = append(lines, fmt.Sprint(e["MESSAGE"]))
+						}
+					}
+					if r.OK() {
+						r.Tail = lines
+					}
+					slices.Sort(r.Tail) // of stdout and stderr only one knows the order
+					slices.Sort(c.want.Tail)
+					var left []string
+					for _, l := range r.Leftovers {
+						name, pid, _ := strings.Cut(l, " (pid ")
+						left = append(left, name)
+						_ = exec.Command("kill", "-KILL", strings.TrimSuffix(pid, ")")).Run()
+					}
+					if fmt.Sprint(left) != fmt.Sprint(c.leftovers) {
+						t.Errorf("left %v, want %v", left, c.leftovers)
+					}
+					if r.Duration <= 0 || r.Duration > patience/2 {
+						t.Errorf("it took %s", r.Duration)
+					}
+					picture := func(r hooks.Result) string {
+						return fmt.Sprintf("%d %s timed out: %v %q", r.ExitCode, r.Signal, r.TimedOut, r.Tail)
+					}
+					if got, want := picture(r), picture(c.want); got != want {
+						t.Errorf("got  %s\nwant %s", got, want)
+					}
+					switch {
+					case c.want.OK() != (err == nil):
+						t.Errorf("the error is %v", err)
+					case err != nil && !strings.HasSuffix(err.Error(), c.failure):
+						t.Errorf("the error is %q, want …%q", err, c.failure)
+					}
+					runningWell(t)
+				})
+			}
+		})
+	}
+}
+
+// runningWell says that no failed unit is left.
+func runningWell(t *testing.T) {
+	t.Helper()
+	if out, _ := exec.Command("systemctl", "is-system-running").Output(); string(out) != "running\n" {
+		failed, _ := exec.Command("systemctl", "--failed", "--plain").Output()
+		t.Errorf("the system is %s%s", out, failed)
+	}
+}
+
+// A script that cannot be run at all has the same diagnostics code, and names what is missing.
+func testBothRunnersRefuse(t *testing.T) {
+	for _, c := range []struct {
+		name, script string
+		change       func(s *hooks.Script)
+		code         int
+		is           error
+		says         string
+	}{
+		{"no interpreter", "#!/opt/nowhere/ruby\n", nil, hooks.ScriptNotExecutable, fs.ErrNotExist, "/opt/nowhere/ruby"},
+		{"no program", "\x7fELF nonsense", nil, hooks.ScriptNotExecutable, nil, "hook.sh"},
+		{"no directory", "#!/bin/sh\n", func(s *hooks.Script) { s.Dir = "/nowhere" }, hooks.ScriptNotExecutable, fs.ErrNotExist, "scripts/hook.sh"},
+		{"a directory closed to the user", "#!/bin/sh\n", func(s *hooks.Script) { s.RunAs, s.Dir = "nobody", "/root" }, hooks.ScriptNotExecutable, fs.ErrPermission, "scripts/hook.sh"},
+		{"no user", "#!/bin/sh\n", func(s *hooks.Script) { s.RunAs = "no-such-user" }, hooks.UnknownError, nil, "cannot run it as user no-such-user"},
+		{"no ID", "#!/bin/sh\n", func(s *hooks.Script) { s.ID = "" }, hooks.UnknownError, nil, "it has no ID"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			u, _ := unitRunner(t)
+			g := &hooks.ProcessGroups{}
+			defer g.Close()
+			for _, runner := range []hooks.Runner{g, u} {
+				s := hook(t, c.script)
+				if c.change != nil {
+					c.change(&s)
+				}
+				_, err := hooks.Run(t.Context(), runner, s, hooks.Enforce, nil)
+				f, ok := errors.AsType[*hooks.Failure](err)
+				if !ok || f.Code != c.code || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("%T: %v", runner, err)
+				}
+				t.Logf("%T: %v", runner, err)
+			}
+			runningWell(t)
+		})
+	}
+}
+
+// Everything an operator may look for is on every line, and usher's own line about the script comes after.
+func testUnitFields(t *testing.T) {
+	u, _ := unitRunner(t)
+	s := hook(t, "#!/bin/sh\necho hello")
+	if _, err := hooks.Run(t.Context(), u, s, hooks.Enforce, nil); err != nil {
+		t.Fatal(err)
+	}
+	all := entries(t, s)
+	if len(all) != 1 {
+		t.Fatalf("%d lines", len(all))
+	}
+	for name, value := range map[string]string{"MESSAGE": "hello", "SYSLOG_IDENTIFIER": "usher", "DEPLOYMENT_ID": "d-1", "REVISION": "s3://bucket/shop.zip",
+		"RELEASE": "r-1", "APPLICATION": "shop", "DEPLOYMENT_GROUP": "production", "LIFECYCLE_EVENT": "AfterInstall", "HOOK_SCRIPT": "scripts/hook.sh",
+		"HOOK_OUTPUT": "true", "MESSAGE_ID": systemd.MessageScriptOutput, "PRIORITY": "6"} {
+		if all[0][name] != value {
+			t.Errorf("%s=%v, want %s", name, all[0][name], value)
+		}
+	}
+}
+
+// The service is restarted in the middle of a script: it runs once, and the successor has its result. The
+// deployment's time is up in the middle of a script: it is stopped.
+func testRestartInTheMiddle(t *testing.T) {
+	s := hook(t, "#!/bin/sh\necho run >>runs\nuntil [ -e go ]; do sleep 0.05; done\necho done\nexit 9")
+	argv := []string{"/bin/sh", s.File}
+	started := func() bool { _, err := os.Stat(filepath.Join(s.Dir, "runs")); return err == nil }
+
+	u, _ := unitRunner(t)
+	ctx, stop := context.WithCancelCause(t.Context())
+	go func() { waitUntil(t, "the script runs", started); stop(errors.New("terminated signal received")) }()
+	_, err := u.Run(ctx, s, argv, nil)
+	if !stopped(ctx, err) {
+		t.Fatalf("the error is %v", err)
+	}
+	u.Close()
+
+	successor, logs := unitRunner(t)
+	time.AfterFunc(100*time.Millisecond, func() { _ = os.WriteFile(filepath.Join(s.Dir, "go"), nil, 0o600) })
+	r, err := successor.Run(t.Context(), s, argv, nil)
+	if err != nil || r.ExitCode != 9 || !slices.Equal(r.Tail, []string{"done"}) {
+		t.Errorf("%+v and %v", r, err)
+	}
+	if runs, _ := os.ReadFile(filepath.Join(s.Dir, "runs")); string(runs) != "run\n" {
+		t.Errorf("it ran %q", runs)
+	}
+	if n := logs.FilterMessageSnippet("is not started again").Len(); n != 1 {
+		t.Errorf("said %d times: %v", n, logs.All())
+	}
+
+	// Its deployment is not taken up: the next script ends it.
+	orphan := hook(t, "#!/bin/sh\necho $$ >pid\nsleep 600")
+	ctx, stop = context.WithCancelCause(t.Context())
+	pid := func() string {
+		b, _ := os.ReadFile(filepath.Join(orphan.Dir, "pid"))
+		return strings.TrimSpace(string(b))
+	}
+	go func() {
+		waitUntil(t, "the orphan runs", func() bool { return pid() != "" })
+		stop(errors.New("restart"))
+	}()
+	_, _ = successor.Run(ctx, orphan, []string{"/bin/sh", orphan.File}, nil)
+	if _, err := os.Stat("/proc/" + pid()); err != nil {
+		t.Errorf("the orphan did not go on: %v", err)
+	}
+	next := hook(t, "#!/bin/sh\n")
+	if _, err := hooks.Run(t.Context(), successor, next, hooks.Enforce, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat("/proc/" + pid()); err == nil {
+		t.Errorf("the orphan still runs")
+	}
+
+	late := hook(t, "#!/bin/sh\necho $$ >pid\nsleep 600")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := successor.Run(ctx, late, []string{"/bin/sh", late.File}, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	b, _ := os.ReadFile(filepath.Join(late.Dir, "pid"))
+	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(b))); err == nil {
+		t.Error("a script whose time is up still runs")
+	}
+	runningWell(t)
+}
