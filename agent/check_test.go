@@ -71,7 +71,7 @@ func TestCheck(t *testing.T) {
 			writeIn(t, filepath.Join(dir, "shop.tgz"), string(tarred(t, c.f)))
 			writeIn(t, filepath.Join(dir, "shop.tar"), string(plainTar(t, c.f)))
 			writeIn(t, filepath.Join(dir, "main.tar.gz"), string(tarred(t, c.f.in("shop-main/"))))
-			for _, path := range []string{"shop", "shop/", "shop.zip", "shop.tgz", "shop.tar", "main.tar.gz"} {
+			for _, path := range []string{"shop", "shop.zip", "shop.tgz", "shop.tar", "main.tar.gz"} {
 				got := usher(t, dir, append([]string{"check", path}, c.args...))
 				if want := strings.ReplaceAll(c.want, "PATH", path); got.code != c.code || got.stdout != want || got.stderr != "" {
 					t.Errorf("usher check %s: exit %d, stderr %q\n got: %s\nwant: %s", path, got.code, got.stderr, got.stdout, want)

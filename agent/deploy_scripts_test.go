@@ -205,8 +205,9 @@ func TestErrexit(t *testing.T) {
 			s := newStage(t)
 			s.config["errexit"] = c.errexit
 			s.publish("shop-1", s.app("1").with(files{"scripts/after.sh": c.script}))
-			_, r, _ := s.launch()
+			server, r, _ := s.launch()
 			s.expect("live", s.live(), c.live)
+			s.expect("verdict", answers(server), map[string]string{"1": "usher-launch CONTINUE", "base": "usher-launch ABANDON"}[c.live])
 			s.said(r, c.says...)
 			if c.errexit != "off" && strings.Contains(r.text(), "| went on") {
 				t.Error("the script went on")
