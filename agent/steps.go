@@ -99,7 +99,11 @@ func (d *deployment) judge(dir string) (*release.Plan, error) {
 		}
 	}
 	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
-		return nil, fmt.Errorf("the revision has %s: %s", count(len(fatal), "problem"), fatal[0])
+		first := ""
+		if len(fatal) > 1 {
+			first = ", the first"
+		}
+		return nil, fmt.Errorf("the revision has %s%s: %s", count(len(fatal), "problem"), first, fatal[0])
 	}
 	return plan, nil
 }
