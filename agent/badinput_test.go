@@ -140,6 +140,7 @@ func TestBadRevision(t *testing.T) {
 		{"hooks an event that runs no scripts", appspec("AfterInstall:", "Install:"), "appspec.yml:8:3: Install runs no scripts: the deployment does it by itself; events that run scripts are BeforeBlockTraffic, "},
 		{"has a mode that is none", appspec("mode: 0644", "mode: 0988"), `mode "0988" must be 1 to 4 octal digits, such as 0644`},
 		{"gives a key twice", appspec("os: linux", "os: linux\nos: linux"), `appspec.yml:3:1: "os" is given twice: line 2 has it already`},
+		{"has two unknown keys", appspec("os: linux", "os: linux\nowner: me\nteam: us"), `the revision has 2 problems, the first: appspec.yml:3:1: unknown key "owner" in the appspec`},
 		{"is for Windows", appspec("os: linux", "os: windows"), `appspec.yml:2:5: os must be linux, not "windows": this is an agent for Linux servers`},
 		{"installs a file it does not have", appspec("source: /", "source: /public"), "appspec.yml:4:5: source public is not in the revision"},
 		{"installs into the base", func(s *stage, f files) files {
