@@ -153,15 +153,22 @@ func (l *Launch) heartbeat(ctx context.Context) time.Duration {
 	soon := max(l.interval()/4, 100*time.Millisecond)
 	switch {
 	case err == nil:
-		l.lastBeat = time.Now()
+		l.lastBeat, l.lost = time.Now(), time.Time{}
 		return l.interval()
 	case ctx.Err() != nil:
 		return 0
 	case noActive(err):
-		if passed := l.refresh(ctx); passed || l.wasActive() {
-			return 0 // decided; if the state is still a wait state, other hooks are waited for
+		switch passed := l.refresh(ctx); {
+		case passed:
+			return 0
+		case !l.wasActive():
+			return soon // too early, or decided before we came: Complete finds out
+		case l.lost.IsZero():
+			l.lost = time.Now()
+		case time.Since(l.lost) > heldWindow:
+			return 0 // decided; the state is still a wait state, so other hooks are waited for
 		}
-		return soon // too early, or decided before we came: Complete finds out
+		return min(soon, heldWindow/3)
 	}
 	l.tell(Notice{What: HeartbeatFailed, Err: err, Next: soon})
 	if time.Since(l.lastBeat) > l.HeartbeatTimeout() { // the action may have expired: Describe still tells

@@ -116,6 +116,7 @@ type Launch struct {
 	beat      bool  // a heartbeat was accepted: the action is ours and active
 
 	lastBeat time.Time     // of Hold's goroutine: when the action was last known to be held
+	lost     time.Time     // of Hold's goroutine: since when it is said not to be; zero while it is held
 	known    chan struct{} // closed when kind is not Unknown any more, or err is set
 	waiting  chan struct{} // closed when the wait state is confirmed, or passed
 	stop     context.CancelFunc
