@@ -122,6 +122,12 @@ func (a *agent) releaseAt(target string) (release.Release, bool) {
 	return release.Release{}, false
 }
 
+// isLive says whether the link points to a release.
+func (a *agent) isLive(id string) bool {
+	_, live, err := a.layout.Live()
+	return err == nil && id != "" && live == id
+}
+
 func (a *agent) onDisk(id string) bool { _, ok := a.layout.Load(id); return ok }
 
 // orBase is target if it is there, else the base if that is there, else "": no link.

@@ -33,9 +33,14 @@ func (a *agent) boot(ctx context.Context) error {
 		return err
 	case todo == dueNothing:
 		a.log.Info("nothing to deploy: "+a.whyNothing(launch), systemd.ID(systemd.MessageNoLaunch))
+		if good := a.rec.State().Good; good != nil && launch.Kind() != lifecycle.Leaving && a.isLive(good.Release) {
+			a.reachTarget(ctx)
+		}
 		return errNothingToDo
 	case todo == dueVerdict: // the deployment ended before the agent was restarted
-		err = a.rec.State().Last.Err()
+		if err = a.rec.State().Last.Err(); err == nil {
+			a.reachTarget(work)
+		}
 	case todo == dueCheck:
 		err = a.checkAgain(work)
 	case todo == dueDeployment:

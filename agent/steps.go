@@ -211,7 +211,15 @@ func (d *deployment) succeed(ctx context.Context) error {
 	d.log.Info(fmt.Sprintf("release %s of deployment %s is live and good", d.release.ID, d.id),
 		systemd.ID(systemd.MessageDeploymentSucceeded))
 	d.notify.Status("release %s is live", d.release.ID)
+	d.reachTarget(ctx)
 	return nil
+}
+
+// reachTarget lets systemd start what waits for a good release. The launch does not depend on it.
+func (a *agent) reachTarget(ctx context.Context) {
+	if err := systemd.StartTarget(ctx, systemd.DeployedTarget); err != nil {
+		a.log.Warn(err.Error())
+	}
 }
 
 // finishSuccess does what follows from a deployment that is recorded as a success. It is repeated at the
