@@ -49,7 +49,7 @@ func TestBadBundle(t *testing.T) {
 		{"comes with another content each time", func(s *stage) {
 			s.publish("shop-1", s.app("1"))
 			s.cloud.Fail("GetObject", -1, standin.Fault{Corrupt: true})
-		}, ": try again, and upload the bundle again if it stays"},
+		}, ": upload the bundle again"},
 		{"breaks off each time", func(s *stage) {
 			s.publish("shop-1", s.app("1"))
 			s.cloud.Fail("GetObject", -1, standin.Fault{CutAfter: 1})
@@ -82,6 +82,7 @@ func TestBundleAtSecondTry(t *testing.T) {
 		{"breaks off", standin.Fault{CutAfter: 100}},
 		{"is refused for a moment", standin.Fault{Code: "SlowDown"}},
 		{"loses its connection", standin.Fault{DropConnection: true}},
+		{"is damaged on its way", standin.Fault{Corrupt: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)

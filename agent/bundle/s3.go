@@ -90,7 +90,12 @@ func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress 
 	if err := dst.Truncate(0); err != nil {
 		return Fetched{}, fmt.Errorf("cannot download %s: %w", o, err)
 	}
-	if err := d.run(ctx); err != nil {
+	err = d.run(ctx)
+	if errors.As(err, new(mismatch)) { // damaged on its way: TLS does not see what a proxy or a disk did
+		d.checksum, d.done = checksumOf(head), 0
+		err = d.run(ctx)
+	}
+	if err != nil {
 		return Fetched{}, explain(o, err)
 	}
 	return Fetched{d.size, unquote(head.ETag), aws.ToString(head.VersionId), d.checksum.name}, nil

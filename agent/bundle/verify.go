@@ -60,6 +60,9 @@ func checksumOf(head *s3.HeadObjectOutput) checksum {
 	return checksum{name: lengthOnly}
 }
 
+// A mismatch is a download that does not sum up to its checksum.
+type mismatch struct{ error }
+
 // crc64NVMe is the polynomial of the NVMe specification, reversed as hash/crc64 wants it.
 const crc64NVMe = 0x9a6c9329ac4bc9b5
 
@@ -78,7 +81,7 @@ func (c checksum) verify() error {
 		return nil
 	}
 	if got := base64.StdEncoding.EncodeToString(c.sum.Sum(nil)); got != c.want {
-		return fmt.Errorf("what was downloaded has the %s checksum %s, and the object in S3 has %s: try again, and upload the bundle again if it stays", c.name, got, c.want)
+		return mismatch{fmt.Errorf("what was downloaded, twice, has the %s checksum %s, and the object in S3 has %s: upload the bundle again", c.name, got, c.want)}
 	}
 	return nil
 }
