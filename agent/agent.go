@@ -90,6 +90,19 @@ func (a *agent) say(err error) error {
 	return said{err}
 }
 
+// lastWords puts the reason of an ABANDON, and the last lines of the script that failed, on the console.
+func (a *agent) lastWords(failure error) {
+	lines := []string{fmt.Sprintf("launch of %s abandoned: %s", a.me.InstanceID, firstLine(failure))}
+	if f := (*hooks.Failure)(nil); errors.As(failure, &f) {
+		for _, line := range f.Result.Tail {
+			lines = append(lines, "  | "+line)
+		}
+	}
+	if err := systemd.LastWords(lines); err != nil {
+		a.log.Warn(err.Error())
+	}
+}
+
 // prune removes releases that are no longer needed. It never fails a deployment.
 func (a *agent) prune() {
 	var protect []string

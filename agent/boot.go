@@ -142,6 +142,9 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 	}
 	a.noteAsIs(entry)
 	a.notify.Status("completing the lifecycle action with %s", result)
+	if result == lifecycle.Abandon && launch.Kind() == lifecycle.Action { // first: soon the instance is gone, and its journal with it
+		a.lastWords(failure)
+	}
 	outcome, err := launch.Complete(ctx, result)
 	if err != nil {
 		if ctx.Err() == nil {

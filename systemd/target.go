@@ -3,7 +3,6 @@ package systemd
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/dbus"
@@ -20,7 +19,7 @@ const targetTime = 10 * time.Second
 // has started. For a target that is reached already it does nothing, and also where this process is not a
 // service of a systemd.
 func StartTarget(ctx context.Context, name string) error {
-	if os.Getenv("NOTIFY_SOCKET") == "" || !Booted() {
+	if !isService() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, targetTime)
