@@ -49,7 +49,7 @@ func TestNoActiveActionYet(t *testing.T) {
 	})
 	t.Run("at the verdict after a heartbeat", func(t *testing.T) {
 		s := newStage(t)
-		s.hook(standin.Hook{HeartbeatTimeout: 3 * time.Second})
+		s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
 		app, open := s.gate(s.app("1"), "scripts/after.sh")
 		s.publish("shop-1", app)
 		s.cloud.Fail("CompleteLifecycleAction", 1, noActive)
@@ -64,7 +64,7 @@ func TestNoActiveActionYet(t *testing.T) {
 	})
 	t.Run("at a heartbeat in the middle", func(t *testing.T) {
 		s := newStage(t)
-		s.hook(standin.Hook{HeartbeatTimeout: 3 * time.Second})
+		s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
 		app, open := s.gate(s.app("1"), "scripts/after.sh")
 		s.publish("shop-1", app)
 		server := s.cloud.Launch("web", standin.LaunchOptions{})
@@ -72,7 +72,7 @@ func TestNoActiveActionYet(t *testing.T) {
 		_, err := s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", 1)
 		s.must(err)
 		s.cloud.Fail("RecordLifecycleActionHeartbeat", 1, noActive)
-		_, err = s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", 6) // 4 s: heartbeats go on
+		_, err = s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", 6) // 5 s: heartbeats go on
 		s.must(err)
 		open()
 		s.expect("exit code", itoa(r.wait()), "0")
@@ -80,7 +80,7 @@ func TestNoActiveActionYet(t *testing.T) {
 	})
 	t.Run("at the first heartbeat", func(t *testing.T) {
 		s := newStage(t)
-		s.hook(standin.Hook{HeartbeatTimeout: 3 * time.Second})
+		s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
 		app, open := s.gate(s.app("1"), "scripts/after.sh")
 		s.publish("shop-1", app)
 		s.cloud.Fail("RecordLifecycleActionHeartbeat", 1, noActive)
@@ -114,7 +114,7 @@ func TestDecidedBySomebodyElse(t *testing.T) {
 	})
 	t.Run("a person continues and another hook is still waited for", func(t *testing.T) {
 		s := newStage(t)
-		s.hook(standin.Hook{HeartbeatTimeout: 2 * time.Second})
+		s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
 		s.hooks("warm-cache")
 		s.config["lifecycle_hook"] = "usher-launch"
 		app, open := s.gate(s.app("1"), "scripts/after.sh")
@@ -157,7 +157,7 @@ func TestDecidedBySomebodyElse(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
-			s.hook(standin.Hook{HeartbeatTimeout: 2 * time.Second})
+			s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
 			if c.drain {
 				s.cloud.PutHook("web", standin.Hook{Name: "drain", Transition: standin.OnTerminate})
 			}
@@ -220,7 +220,7 @@ func TestHeartbeatsFail(t *testing.T) {
 // The hook's global timeout comes near: the deployment is cut, and the ABANDON is ours, not the timeout's.
 func TestGlobalTimeoutIsNear(t *testing.T) {
 	s := newStage(t)
-	s.hook(standin.Hook{HeartbeatTimeout: 3 * time.Second, GlobalTimeout: 5 * time.Second})
+	s.hook(standin.Hook{HeartbeatTimeout: 6 * time.Second, GlobalTimeout: 10 * time.Second})
 	app, _ := s.gate(s.app("1"), "scripts/start.sh")
 	s.publish("shop-1", app)
 	server, r, code := s.launch()
