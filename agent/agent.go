@@ -45,9 +45,6 @@ type agent struct {
 	unprivileged bool   // not root, and meant to do without (rehearsal)
 }
 
-// aliveEvery is how often a loop that waits feeds the watchdog: several times in its WatchdogSec.
-const aliveEvery = 10 * time.Second
-
 // append records an entry of the deployment under way.
 func (a *agent) append(e record.Entry) error {
 	if e.Run == 0 {

@@ -75,7 +75,6 @@ type stage struct {
 	config map[string]string // agent.yml
 	env    []string          // more environment for usher
 	binary string
-	shown  []string // lines of all runs
 }
 
 // newStage is a fresh server of deployment group production of application shop: /opt/app points to the
