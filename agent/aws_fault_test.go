@@ -37,6 +37,7 @@ func TestCallsThatFailForAWhile(t *testing.T) {
 		{"HeadObject is cut off", "HeadObject", 1, dropped},
 		{"GetObject is cut off", "GetObject", 1, dropped},
 		{"the bundle is cut off", "GetObject", 1, standin.Fault{CutAfter: 100}},
+		{"the bundle is damaged on the way once", "GetObject", 1, standin.Fault{Corrupt: true}},
 		{"S3 is down for a while", "HeadObject", 4, standin.Fault{Code: "SlowDown"}},
 		{"S3 goes down before the download", "GetObject", 4, standin.Fault{Code: "SlowDown"}},
 	} {
