@@ -1,5 +1,3 @@
-//go:build units
-
 package main
 
 import (
@@ -53,8 +51,14 @@ func booted(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	inside := []string{"-t", strconv.Itoa(boot.Process.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--"}
+	var state []byte
+	defer func() {
+		if t.Failed() {
+			t.Logf("systemctl is-system-running: %sboot.sh: %s", state, said.Bytes())
+		}
+	}()
 	waitUntil(t, "systemd runs", func() bool {
-		state, _ := exec.Command("nsenter", append(inside, "systemctl", "is-system-running")...).Output()
+		state, _ = exec.Command("nsenter", append(inside, "systemctl", "is-system-running")...).CombinedOutput()
 		return string(state) == "running\n"
 	})
 	here, err := os.Getwd() // which entering the namespaces changes
@@ -66,7 +70,7 @@ func booted(t *testing.T) bool {
 	out, err := again.CombinedOutput()
 	t.Logf("under a systemd of its own:\n%s", out)
 	if err != nil {
-		t.Errorf("%v\n%s", err, said.Bytes())
+		t.Errorf("%v", err)
 	}
 	return false
 }

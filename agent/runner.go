@@ -34,10 +34,7 @@ func (a *agent) newRunner(setting string) (scriptRunner, error) {
 			return processes, nil
 		}
 		units, err := a.newUnits()
-		switch {
-		case errors.Is(err, errNoUnits):
-			return processes, nil
-		case err != nil: // a deployment with less comfort is better than none
+		if err != nil { // a deployment with less comfort is better than none
 			a.log.Warn(fmt.Sprintf("hook scripts run as processes of usher's, not as units: %v", err))
 			return processes, nil
 		}
@@ -50,6 +47,3 @@ func (a *agent) newRunner(setting string) (scriptRunner, error) {
 	}
 	return nil, fmt.Errorf("cannot use -runner %q: it is one of %s, %s, %s", setting, runnerAuto, runnerUnits, runnerProcesses)
 }
-
-// errNoUnits: this binary was built without them.
-var errNoUnits = errors.New("cannot run scripts as units: this usher was built without -tags units")

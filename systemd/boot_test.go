@@ -1,5 +1,3 @@
-//go:build units
-
 package systemd
 
 import (
@@ -45,11 +43,12 @@ func booted(t testing.TB) bool {
 		t.Fatal(err)
 	}
 	inside := []string{"-t", strconv.Itoa(boot.Process.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--"}
+	var state []byte
 	if err := until(func() bool {
-		state, _ := exec.Command("nsenter", append(inside, "systemctl", "is-system-running")...).Output()
+		state, _ = exec.Command("nsenter", append(inside, "systemctl", "is-system-running")...).CombinedOutput()
 		return string(state) == "running\n"
 	}); err != nil {
-		t.Fatalf("systemd does not run: %v\n%s", err, said.Bytes())
+		t.Fatalf("systemd does not run: %v: %s\n%s", err, state, said.Bytes())
 	}
 	what := []string{"-test.v", "-test.run", "^" + t.Name() + "$"}
 	if _, is := t.(*testing.B); is {

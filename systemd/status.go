@@ -1,5 +1,3 @@
-//go:build units
-
 package systemd
 
 import (
