@@ -170,7 +170,7 @@ func TestDecidedBySomebodyElse(t *testing.T) {
 			s.waitFor(server, standin.State(c.state))
 			// The gate stays shut: a heartbeat finds out, and the script is stopped.
 			s.expect("exit code", itoa(r.wait()), "1")
-			s.said(r, "Auto Scaling no longer waits", "AfterInstall failed", "Auto Scaling is terminating this instance",
+			s.said(r, "Auto Scaling no longer waits", "AfterInstall failed", "this instance is being terminated by Auto Scaling",
 				"was decided before usher could say ABANDON")
 			s.expect("completions", completions(s.cloud, server), "")
 			s.expect("live", s.live(), "base")
@@ -212,7 +212,7 @@ func TestHeartbeatsFail(t *testing.T) {
 	s.expect("exit code", itoa(code), "1")
 	s.expect("verdict", answers(server), "usher-launch ABANDON (timeout)")
 	s.said(r, "a heartbeat failed", "AccessDenied", "Auto Scaling no longer waits: the state is Terminated",
-		"AfterInstall failed", "Auto Scaling is terminating this instance",
+		"AfterInstall failed", "this instance is being terminated by Auto Scaling",
 		"the lifecycle action of hook usher-launch was decided before usher could say ABANDON (the state is Terminated)")
 	s.expect("live", s.live(), "base")
 }
