@@ -22,7 +22,7 @@ func booted(t *testing.T) bool {
 	if os.Getenv(bootedVariable) != "" {
 		return true
 	}
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && os.Getenv("CI") == "" {
 		t.Skip("only root can boot a systemd; CI is root")
 	}
 	group := fmt.Sprintf("usher-units-%d-%s", os.Getpid(), t.Name())
