@@ -67,7 +67,9 @@ func (b *Box) WaitForEntries(n int, match ...string) []Entry {
 	var entries []Entry
 	var err error
 	_ = until(follow, func() bool {
-		entries, err = b.follow(follow, n, match)
+		anew, cancel := context.WithTimeout(follow, followFor)
+		defer cancel()
+		entries, err = b.follow(anew, n, match)
 		return len(entries) == n
 	})
 	if len(entries) < n && ctx.Err() == nil { // it is off: what it said last
@@ -79,6 +81,10 @@ func (b *Box) WaitForEntries(n int, match ...string) []Entry {
 	}
 	return entries[:n]
 }
+
+// followFor is how long one journalctl follows. After a reboot it is not always told of new entries, when it
+// began before the box's journald had opened its file again; one that begins anew sees all of them.
+const followFor = time.Second
 
 // follow reads the first n entries, those of the past and those to come, or as many as there are until
 // journalctl ends.
