@@ -59,6 +59,7 @@ var image = &box.Image{Name: "shop", Install: func(b *box.Box) {
 	deb, _ := packages()
 	b.Copy(deb, "/root/usher.deb")
 	b.Run("dpkg", "--install", "/root/usher.deb")
+	b.Run("sh", "-c", "{ systemctl is-active usher; systemctl is-enabled usher; ls -A /var/lib/usher 2>/dev/null || echo no state; } >/root/installed")
 	b.Write("/opt/app-base/VERSION", "base\n", 0o644)
 	b.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\n", 0o644)
 	b.Write("/etc/default/usher", "AWS_ENDPOINT_URL=http://"+awsAddress+"\nAWS_ENDPOINT_URL_S3=http://"+s3Address+"\n", 0o644)
@@ -245,7 +246,7 @@ func (m *machine) ends(verdict, version string) {
 		answers = append(answers, fmt.Sprintf("%s %s timed out: %v", a.Hook, a.Result, a.TimedOut))
 	}
 	for _, c := range m.s.cloud.CallsOf("CompleteLifecycleAction") {
-		if c.Status == 200 {
+		if c.Status == 200 && c.InstanceID == m.server.ID {
 			accepted = append(accepted, c.Params["LifecycleActionResult"])
 		}
 	}
@@ -315,4 +316,3 @@ func TestAHookThatFails(t *testing.T) {
 	}
 	s.expect("the target", m.Exec("systemctl", "is-active", systemd.DeployedTarget).Stdout, "inactive\n")
 }
-
