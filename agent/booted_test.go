@@ -12,6 +12,10 @@ import (
 	"time"
 )
 
+// here is this package's folder, bootScript what boots. They are absolute because the S3 server of other tests
+// moves the process into a directory of its own.
+var here, bootScript = absolute("."), absolute("../systemd/testdata/boot.sh")
+
 // bootedVariable is set where the tests run under a systemd of their own.
 const bootedVariable = "USHER_TEST_BOOTED"
 
@@ -27,7 +31,8 @@ func booted(t *testing.T) bool {
 	}
 	group := fmt.Sprintf("usher-units-%d-%s", os.Getpid(), t.Name())
 	var said bytes.Buffer
-	boot := exec.Command("sh", "../systemd/testdata/boot.sh", group)
+	boot := exec.Command("sh", bootScript, group)
+	boot.Dir = here
 	boot.Stdout, boot.Stderr = &said, &said
 	boot.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true,
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET}
@@ -61,10 +66,6 @@ func booted(t *testing.T) bool {
 		state, _ = exec.Command("nsenter", append(inside, "systemctl", "is-system-running")...).CombinedOutput()
 		return string(state) == "running\n"
 	})
-	here, err := os.Getwd() // which entering the namespaces changes
-	if err != nil {
-		t.Fatal(err)
-	}
 	again := exec.CommandContext(t.Context(), "nsenter", append(inside, "sh", "-c", `cd "$0" && exec "$@"`, here, self, "-test.v", "-test.run", "^"+t.Name()+"$")...)
 	again.Env = append(os.Environ(), bootedVariable+"=1")
 	out, err := again.CombinedOutput()

@@ -207,6 +207,7 @@ var modules = map[string]string{
 	"github.com/aws/aws-sdk-go-v2":     "the AWS SDK's core: signing, retries, endpoints",
 	"github.com/aws/smithy-go":         "the SDK's protocols and errors",
 	"github.com/coreos/go-systemd/v22": "the journal and sd_notify",
+	"github.com/godbus/dbus/v5":        "of go-systemd: systemd's own socket, to start units",
 	"github.com/goccy/go-yaml":         "appspec.yml and agent.yml, with line and column of what is wrong",
 	"github.com/klauspost/compress":    "inflate and gzip, faster than the standard library's",
 	"go.uber.org/zap":                  "structured log lines, for the journal and for a person",
