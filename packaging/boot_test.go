@@ -213,7 +213,13 @@ func (s *shop) launch(args ...string) *machine {
 // machine launches an instance and leaves its hardware off. It is joined to AWS.
 func (s *shop) machine(args ...string) *machine {
 	s.Helper()
-	m := &machine{s.image.New(s.T, box.Options{Args: args}), s, s.cloud.Launch("web", standin.LaunchOptions{})}
+	return s.hardware(s.cloud.Launch("web", standin.LaunchOptions{}), args...)
+}
+
+// hardware is a box from the image for an instance, joined to AWS and off.
+func (s *shop) hardware(server *standin.Instance, args ...string) *machine {
+	s.Helper()
+	m := &machine{s.image.New(s.T, box.Options{Args: args}), s, server}
 	join(m.Box, s.cloud, m.server)
 	return m
 }
