@@ -14,7 +14,8 @@ import (
 type Runner interface {
 	// Run starts argv with everything else as s says, and waits. line is called for each line of
 	// output as it comes, by one caller at a time and not after Run has returned; stream is "stdout"
-	// or "stderr". A script that fails is a Result. The error says that it could not be run at all,
+	// or "stderr". A runner whose scripts write to the journal themselves does not call it. A script
+	// that fails is a Result. The error says that it could not be run at all,
 	// or why ctx ended; then the Result tells how far it came.
 	Run(ctx context.Context, s Script, argv []string, line func(stream, text string)) (Result, error)
 }
