@@ -39,9 +39,13 @@ func booted(t *testing.T) bool {
 	if err := boot.Start(); err != nil {
 		t.Fatal(err)
 	}
+	var state []byte
 	defer func() {
 		_ = boot.Process.Kill() // and with the first process of the namespace, all of it
 		_ = boot.Wait()
+		if t.Failed() {
+			t.Logf("systemctl is-system-running: %sboot.sh: %s", state, said.Bytes())
+		}
 		for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 			top := filepath.Join(root, group)
 			waitUntil(t, "control group "+top+" is gone", func() bool {
@@ -56,12 +60,6 @@ func booted(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	inside := []string{"-t", strconv.Itoa(boot.Process.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--"}
-	var state []byte
-	defer func() {
-		if t.Failed() {
-			t.Logf("systemctl is-system-running: %sboot.sh: %s", state, said.Bytes())
-		}
-	}()
 	waitUntil(t, "systemd runs", func() bool {
 		state, _ = exec.Command("nsenter", append(inside, "systemctl", "is-system-running")...).CombinedOutput()
 		return string(state) == "running\n"
