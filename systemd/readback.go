@@ -52,15 +52,23 @@ func syncJournal(ctx context.Context) {
 	_, _ = bufio.NewReader(conn).ReadBytes(0) // the answer says only that it is done
 }
 
-// lastLines are the last lines that a unit's command wrote since it started, at a time of the monotonic
-// clock in µs.
+// startSlack is how much earlier than a command's start, as systemd has it, its lines may be. systemd looks
+// at the clock after it has made the process, which on a busy machine has ended by then.
+const startSlack = 10 * time.Second
+
+// lastLines are the last lines that a unit's command wrote in an invocation that started at a time of the
+// monotonic clock in µs.
 //
 // They are found by the unit. journald does not know the invocation of a line whose writer has ended before
-// it looked, and that is the last line of every script that fails after much output.
-func lastLines(ctx context.Context, unit string, since uint64) (tail []string) {
+// it looked, and that is the last line of every script that fails after much output; such a line counts by
+// its time.
+func lastLines(ctx context.Context, unit, invocation string, since uint64) (tail []string) {
 	entries, _ := readJournal(ctx, tailLines, "_TRANSPORT=stdout", "_SYSTEMD_UNIT="+unit)
+	since -= min(since, uint64(startSlack.Microseconds()))
 	for _, e := range entries {
-		if at, err := strconv.ParseUint(string(e["__MONOTONIC_TIMESTAMP"]), 10, 64); err != nil || at < since {
+		at, err := strconv.ParseUint(string(e["__MONOTONIC_TIMESTAMP"]), 10, 64)
+		known := string(e["_SYSTEMD_INVOCATION_ID"])
+		if err != nil || at < since || known != "" && known != invocation {
 			continue // of an earlier unit of this name
 		}
 		line := e["MESSAGE"]
@@ -96,7 +104,7 @@ func readJournal(ctx context.Context, n int, conditions ...string) ([]map[string
 	ctx, cancel := context.WithTimeout(ctx, journalTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "journalctl", append([]string{"--quiet", "--no-pager", "--boot", "--output=json", "--all",
-		"--output-fields=MESSAGE,ERRNO", "--lines=" + strconv.Itoa(n)}, conditions...)...)
+		"--output-fields=MESSAGE,ERRNO,_SYSTEMD_INVOCATION_ID", "--lines=" + strconv.Itoa(n)}, conditions...)...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8"}
 	text, err := cmd.Output()
 	if err != nil {

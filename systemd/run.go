@@ -147,7 +147,7 @@ func (m *Manager) conclude(ctx context.Context, name string, s status, attached 
 	if out.OK() && s.result == "success" && s.ran() {
 		return out, nil
 	}
-	out.Tail = lastLines(ctx, name, s.from)
+	out.Tail = lastLines(ctx, name, s.invocation, s.from)
 	err := s.spawnError(ctx, name)
 	return out, errors.Join(err, m.reset(ctx, name))
 }
