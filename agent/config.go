@@ -28,7 +28,7 @@ type Config struct {
 	Link     string `yaml:"link"`     // the application's path: a symbolic link
 	Base     string `yaml:"base"`     // the application baked into the image
 	Releases string `yaml:"releases"` // where releases are kept
-	Keep     int    `yaml:"keep"`     // good releases kept, the live one included
+	Keep     int    `yaml:"keep"`     // good releases kept, the live one included; two at the least
 
 	Errexit     hooks.Policy  `yaml:"errexit"`      // enforce, require or off
 	RoleHooks   string        `yaml:"role_hooks"`   // folder of role hooks

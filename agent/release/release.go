@@ -5,7 +5,7 @@
 //	/opt/app                      the link the application is reached by
 //	/opt/app-base                 the application baked into the image
 //	/opt/app-releases/ID/         a release: what the link points to
-//	/opt/app-releases/ID.bundle/  the unpacked revision, when the appspec maps only parts of it into the release
+//	/opt/app-releases/ID.bundle/  the unpacked revision, when the release is a copy of it or of parts (Layout.Mapped)
 //	/opt/app-releases/ID.json     what usher knows of the release (Facts)
 //	/opt/app-releases/.incoming-* a release in the making: never linked to, removed by the next attempt
 //	/opt/app-releases/.saved-ID/  files outside the link that the deployment under way has replaced
@@ -60,7 +60,7 @@ type Facts struct {
 	Status   string    `json:"status"`
 	Instance string    `json:"instance,omitempty"` // on which Status was reached
 	Time     time.Time `json:"time"`               // when Status was reached
-	Mapped   bool      `json:"mapped,omitempty"`   // the appspec maps parts: the revision is in ID.bundle
+	Mapped   bool      `json:"mapped,omitempty"`   // the release is a copy: the revision is in ID.bundle
 	Outside  []string  `json:"outside,omitempty"`  // files it installed outside the link, as the appspec names them
 }
 

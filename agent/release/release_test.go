@@ -452,6 +452,9 @@ func TestACL(t *testing.T) {
 `, map[string]string{"secret": "x"})
 	_, err := s.Install(context.Background(), &r, p, Installing{})
 	if err != nil && strings.Contains(err.Error(), "mounted without ACLs") {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
 		t.Skip("the scratch directory's filesystem has no ACLs")
 	}
 	s.must(err)
