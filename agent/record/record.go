@@ -52,6 +52,17 @@ const (
 	RolledBack = "rolled back" // Detail of GaveUp: what was live before is live again
 	Deciding   = "deciding"    // a verdict is about to be sent: Verdict and Wait are set
 	Decided    = "decided"     // Auto Scaling took the verdict, or had decided before: Detail says which
+	Reopened   = "reopened"    // a deployment that had succeeded goes on with another event: its success is taken back
+	Commanded  = "commanded"   // a host command of CodeDeploy's is being carried out: Command, Execution and Step are set
+	Answering  = "answering"   // the result of the host command is about to be sent: Result is set
+	Answered   = "answered"    // CodeDeploy has the result of the host command
+)
+
+// What brought a deployment about, as the value of Entry.By. A launch writes nothing.
+const (
+	ByCommand  = "command"  // CodeDeploy's host commands: `usher deploy`, or anything else that creates deployments
+	ByRepair   = "repair"   // usher saw that the group had moved on without this server
+	ByOperator = "operator" // `usher rollback` on this server
 )
 
 // Entry is one line of the record. Fields that do not apply are empty.
@@ -71,6 +82,11 @@ type Entry struct {
 	Release  string `json:"release,omitempty"`  // release id
 	Live     string `json:"live,omitempty"`     // where the link pointed when the deployment began
 	Fallback string `json:"fallback,omitempty"` // where the link goes back to when it fails
+
+	By        string `json:"by,omitempty"`        // what brought the deployment about; "" for a launch
+	Command   string `json:"command,omitempty"`   // CodeDeploy's HostCommandIdentifier
+	Execution string `json:"execution,omitempty"` // CodeDeploy's DeploymentExecutionId
+	Result    string `json:"result,omitempty"`    // of a host command, in the form of the room that sends it
 
 	Verdict string  `json:"verdict,omitempty"` // CONTINUE or ABANDON
 	Wait    string  `json:"wait,omitempty"`    // the lifecycle state the verdict is for

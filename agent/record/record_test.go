@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +86,47 @@ func TestVerdicts(t *testing.T) {
 		}
 		if (s.Open() != nil) != c.open || (s.VerdictDue() != nil) != c.due || (s.Good != nil) != c.good || text != c.err {
 			t.Errorf("%s: open %v, verdict due %v, good %v, error %q", c.name, s.Open() != nil, s.VerdictDue() != nil, s.Good != nil, text)
+		}
+	}
+}
+
+func TestCommands(t *testing.T) {
+	and := func(entries []Entry, more ...Entry) []Entry { return slices.Concat(entries, more) }
+	before := and(launch(), Entry{What: Succeeded, Run: 1})
+	commanded := and(before, Entry{What: Begun, Run: 2, Deployment: "d-2", By: ByCommand, Release: "app-2"},
+		Entry{What: Commanded, Run: 2, Command: "c1", Execution: "x", Step: "ValidateService"}, Entry{What: Finished, Run: 2, Step: "ValidateService"})
+	succeeded := and(commanded, Entry{What: Succeeded, Run: 2})
+	answering := and(succeeded, Entry{What: Answering, Command: "c1", Result: "{}"})
+	answered := and(answering, Entry{What: Answered, Command: "c1"})
+	reopened := and(answered, Entry{What: Reopened, Run: 2}, Entry{What: Commanded, Run: 2, Command: "c2", Step: "BeforeAllowTraffic"})
+	for _, c := range []struct {
+		name    string
+		entries []Entry
+		due     string // the command whose result is due, with the result
+		open    bool
+		good    string // release
+	}{
+		{"nothing yet", before, "", false, "app-1"},
+		{"being carried out", commanded, "c1 ", true, "app-1"},
+		{"carried out", succeeded, "c1 ", false, "app-2"},
+		{"the answer was cut off", answering, "c1 {}", false, "app-2"},
+		{"answered", answered, "", false, "app-2"},
+		{"an answer to another command counts for nothing", and(commanded, Entry{What: Answered, Command: "c0"}), "c1 ", true, "app-1"},
+		{"another event after the success", reopened, "c2 ", true, "app-1"},
+		{"it succeeds", and(reopened, Entry{What: Succeeded, Run: 2}), "c2 ", false, "app-2"},
+		{"it fails: what was good before is", and(reopened, Entry{What: GaveUp, Run: 2}), "c2 ", false, "app-1"},
+		{"one that failed is not opened again", and(reopened, Entry{What: GaveUp, Run: 2}, Entry{What: Reopened, Run: 2}), "c2 ", false, "app-1"},
+	} {
+		s := Replay(c.entries)
+		due := ""
+		if cmd := s.CommandDue(); cmd != nil {
+			due = cmd.ID + " " + cmd.Result
+		}
+		if due != c.due || (s.Open() != nil) != c.open || s.Good.Release != c.good {
+			t.Errorf("%s: due %q, open %v, good %s", c.name, due, s.Open() != nil, s.Good.Release)
+		}
+		if v := s.VerdictDue(); v != nil && v.By != "" {
+			t.Errorf("%s: Auto Scaling is to be told of a deployment that CodeDeploy commanded", c.name)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 type Deployment struct {
 	Run        int
 	ID         string // CodeDeploy's
+	By         string // what brought it about; "" for a launch
 	Boot       string // of its first line
 	Revision   string
 	Release    string
@@ -26,6 +27,8 @@ type Deployment struct {
 	EndBoot    string    // boot id in which it ended
 	Undone     bool      // it gave up, and what was live before is live again
 	Decided    bool      // Auto Scaling has a verdict on it
+
+	before *Deployment // the newest that had succeeded before it
 }
 
 // Err is why a deployment that gave up did, nil for any other.
@@ -51,11 +54,22 @@ type Decision struct {
 	Detail  string
 }
 
+// Command is one host command of CodeDeploy's.
+type Command struct {
+	ID        string
+	Execution string // CodeDeploy's DeploymentExecutionId
+	Event     string // lifecycle event it asks for
+	Run       int    // the deployment it is of
+	Result    string // what CodeDeploy is told, "" while it is being carried out
+	Answered  bool   // CodeDeploy has the result
+}
+
 // State is what the record says now.
 type State struct {
 	Last     *Deployment // the newest deployment, ended or not
 	Good     *Deployment // the newest that succeeded
 	Decision *Decision   // the newest verdict
+	Command  *Command    // the newest host command
 	Runs     int
 }
 
@@ -67,9 +81,17 @@ func (s State) Open() *Deployment {
 	return nil
 }
 
-// VerdictDue is the ended deployment whose verdict has not been taken by Auto Scaling, or nil.
+// CommandDue is the host command that CodeDeploy waits for the result of, or nil.
+func (s State) CommandDue() *Command {
+	if s.Command == nil || s.Command.Answered {
+		return nil
+	}
+	return s.Command
+}
+
+// VerdictDue is the launch's ended deployment whose verdict has not been taken by Auto Scaling, or nil.
 func (s State) VerdictDue() *Deployment {
-	if s.Last == nil || s.Last.Decided || (s.Last.End != Succeeded && s.Last.End != GaveUp) {
+	if s.Last == nil || s.Last.By != "" || s.Last.Decided || (s.Last.End != Succeeded && s.Last.End != GaveUp) {
 		return nil
 	}
 	return s.Last
@@ -91,10 +113,30 @@ func (s *State) apply(e Entry) {
 		if d := s.Open(); d != nil {
 			d.End = Superseded
 		}
+		if s.Good != nil {
+			s.Good.before = nil // one to go back to is enough: a record is long
+		}
 		s.Runs = max(s.Runs+1, e.Run)
 		s.Last = &Deployment{
-			Run: e.Run, ID: e.Deployment, Boot: e.Boot, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback,
-			Finished: map[string]bool{}, Scripts: map[string]string{},
+			Run: e.Run, ID: e.Deployment, By: e.By, Boot: e.Boot, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback,
+			Finished: map[string]bool{}, Scripts: map[string]string{}, before: s.Good,
+		}
+		return
+	case Commanded:
+		s.Command = &Command{ID: e.Command, Execution: e.Execution, Event: e.Step, Run: e.Run}
+		return
+	case Answering, Answered:
+		if s.Command == nil || s.Command.ID != e.Command {
+			return
+		}
+		if e.What == Answering {
+			s.Command.Result = e.Result
+		}
+		s.Command.Answered = e.What == Answered
+		return
+	case Reopened:
+		if d := s.Last; d != nil && d.Run == e.Run && d.End == Succeeded {
+			d.End, d.Ended, d.EndBoot, s.Good = "", time.Time{}, "", d.before
 		}
 		return
 	case Deciding:
@@ -148,6 +190,10 @@ func (s State) clone() State {
 	c.Last, c.Good = s.Last.clone(), s.Good.clone()
 	if same {
 		c.Good = c.Last
+	}
+	if s.Command != nil {
+		cmd := *s.Command
+		c.Command = &cmd
 	}
 	if s.Decision != nil {
 		d := *s.Decision
