@@ -143,6 +143,8 @@ type deployments struct {
 	mu           sync.Mutex
 	applications map[string]*application
 	all          []*deployment
+	commands     []*hostCommand
+	changed      chan struct{} // closed and replaced with every change
 }
 
 type application struct {
@@ -165,7 +167,15 @@ type deployment struct {
 	created, ended                 time.Time
 }
 
-func newDeployments() *deployments { return &deployments{applications: map[string]*application{}} }
+func newDeployments() *deployments {
+	return &deployments{applications: map[string]*application{}, changed: make(chan struct{})}
+}
+
+// advance wakes everyone who waits for a change; mu is held.
+func (d *deployments) advance() {
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
 
 // group finds or makes an application's group; mu is held.
 func (d *deployments) group(app, name string) *deploymentGroup {
@@ -205,7 +215,7 @@ func (c *Cloud) deployed(app, group string, r Revision, status string) string {
 	}
 	now := time.Now()
 	d := &deployment{
-		id: "d-" + strings.ToUpper(randomHex(9)), application: app, group: group, status: status,
+		id: newDeploymentID(), application: app, group: group, status: status,
 		revision: revision, created: now, ended: now,
 	}
 	c.deploys.all = append(c.deploys.all, d)
