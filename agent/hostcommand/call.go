@@ -1,0 +1,207 @@
+package hostcommand
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// What the service is called, and by which version of its protocol.
+const (
+	signingName   = "codedeploy-commands"
+	targetPrefix  = "CodeDeployCommandService_v20141006."
+	contentType   = "application/x-amz-json-1.1"
+	versionHeader = "X-Amz-Codedeploy-Agent-Version"
+	noVersion     = "UNKNOWN_VERSION" // as AWS's agent says it
+)
+
+// leastSkew is how far the service's clock may be from ours before an error about a signature is blamed on
+// it. AWS accepts five minutes, and says its time in whole seconds.
+const leastSkew = 4 * time.Minute
+
+var (
+	retryable  = retry.IsErrorRetryables(retry.DefaultRetryables)
+	throttling = retry.IsErrorThrottles(retry.DefaultThrottles)
+)
+
+// call makes an attempt, and repeats it when the SDK's standard retryer would.
+func (c *Client) call(ctx context.Context, op string, in, out any) error {
+	for attempt := 1; ; attempt++ {
+		err := c.attempt(ctx, callTimeout, op, in, out)
+		if err == nil || attempt == callAttempts || ctx.Err() != nil || !retryable.IsErrorRetryable(err).Bool() {
+			return err
+		}
+		if !pause(ctx, c.retryDelay(attempt, err)) {
+			return err
+		}
+	}
+}
+
+// attempt is one request; and another at once with new credentials, if those it was signed with have
+// expired.
+func (c *Client) attempt(ctx context.Context, timeout time.Duration, op string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err == nil {
+		err = c.send(ctx, timeout, op, body, out)
+	}
+	if expired(err) {
+		if cached, ok := c.opt.Credentials.(*aws.CredentialsCache); ok {
+			cached.Invalidate()
+		}
+		err = c.send(ctx, timeout, op, body, out)
+	}
+	if err != nil {
+		return &smithy.OperationError{ServiceID: "CodeDeployCommand", OperationName: op, Err: err}
+	}
+	return nil
+}
+
+// send signs one request, sends it, and reads the answer into out, unless that is nil.
+func (c *Client) send(ctx context.Context, timeout time.Duration, op string, body []byte, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := c.request(ctx, op, body)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return &smithyhttp.RequestSendError{Err: err}
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return &smithyhttp.RequestSendError{Err: err}
+	case len(answer) > maxAnswer:
+		return fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+	case resp.StatusCode != http.StatusOK:
+		return c.failure(resp, answer)
+	case out == nil || len(answer) == 0:
+		return nil
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return &smithy.DeserializationError{Err: err}
+	}
+	return nil
+}
+
+// request is the signed request.
+func (c *Client) request(ctx context.Context, op string, body []byte) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("X-Amz-Target", targetPrefix+op)
+	req.Header.Set(versionHeader, cmp.Or(c.opt.Version, noVersion))
+	req.Header.Set("User-Agent", "usher/"+cmp.Or(c.opt.Version, noVersion))
+	creds, err := c.opt.Credentials.Retrieve(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot get credentials: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	if err := c.sigv4.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), signingName, c.opt.Region, c.now()); err != nil {
+		return nil, fmt.Errorf("cannot sign the request: %w", err)
+	}
+	return req, nil
+}
+
+// failure is the error that an answer is.
+func (c *Client) failure(resp *http.Response, answer []byte) error {
+	var e struct {
+		Type    string `json:"__type"`
+		Message string // also as "message"
+	}
+	_ = json.Unmarshal(answer, &e) // something between us and the service may answer anything
+	code := cmp.Or(e.Type, resp.Header.Get("X-Amzn-Errortype"))
+	code = code[strings.LastIndex(code, "#")+1:] // it may be namespace#Code:documentation
+	code, _, _ = strings.Cut(code, ":")
+	api := &smithy.GenericAPIError{Code: cmp.Or(code, "UnknownError"), Message: cmp.Or(e.Message, http.StatusText(resp.StatusCode)), Fault: smithy.FaultClient}
+	if resp.StatusCode >= http.StatusInternalServerError {
+		api.Fault = smithy.FaultServer
+	}
+	err := error(&awshttp.ResponseError{
+		ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: resp}, Err: api},
+		RequestID:     resp.Header.Get("X-Amzn-Requestid"),
+	})
+	if ahead, known := c.skew(resp); known && aboutTime(api.Code) {
+		err = fmt.Errorf("%s: let chrony or systemd-timesyncd set it: %w", skewed(ahead), err)
+	}
+	return err
+}
+
+// skew is how far our clock is ahead of the service's, when that is too far.
+func (c *Client) skew(resp *http.Response) (time.Duration, bool) {
+	theirs, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return 0, false
+	}
+	ahead := c.now().Sub(theirs)
+	return ahead, ahead.Abs() > leastSkew
+}
+
+func skewed(ahead time.Duration) string {
+	word := "ahead of"
+	if ahead < 0 {
+		word = "behind"
+	}
+	return fmt.Sprintf("the clock of this instance is %s %s AWS's", ahead.Abs().Round(time.Second), word)
+}
+
+// aboutTime tells whether a wrong clock can be behind an error.
+func aboutTime(code string) bool {
+	switch code {
+	case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture", "InvalidSignatureException", "SignatureDoesNotMatch":
+		return true
+	}
+	return false
+}
+
+// codeOf is the service's code of an error, "" when it is not the service's.
+func codeOf(err error) string {
+	if api := smithy.APIError(nil); errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// expired tells whether the credentials were too old.
+func expired(err error) bool {
+	code := codeOf(err)
+	return code == "ExpiredToken" || code == "ExpiredTokenException"
+}
+
+// throttled tells whether there were too many requests.
+func throttled(err error) bool {
+	var status interface{ HTTPStatusCode() int }
+	return throttling.IsErrorThrottle(err).Bool() ||
+		errors.As(err, &status) && status.HTTPStatusCode() == http.StatusTooManyRequests
+}
+
+// pause waits, or says that ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
