@@ -36,22 +36,32 @@ type request struct {
 	op     string
 	params map[string]string // for the log, and the fields of a Query request
 	body   []byte            // of a JSON request
+
+	instance string          // whose credentials signed it; "" for a user
+	gone     <-chan struct{} // closed when the client has gone
 }
 
 // operation serves one call; its result is written by the wire.
 type operation func(c *Cloud, r request) (any, *apiError)
 
+// clientGone is what an operation that waits returns when nobody waits for its answer any more.
+var clientGone = apiError{code: "ClientGone"}
+
 // wireOf tells the services of the endpoint apart as they can be told apart: a JSON service names its
-// operation in X-Amz-Target, a Query service in the form's Action. The host commands
-// (CodeDeployCommandService_v20141006) get their own wire here.
+// operation in X-Amz-Target, a Query service in the form's Action.
 func wireOf(r *http.Request) *wire {
-	if strings.HasPrefix(r.Header.Get("X-Amz-Target"), codeDeployTarget) {
+	switch target := r.Header.Get("X-Amz-Target"); {
+	case strings.HasPrefix(target, codeDeployTarget):
 		return &codeDeployWire
+	case strings.HasPrefix(target, hostCommandTarget):
+		return &hostCommandWire
+	case strings.HasPrefix(target, secureCommandTarget):
+		return &secureCommandWire
 	}
 	return &autoScalingWire
 }
 
-// serveControl serves Auto Scaling and CodeDeploy.
+// serveControl serves every service of the endpoint.
 func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 	wire := wireOf(r)
 	call := Call{At: time.Now(), Service: wire.name}
@@ -66,10 +76,11 @@ func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 	call.Op, call.Params = req.op, req.params
 	cred, refused, why := c.verify(r, body, wire.name)
 	call.InstanceID = cred.instance
+	req.instance, req.gone = cred.instance, r.Context().Done()
 
 	fault := c.faults.next(Request{call.Service, call.Op, call.InstanceID, call.Params})
 	if err := c.pause(r.Context(), c.options.Latency+fault.Delay); err != nil {
-		call.ErrorCode = "ClientGone"
+		call.ErrorCode = clientGone.code
 		panic(http.ErrAbortHandler)
 	}
 
@@ -91,8 +102,12 @@ func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 			answer.disturb(fault)
 		}
 	}
-	if fault.DropConnection {
+	switch {
+	case fault.DropConnection:
 		call.ErrorCode = "ConnectionDropped"
+		panic(http.ErrAbortHandler)
+	case answer.code == clientGone.code:
+		call.ErrorCode = clientGone.code
 		panic(http.ErrAbortHandler)
 	}
 	call.Status, call.ErrorCode = answer.status, answer.code
@@ -170,7 +185,7 @@ func statusOf(code string) int {
 	switch code {
 	case "AccessDenied", "AccessDeniedException", "ExpiredToken", "InvalidClientTokenId", "MissingAuthenticationToken", "SignatureDoesNotMatch":
 		return http.StatusForbidden
-	case "ResourceContention", "InternalFailure", "InternalError":
+	case "ResourceContention", "InternalFailure", "InternalError", "ServerException":
 		return http.StatusInternalServerError
 	case "ServiceUnavailable", "SlowDown":
 		return http.StatusServiceUnavailable

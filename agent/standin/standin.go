@@ -29,6 +29,10 @@ type Options struct {
 	Rate  float64
 	Burst int
 
+	// LongPoll is how long PollHostCommand waits when no command waits for the instance; default 45 s, as
+	// the service has been seen to.
+	LongPoll time.Duration
+
 	// Silent keeps the line the S3 gateway prints when it starts off standard output, for a program that
 	// is watched by people. Nothing else may print while Start runs: it swaps os.Stdout.
 	Silent bool
@@ -55,13 +59,17 @@ type Cloud struct {
 	stop    context.CancelFunc
 	stopped context.Context // ends with Close: a delayed answer does not hold it up
 
-	mu     sync.Mutex
-	ports  []*port
-	closed bool
+	mu      sync.Mutex
+	ports   []*port
+	closed  bool
+	forgery Forgery // what is wrong with the envelopes of the host commands
 }
 
 // Start makes an empty Cloud: no group, no application, one empty bucket.
 func Start(o Options) (*Cloud, error) {
+	if o.LongPoll == 0 {
+		o.LongPoll = defaultLongPoll
+	}
 	c := &Cloud{
 		Region:  region,
 		Bucket:  "revisions-" + randomHex(8),

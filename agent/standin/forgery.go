@@ -1,0 +1,132 @@
+package standin
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Forgery is what is wrong with the envelopes that GetDeploymentSpecification answers with; the zero Forgery is nothing.
+type Forgery struct {
+	Flaw Flaw
+
+	// Edit changes the specification before it is signed: one that lacks a field, or is no JSON. It is
+	// called for every specification, possibly by several goroutines at once.
+	Edit func(spec []byte) []byte
+}
+
+// Flaw is one way in which an envelope is not what it must be. But for the flaw, everything is right.
+type Flaw int
+
+// The flaws of an envelope.
+const (
+	NoFlaw              Flaw = iota
+	ContentAltered           // the content names another application than the one that was signed
+	DigestAltered            // the same, and the digest in the signed attributes is that of the altered content
+	SignerOfAnotherName      // a certificate of the right authority for somebody else
+	SignerOfAnotherRoot      // the right name, under an authority that is not SignerCA; its root is sent along
+	SignerSelfSigned         // the right name, by nobody
+	SignerExpired            // the certificate ended before the specification was signed
+	SignerBackdated          // the certificate has ended, and the time of signing says it had not
+	TwoSigners               // both of the right name, under the right authority
+	NoSigner                 // certificates and content, and nobody signed
+	NoCertificate            // of the signer: only the authority's
+	NoContent                // a detached signature
+	NoSignedDigest           // the signed attributes leave out what the content is
+	UnsignedFormat           // the specification itself, with the format TEXT/JSON
+	UnknownFormat            // a good envelope whose format is another
+	TooLong                  // more than EnvelopeLimit, and otherwise good
+	TwoBlocks                // two PEM blocks, each good
+	TextAfterBlock           // something after the PEM block
+	BytesAfterMessage        // something in the PEM block, after the message
+	NotPEM                   // base64 without its frame
+)
+
+// EnvelopeLimit is what an envelope of Forge's TooLong exceeds; the service's are a few KiB.
+const EnvelopeLimit = 128 << 10
+
+// Forge makes the envelopes wrong from now on; the zero Forgery makes them right again.
+func (c *Cloud) Forge(how Forgery) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgery = how
+}
+
+// expiredFor is how long ago an expired signer's certificate ended, and how long it was valid.
+const expiredFor = 24 * time.Hour
+
+// envelope signs a specification in the way of the forgery.
+func (f Forgery) envelope(spec []byte) (format, payload string) {
+	if f.Edit != nil {
+		spec = f.Edit(slices.Clone(spec))
+	}
+	now, s := time.Now(), signing()
+	good := func() *message { return signMessage(spec, now, s.signer) }
+	switch f.Flaw {
+	case UnsignedFormat:
+		return "TEXT/JSON", string(spec)
+	case UnknownFormat:
+		return "PKCS7/YAML", good().pem()
+	case TwoBlocks:
+		return envelopeFormat, good().pem() + good().pem()
+	case TextAfterBlock:
+		return envelopeFormat, good().pem() + "and more\n"
+	case BytesAfterMessage:
+		return envelopeFormat, pemOf(append(good().ber(), "and more"...))
+	case NotPEM:
+		lines := strings.Split(strings.TrimSpace(good().pem()), "\n")
+		return envelopeFormat, strings.Join(lines[1:len(lines)-1], "\n")
+	}
+	return envelopeFormat, f.message(spec, now, s).pem()
+}
+
+// message is the signed message with the flaws that are inside it.
+func (f Forgery) message(spec []byte, now time.Time, s signatory) *message {
+	since, until, ended := now.Add(-validSince), now.Add(validUntil), now.Add(-expiredFor)
+	m := signMessage(spec, now, s.signer)
+	switch f.Flaw {
+	case ContentAltered:
+		m.content = altered(spec)
+	case DigestAltered:
+		m.content = altered(spec)
+		m.infos[0].Attributes = attributesOf(m.content, now)
+	case SignerOfAnotherName:
+		return signMessage(spec, now, s.authority.issue(s.key, "codedeploy-signer.example.com", since, until))
+	case SignerOfAnotherRoot:
+		other := newAuthority("CodeDeploy")
+		forger := other.issue(s.key, signerName, since, until)
+		forger.chain = append(forger.chain, other.root)
+		return signMessage(spec, now, forger)
+	case SignerSelfSigned:
+		return signMessage(spec, now, selfSigned(s.key, signerName))
+	case SignerExpired:
+		return signMessage(spec, now, s.authority.issue(s.key, signerName, ended.Add(-expiredFor), ended))
+	case SignerBackdated:
+		return signMessage(spec, ended.Add(-expiredFor/2), s.authority.issue(s.key, signerName, ended.Add(-expiredFor), ended))
+	case TwoSigners:
+		return signMessage(spec, now, s.signer, s.authority.issue(s.key, signerName, since, until))
+	case NoSigner:
+		m.infos = nil
+	case NoCertificate:
+		m.certs = s.signer.chain
+	case NoContent:
+		m.content = nil
+	case NoSignedDigest:
+		undigested := slices.DeleteFunc(attributesOf(spec, now), func(a attribute) bool { return a.Type.Equal(oidDigest) })
+		m.infos[0] = s.signer.info(undigested)
+	case TooLong:
+		return signMessage(append(spec, strings.Repeat(" ", EnvelopeLimit)...), now, s.signer)
+	}
+	return m
+}
+
+// altered is a specification for another application, as a forger would have it; one that an Edit left without an
+// application ends with a space more.
+func altered(spec []byte) []byte {
+	mark := []byte(`"ApplicationName":"`)
+	if !bytes.Contains(spec, mark) {
+		return append(slices.Clone(spec), ' ')
+	}
+	return bytes.Replace(spec, mark, append(mark, 'x'), 1)
+}
