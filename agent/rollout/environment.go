@@ -1,0 +1,198 @@
+package rollout
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"usher/hooks"
+)
+
+// FileName is the name of the file that has an application's environments.
+const FileName = "usher.yml"
+
+// Example is the smallest usher.yml, for somebody who has none.
+const Example = `application: shop
+environments:
+  production:
+    deployment_group: production
+    bucket: acme-revisions
+    region: eu-west-1
+    branch: origin/main
+    confirm: true
+`
+
+// ErrNoFile is what Find returns when there is no usher.yml.
+var ErrNoFile = errors.New("there is no " + FileName)
+
+// Environment is where an application can be deployed to: one CodeDeploy deployment group, and the bucket its
+// revisions are in.
+type Environment struct {
+	Name            string
+	Application     string // CodeDeploy application
+	DeploymentGroup string
+	Bucket          string // of the region below
+	Prefix          string // folder in the bucket: "" or ends with a slash
+	Region          string
+	Profile         string // of the developer's AWS configuration; "" is the default one
+	Branch          string // ref that is deployed when none is named; "" when one must be
+	Confirm         bool   // ask before deploying
+}
+
+// Key is where the environment's bucket has the bundle of a commit.
+func (e Environment) Key(sha string) string { return e.Prefix + e.Application + "/" + sha + ".tgz" }
+
+// Find is the path of the usher.yml in dir, or in the nearest directory above it that is not above the top of
+// the git repository. The error is ErrNoFile when there is none.
+func Find(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("cannot look for %s: %w", FileName, err)
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		file := filepath.Join(at, FileName)
+		switch _, err := os.Stat(file); {
+		case err == nil:
+			return file, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("cannot look for %s: %w", FileName, err)
+		}
+		// A file in a linked work tree or a submodule, a directory otherwise.
+		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil || at == filepath.Dir(at) {
+			return "", fmt.Errorf("%w in %s, nor above it in its repository: make one, and commit it", ErrNoFile, dir)
+		}
+	}
+}
+
+// contents is usher.yml as it is written.
+type contents struct {
+	Application  string              `yaml:"application"`
+	Environments map[string]settings `yaml:"environments"`
+}
+
+// settings is one environment as it is written.
+type settings struct {
+	Application     string `yaml:"application"`
+	DeploymentGroup string `yaml:"deployment_group"`
+	Bucket          string `yaml:"bucket"`
+	Prefix          string `yaml:"prefix"`
+	Region          string `yaml:"region"`
+	Profile         string `yaml:"profile"`
+	Branch          string `yaml:"branch"`
+	Confirm         bool   `yaml:"confirm"`
+}
+
+// Load reads the environments from an usher.yml, in their order. A mistake in it is an error of the form
+// file:line:col: message.
+func Load(file string) ([]Environment, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the environments: %w", err)
+	}
+	var c contents
+	if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
+		return nil, errors.New(explainFile(file, text, err))
+	}
+	var order struct {
+		Environments yaml.MapSlice `yaml:"environments"`
+	}
+	if err := yaml.Unmarshal(text, &order); err != nil && !errors.Is(err, io.EOF) {
+		return nil, errors.New(explainFile(file, text, err))
+	}
+	if len(c.Environments) == 0 {
+		return nil, errors.New(explainFile(file, text, mistake{"environments", "environments is empty: name at least one, such as production, with its deployment_group, bucket and region"}))
+	}
+	var all []Environment
+	for _, item := range order.Environments {
+		name := fmt.Sprint(item.Key)
+		e, err := c.Environments[name].environment(name, c.Application)
+		if err != nil {
+			return nil, errors.New(explainFile(file, text, err))
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+var (
+	environmentForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`) // stands in commands, and in completions of them
+	nameForm        = regexp.MustCompile(`^[^\x00-\x1f]{1,100}$`)            // what CodeDeploy allows
+	bucketForm      = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	regionForm      = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-[0-9]+$`)
+	prefixForm      = regexp.MustCompile(`^[A-Za-z0-9!_.*'()-][A-Za-z0-9!_.*'()/-]*$`) // S3's safe characters
+)
+
+// environment is the settings of name, with the application of the whole file where they have none.
+func (s settings) environment(name, application string) (Environment, error) {
+	path := "environments." + name
+	wrong := func(key, format string, args ...any) (Environment, error) {
+		return Environment{}, mistake{path + "." + key, key + " of " + name + " " + fmt.Sprintf(format, args...)}
+	}
+	if !environmentForm.MatchString(name) {
+		return Environment{}, mistake{path, fmt.Sprintf("environment %q: a name is letters, digits, - and _", name)}
+	}
+	if s.Application == "" {
+		s.Application = application
+	}
+	if s.Prefix != "" && !strings.HasSuffix(s.Prefix, "/") {
+		s.Prefix += "/"
+	}
+	switch {
+	case s.Application == "":
+		return wrong("application", "is missing: give the CodeDeploy application, here or at the top of the file for all environments")
+	case !nameForm.MatchString(s.Application):
+		return wrong("application", "is %q: it must be 1 to 100 characters, without control characters", s.Application)
+	case s.DeploymentGroup == "":
+		return wrong("deployment_group", "is missing: give the CodeDeploy deployment group that has the servers")
+	case !nameForm.MatchString(s.DeploymentGroup):
+		return wrong("deployment_group", "is %q: it must be 1 to 100 characters, without control characters", s.DeploymentGroup)
+	case s.Bucket == "":
+		return wrong("bucket", "is missing: give the S3 bucket for the revisions")
+	case !bucketForm.MatchString(s.Bucket):
+		return wrong("bucket", "is %q: it must be the bucket's name alone, such as acme-revisions", s.Bucket)
+	case s.Region == "":
+		return wrong("region", "is missing: give the AWS Region of the deployment group, such as eu-west-1")
+	case !regionForm.MatchString(s.Region):
+		return wrong("region", "is %q: it must be a Region such as eu-west-1", s.Region)
+	case s.Prefix != "" && !prefixForm.MatchString(s.Prefix):
+		return wrong("prefix", "is %q: it must be a folder such as revisions/, of letters, digits and !_.*'()-, without a slash before it", s.Prefix)
+	case strings.HasPrefix(s.Branch, "-"):
+		return wrong("branch", "is %q: it must be a ref such as origin/main", s.Branch)
+	}
+	return Environment{
+		Name: name, Application: s.Application, DeploymentGroup: s.DeploymentGroup, Bucket: s.Bucket, Prefix: s.Prefix,
+		Region: s.Region, Profile: s.Profile, Branch: s.Branch, Confirm: s.Confirm,
+	}, nil
+}
+
+// Named is the environment of that name. The error for an unknown one names those there are.
+func Named(all []Environment, name string) (Environment, error) {
+	var names []string
+	for _, e := range all {
+		if e.Name == name {
+			return e, nil
+		}
+		names = append(names, e.Name)
+	}
+	hint := "the environments in " + FileName + " are " + strings.Join(names, ", ")
+	if near := hooks.Nearest(name, names); near != "" {
+		hint = "did you mean " + near + "? " + strings.ToUpper(hint[:1]) + hint[1:]
+	}
+	return Environment{}, fmt.Errorf("there is no environment %q: %s", name, hint)
+}
+
+// keysOf are the keys of a struct as usher.yml writes them.
+func keysOf(kind reflect.Type) (keys []string) {
+	for f := range kind.Fields() {
+		keys = append(keys, f.Tag.Get("yaml"))
+	}
+	return keys
+}

@@ -1,0 +1,80 @@
+package rollout
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// Bundle is a commit, packed.
+type Bundle struct {
+	Path     string // of a tgz
+	Size     int64  // bytes
+	Unpacked int64  // bytes of the tar in it
+	SHA256   string // hexadecimal
+	Commit   Commit
+
+	crc64 uint64 // CRC-64/NVMe
+}
+
+// archived are the settings of git that make a commit's archive the same on every machine: nobody but the
+// owner writes, and text is as it was committed.
+var archived = []string{
+	"-c", "tar.umask=0022",
+	"-c", "core.autocrlf=false",
+	"-c", "core.eol=lf",
+	"-c", "core.attributesFile=" + os.DevNull,
+}
+
+// Archive packs a commit, by git archive, as a tgz in the directory dir: all files of the commit, but for those
+// that .gitattributes marks export-ignore. The same commit gives the same bytes. The archive is compressed here,
+// not by git: which gzip that runs differs from machine to machine.
+func (r *Repository) Archive(ctx context.Context, c Commit, dir string) (Bundle, error) {
+	b := Bundle{Path: filepath.Join(dir, c.SHA+".tgz"), Commit: c}
+	f, err := os.OpenFile(b.Path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return Bundle{}, fmt.Errorf("cannot pack commit %s: %w", c.Short(), err)
+	}
+	if err := errors.Join(r.pack(ctx, &b, f), f.Close()); err != nil {
+		os.Remove(b.Path)
+		return Bundle{}, fmt.Errorf("cannot pack commit %s: %w", c.Short(), err)
+	}
+	return b, nil
+}
+
+// pack writes the tgz and fills in what is to be known of it.
+func (r *Repository) pack(ctx context.Context, b *Bundle, f io.Writer) error {
+	sum, crc := sha256.New(), crc64.New(crc64NVMe)
+	var packed, unpacked counter
+	gz := gzip.NewWriter(io.MultiWriter(f, sum, crc, &packed))
+	args := slices.Concat(archived, []string{"archive", "--format=tar", b.Commit.SHA})
+	if _, err := r.run(ctx, command{args: args, stdout: io.MultiWriter(gz, &unpacked)}); err != nil {
+		return err
+	}
+	if err := gz.Close(); err != nil {
+		return err
+	}
+	b.Size, b.Unpacked, b.SHA256, b.crc64 = int64(packed), int64(unpacked), hex.EncodeToString(sum.Sum(nil)), crc.Sum64()
+	return nil
+}
+
+// crc64NVMe is S3's checksum of an object that is uploaded in parts: the polynomial of the NVMe specification,
+// reversed as hash/crc64 wants it.
+var crc64NVMe = crc64.MakeTable(0x9a6c9329ac4bc9b5)
+
+// counter counts what is written to it.
+type counter int64
+
+func (n *counter) Write(p []byte) (int, error) {
+	*n += counter(len(p))
+	return len(p), nil
+}
