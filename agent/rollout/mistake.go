@@ -33,7 +33,7 @@ func explainFile(file string, text []byte, err error) string {
 	}
 	located, ok := errors.AsType[yaml.Error](err)
 	if !ok {
-		return file + ": " + oneLine(err.Error())
+		return file + ": " + inOneLine(err.Error())
 	}
 	return at(file, located.GetToken(), plainly(located))
 }
@@ -66,7 +66,7 @@ func plainly(err yaml.Error) string {
 			return fmt.Sprintf("%q is given twice", tk.Value)
 		}
 	}
-	return oneLine(err.GetMessage())
+	return inOneLine(err.GetMessage())
 }
 
 func at(file string, tk *token.Token, message string) string {
@@ -97,4 +97,4 @@ func tokenAt(text []byte, path string) *token.Token {
 	return node.GetToken()
 }
 
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+func inOneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -120,7 +120,7 @@ func (r *Repository) ambiguous(ctx context.Context, ref, said string) error {
 	names = slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(full, name) })
 	switch {
 	case len(names) == 0: // the beginning of two ids; git lists them
-		return fmt.Errorf("cannot resolve %s, it begins more than one id: give more digits: git says: %s", ref, oneLine(said))
+		return fmt.Errorf("cannot resolve %s, it begins more than one id: give more digits: git says: %s", ref, inOneLine(said))
 	case len(names) == 1 && idForm.MatchString(base):
 		return fmt.Errorf("cannot resolve %s, which names %s and begins a commit's id: write %s, or more digits", ref, names[0], names[0])
 	}
@@ -232,7 +232,7 @@ func (r *Repository) run(ctx context.Context, c command) ([]byte, error) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = gitGrace
 	err := cmd.Run()
-	switch words := oneLine(stderr.String()); {
+	switch words := inOneLine(stderr.String()); {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil && words != "":
