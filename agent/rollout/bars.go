@@ -1,0 +1,228 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+const (
+	// redrawEvery is calm for the eye, and fast enough for seconds that count.
+	redrawEvery = 250 * time.Millisecond
+
+	// barWidth leaves room for names and words on a terminal of 80 columns.
+	barWidth = 24
+
+	// mostBars is how many instances have a line of their own at a time, so that all fits on a small terminal. The
+	// others are in the deployment's count, and are printed like all others when they have ended.
+	mostBars = 8
+)
+
+// bars is the live view: a bar for the upload, one for the deployment, and one for each instance that is being
+// deployed to, which is full when all its lifecycle events have ended.
+type bars struct {
+	out       io.Writer
+	style     mpb.BarFillerBuilder
+	good, bad string // marks of what has ended
+
+	progress   *mpb.Progress // nil until there is something to watch, and at the end
+	upload     *live
+	deployment *live
+	instances  map[string]*live
+}
+
+// live is a bar with words behind it that change.
+type live struct {
+	bar   *mpb.Bar
+	began time.Time
+
+	mu    sync.Mutex
+	words string
+	since time.Time // what the words tell began; its seconds are counted
+}
+
+func newBars(out io.Writer) *bars {
+	b := &bars{out: out, good: "ok    ", bad: "failed", style: mpb.BarStyle().Lbound("[").Filler("=").Tip("=").Padding(" ").Rbound("]"), instances: map[string]*live{}}
+	if locale := cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_CTYPE"), os.Getenv("LANG")); strings.Contains(strings.ReplaceAll(strings.ToLower(locale), "-", ""), "utf8") {
+		b.good, b.bad = "✓", "✗"
+		b.style = mpb.BarStyle().Lbound("").Filler("━").Tip("━").Padding("─").Rbound("")
+	}
+	return b
+}
+
+// add starts a bar. Its words are what say returns, each time it is drawn.
+func (b *bars) add(name string, total int64, priority int) *live {
+	if b.progress == nil {
+		b.progress = mpb.New(mpb.WithOutput(b.out), mpb.WithAutoRefresh(), mpb.WithRefreshRate(redrawEvery), mpb.WithWidth(barWidth))
+	}
+	l := &live{began: time.Now(), since: time.Now()}
+	// Of total 0 it never ends by itself: an instance may have all its events done and still not be told of.
+	l.bar = b.progress.New(0, b.style, mpb.BarPriority(priority),
+		mpb.PrependDecorators(decor.Name("  "+name+"  ", decor.WCSyncWidthR)),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return l.text() })))
+	l.bar.SetTotal(max(total, 1), false)
+	return l
+}
+
+func (l *live) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := "  " + l.words
+	if s := time.Since(l.since); s >= time.Second && !l.since.IsZero() {
+		text += fmt.Sprintf("  %s", s.Truncate(time.Second))
+	}
+	return text
+}
+
+func (l *live) set(words string, since time.Time, done, total int64) {
+	l.mu.Lock()
+	l.words, l.since = words, since
+	l.mu.Unlock()
+	if total > 0 {
+		l.bar.SetTotal(total, false)
+		l.bar.SetCurrent(min(done, total))
+	}
+}
+
+// end takes a bar away.
+func (l *live) end() {
+	if l != nil {
+		l.bar.Abort(true)
+		l.bar.Wait()
+	}
+}
+
+// print prints above the bars what stays.
+func (b *bars) print(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if b.progress != nil {
+		if _, err := io.WriteString(b.progress, text); err == nil {
+			return
+		}
+	}
+	_, _ = io.WriteString(b.out, text)
+}
+
+func (b *bars) show(e Event) {
+	switch e.Type {
+	case UploadProgress:
+		b.uploading(e)
+	case DeploymentChanged:
+		b.deploying(e)
+	case InstanceChanged:
+		b.instance(e)
+	case LifecycleEvent:
+		b.event(e)
+	case Notice:
+		b.print("  %s\n", e.Message)
+	case Finished:
+		b.close()
+		b.print("%s\n", e.Message)
+	}
+}
+
+func (b *bars) uploading(e Event) {
+	if e.Status != InProgress {
+		b.upload.end()
+		b.upload = nil
+		b.print("  %s %s\n", b.good, uploadText(e))
+		return
+	}
+	if b.upload == nil {
+		b.upload = b.add("uploading", e.Total, 0)
+	}
+	speed := ""
+	if s := time.Since(b.upload.began).Seconds(); s > 1 {
+		speed = fmt.Sprintf("  %s/s", size(int64(float64(e.Done)/s)))
+	}
+	b.upload.set(fmt.Sprintf("%s of %s%s", size(e.Done), size(e.Total), speed), time.Time{}, e.Done, e.Total)
+}
+
+func (b *bars) deploying(e Event) {
+	if over(e.Status) {
+		for id, l := range b.instances {
+			l.end()
+			delete(b.instances, id)
+		}
+		b.deployment.end()
+		b.deployment = nil
+		mark := b.good
+		if e.Status != Succeeded {
+			mark = b.bad
+		}
+		b.print("  %s %s %s\n", mark, e.Deployment, deploymentText(e))
+		return
+	}
+	if b.deployment == nil {
+		if e.Undoes != "" {
+			b.print("  %s rolls %s back\n", e.Deployment, e.Undoes)
+		}
+		b.deployment = b.add(e.Deployment, e.Total, 0)
+		b.deployment.began = e.Time
+	}
+	words := lower(e.Status)
+	if e.Total > 0 {
+		words = fmt.Sprintf("%d of %s", e.Done, count(int(e.Total), "instance"))
+	}
+	b.deployment.set(words, b.deployment.began, e.Done, e.Total)
+}
+
+func (b *bars) instance(e Event) {
+	l := b.instances[e.Instance]
+	switch e.Status {
+	case Pending:
+	case Succeeded, Failed, Skipped:
+		l.end()
+		delete(b.instances, e.Instance)
+		mark := b.good
+		if e.Status != Succeeded {
+			mark = b.bad
+		}
+		b.print("  %s %s %s\n", mark, e.Instance, instanceText(e))
+	default:
+		if l == nil && len(b.instances) < mostBars {
+			b.instances[e.Instance] = b.add(e.Instance, 0, 1)
+			b.instances[e.Instance].set("begins", e.Time, 0, 0)
+		}
+	}
+}
+
+func (b *bars) event(e Event) {
+	if e.Status == Failed {
+		b.print("  %s %s %s\n%s", b.bad, e.Instance, eventText(e), lastWords(e))
+	}
+	l := b.instances[e.Instance]
+	if l == nil && e.Status == InProgress && len(b.instances) < mostBars { // there is room now
+		l = b.add(e.Instance, e.Total, 1)
+		b.instances[e.Instance] = l
+	}
+	if l != nil {
+		words := e.Event
+		if e.Status == Failed {
+			words += " failed"
+		}
+		l.set(words, e.Time, e.Done, e.Total)
+	}
+}
+
+// close takes all bars away; what was printed above them stays.
+func (b *bars) close() {
+	if b.progress == nil {
+		return
+	}
+	b.upload.end()
+	b.deployment.end()
+	for _, l := range b.instances {
+		l.end()
+	}
+	b.upload, b.deployment, b.instances = nil, nil, map[string]*live{}
+	b.progress.Wait()
+	b.progress = nil
+}

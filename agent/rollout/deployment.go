@@ -1,0 +1,206 @@
+package rollout
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
+)
+
+// CodeDeploy is the subset of *codedeploy.Client that this package calls.
+type CodeDeploy interface {
+	GetDeploymentGroup(context.Context, *codedeploy.GetDeploymentGroupInput, ...func(*codedeploy.Options)) (*codedeploy.GetDeploymentGroupOutput, error)
+	RegisterApplicationRevision(context.Context, *codedeploy.RegisterApplicationRevisionInput, ...func(*codedeploy.Options)) (*codedeploy.RegisterApplicationRevisionOutput, error)
+	ListApplicationRevisions(context.Context, *codedeploy.ListApplicationRevisionsInput, ...func(*codedeploy.Options)) (*codedeploy.ListApplicationRevisionsOutput, error)
+	CreateDeployment(context.Context, *codedeploy.CreateDeploymentInput, ...func(*codedeploy.Options)) (*codedeploy.CreateDeploymentOutput, error)
+	GetDeployment(context.Context, *codedeploy.GetDeploymentInput, ...func(*codedeploy.Options)) (*codedeploy.GetDeploymentOutput, error)
+	ListDeployments(context.Context, *codedeploy.ListDeploymentsInput, ...func(*codedeploy.Options)) (*codedeploy.ListDeploymentsOutput, error)
+	BatchGetDeployments(context.Context, *codedeploy.BatchGetDeploymentsInput, ...func(*codedeploy.Options)) (*codedeploy.BatchGetDeploymentsOutput, error)
+	ListDeploymentTargets(context.Context, *codedeploy.ListDeploymentTargetsInput, ...func(*codedeploy.Options)) (*codedeploy.ListDeploymentTargetsOutput, error)
+	BatchGetDeploymentTargets(context.Context, *codedeploy.BatchGetDeploymentTargetsInput, ...func(*codedeploy.Options)) (*codedeploy.BatchGetDeploymentTargetsOutput, error)
+	StopDeployment(context.Context, *codedeploy.StopDeploymentInput, ...func(*codedeploy.Options)) (*codedeploy.StopDeploymentOutput, error)
+}
+
+// Revision is what CodeDeploy deploys: an object in S3, or a commit on GitHub. It is comparable; the zero
+// Revision is none.
+type Revision struct {
+	Bucket, Key, Version, ETag string
+	BundleType                 string // of an object: tgz, tar, zip
+
+	Repository, CommitID string // on GitHub
+}
+
+// Revision is the revision that the upload made.
+func (u Uploaded) Revision() Revision {
+	return Revision{Bucket: u.Bucket, Key: u.Key, Version: u.Version, ETag: strings.Trim(u.ETag, `"`), BundleType: string(types.BundleTypeTarGZip)}
+}
+
+// Commit is the id of the commit that the revision was packed from, "" when its key is not one of usher's.
+func (r Revision) Commit() string {
+	if r.CommitID != "" {
+		return r.CommitID
+	}
+	if m := keyForm.FindStringSubmatch(r.Key); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// keyForm is a key as Environment.Key makes it.
+var keyForm = regexp.MustCompile(`(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})\.tgz$`)
+
+func (r Revision) String() string {
+	if r.Repository != "" {
+		return "github.com/" + r.Repository + " at " + Short(r.CommitID)
+	}
+	return "s3://" + r.Bucket + "/" + r.Key
+}
+
+// location is the revision as the API has it.
+func (r Revision) location() *types.RevisionLocation {
+	if r.Repository != "" {
+		return &types.RevisionLocation{RevisionType: types.RevisionLocationTypeGitHub,
+			GitHubLocation: &types.GitHubLocation{Repository: &r.Repository, CommitId: &r.CommitID}}
+	}
+	s3 := &types.S3Location{Bucket: &r.Bucket, Key: &r.Key, BundleType: types.BundleType(r.BundleType)}
+	if r.Version != "" {
+		s3.Version = &r.Version
+	}
+	if r.ETag != "" {
+		s3.ETag = &r.ETag
+	}
+	return &types.RevisionLocation{RevisionType: types.RevisionLocationTypeS3, S3Location: s3}
+}
+
+// revisionAt is the revision at a location of the API; the zero Revision when it is neither in S3 nor on
+// GitHub, which no revision of servers is.
+func revisionAt(l *types.RevisionLocation) Revision {
+	switch {
+	case l == nil:
+	case l.S3Location != nil:
+		s3 := l.S3Location
+		return Revision{Bucket: aws.ToString(s3.Bucket), Key: aws.ToString(s3.Key), Version: aws.ToString(s3.Version),
+			ETag: strings.Trim(aws.ToString(s3.ETag), `"`), BundleType: string(s3.BundleType)}
+	case l.GitHubLocation != nil:
+		return Revision{Repository: aws.ToString(l.GitHubLocation.Repository), CommitID: aws.ToString(l.GitHubLocation.CommitId)}
+	}
+	return Revision{}
+}
+
+// Group is an environment's deployment group as it is now.
+type Group struct {
+	Config            string   // the deployment configuration: how many servers at a time
+	AutoScalingGroups []string // whose servers are deployed to
+	Running           Revision // of the last deployment that succeeded: what a new server gets; zero when there was none
+	By                string   // that deployment
+	When              time.Time
+	Active            string // the deployment under way, "" when there is none
+}
+
+// Look is the environment's deployment group.
+func Look(ctx context.Context, api CodeDeploy, env Environment) (Group, error) {
+	out, err := api.GetDeploymentGroup(ctx, &codedeploy.GetDeploymentGroupInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup})
+	if err != nil {
+		return Group{}, Explain("read deployment group "+env.DeploymentGroup+" of application "+env.Application, env, err)
+	}
+	info := out.DeploymentGroupInfo
+	if info == nil {
+		return Group{}, fmt.Errorf("cannot use CodeDeploy's answer about deployment group %s of application %s: it is empty", env.DeploymentGroup, env.Application)
+	}
+	if p := info.ComputePlatform; p != "" && p != types.ComputePlatformServer {
+		return Group{}, fmt.Errorf("cannot deploy to application %s: its compute platform is %s, and usher deploys to servers: name an application of platform Server in usher.yml", env.Application, p)
+	}
+	g := Group{Config: cmp.Or(aws.ToString(info.DeploymentConfigName), "CodeDeployDefault.OneAtATime"), Running: revisionAt(info.TargetRevision)}
+	for _, a := range info.AutoScalingGroups {
+		g.AutoScalingGroups = append(g.AutoScalingGroups, aws.ToString(a.Name))
+	}
+	if last := info.LastSuccessfulDeployment; last != nil {
+		g.By, g.When = aws.ToString(last.DeploymentId), aws.ToTime(last.EndTime)
+	}
+	g.Active, err = active(ctx, api, env)
+	return g, err
+}
+
+// active is the group's deployment that is under way. A deployment that CodeDeploy made for a single new or
+// leaving server does not count: another may begin beside it.
+func active(ctx context.Context, api CodeDeploy, env Environment) (string, error) {
+	out, err := api.ListDeployments(ctx, &codedeploy.ListDeploymentsInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup,
+		IncludeOnlyStatuses: []types.DeploymentStatus{types.DeploymentStatusCreated, types.DeploymentStatusQueued, types.DeploymentStatusInProgress,
+			types.DeploymentStatusBaking, types.DeploymentStatusReady}})
+	if err != nil {
+		return "", Explain("list the deployments of group "+env.DeploymentGroup, env, err)
+	}
+	all, err := describe(ctx, api, env, out.Deployments)
+	if err != nil {
+		return "", err
+	}
+	for _, d := range all {
+		if d.Creator != types.DeploymentCreatorAutoscaling && d.Creator != types.DeploymentCreatorAutoscalingTermination && !over(string(d.Status)) {
+			return aws.ToString(d.DeploymentId), nil
+		}
+	}
+	return "", nil
+}
+
+// Busy is the error when another deployment of the group is under way.
+type Busy struct {
+	Deployment string // its id, "" when CodeDeploy does not say
+	Group      string
+}
+
+func (b Busy) Error() string {
+	if b.Deployment == "" {
+		return "another deployment to " + b.Group + " is in progress: wait for its end"
+	}
+	return fmt.Sprintf("deployment %s to %s is in progress: `usher deploy status %s` follows it", b.Deployment, b.Group, b.Deployment)
+}
+
+// deploymentID finds a deployment's id in a sentence.
+var deploymentID = regexp.MustCompile(`\bd-[0-9A-Z]+\b`)
+
+// IsDeployment tells whether s is written as the id of a deployment.
+func IsDeployment(s string) bool { return deploymentID.FindString(s) == s && s != "" }
+
+// createTimeout bounds the creation of a deployment, which goes on when its caller is interrupted: then there is
+// a deployment, and somebody must be told its id.
+const createTimeout = time.Minute
+
+// Create registers the revision, begins its deployment to the environment and returns its id. A Ctrl-C does
+// not cut it off between the request and its answer. The error is Busy when another deployment is under way.
+func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, description string) (string, error) {
+	if _, err := api.RegisterApplicationRevision(ctx, &codedeploy.RegisterApplicationRevisionInput{ApplicationName: &env.Application,
+		Revision: r.location(), Description: &description}); err != nil {
+		return "", Explain("register "+r.String()+" with application "+env.Application, env, err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
+	defer cancel()
+	// An answer can be lost, and the call repeated: by this mark our own deployment is known from another's.
+	mark := make([]byte, 4)
+	rand.Read(mark) // never fails
+	description = strings.TrimSpace(fmt.Sprintf("%s (usher %s)", description, hex.EncodeToString(mark)))
+	out, err := api.CreateDeployment(ctx, &codedeploy.CreateDeploymentInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup,
+		Revision: r.location(), Description: &description})
+	if limit := (*types.DeploymentLimitExceededException)(nil); errors.As(err, &limit) {
+		id := deploymentID.FindString(limit.ErrorMessage())
+		if id == "" {
+			return "", Busy{Group: env.DeploymentGroup}
+		}
+		if d, err := api.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &id}); err == nil && aws.ToString(d.DeploymentInfo.Description) == description {
+			return id, nil
+		}
+		return "", Busy{Deployment: id, Group: env.DeploymentGroup}
+	}
+	if err != nil {
+		return "", Explain("create a deployment of "+r.String()+" to group "+env.DeploymentGroup, env, err)
+	}
+	return aws.ToString(out.DeploymentId), nil
+}

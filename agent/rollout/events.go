@@ -1,0 +1,109 @@
+package rollout
+
+import "time"
+
+// Event is one thing that happened while a revision was brought to its servers. Follow emits them, `-json`
+// prints them, one JSON object to a line, and the views for people are made of nothing else.
+//
+// A field that does not apply is left out. Fields are added in later versions and never change their
+// meaning: a reader ignores what it does not know, also types and statuses.
+type Event struct {
+	// Time is when it happened: by CodeDeploy's clock for what CodeDeploy tells, in UTC.
+	Time time.Time `json:"time"`
+
+	// Type is what happened to what: plan, upload, deployment, instance, event, notice or end.
+	Type Type `json:"type"`
+
+	// Deployment is CodeDeploy's id, d-...; none before the deployment was created.
+	Deployment string `json:"deployment_id,omitempty"`
+
+	// Instance is the server's id, i-..., in instance and event.
+	Instance string `json:"instance_id,omitempty"`
+
+	// Event is the lifecycle event, such as AfterInstall, in event.
+	Event string `json:"event,omitempty"`
+
+	// Status is CodeDeploy's own word in deployment (Created, Queued, InProgress, Baking, Ready, Succeeded,
+	// Failed, Stopped), instance (Pending, InProgress, Succeeded, Failed, Skipped, Unknown) and event
+	// (InProgress, Succeeded, Failed). In upload it is InProgress, Succeeded, or Skipped when the bundle was
+	// there already. In end it is one of the Ended constants.
+	Status string `json:"status,omitempty"`
+
+	// Seconds is how long an event, or all events of an instance, took; on their ends only.
+	Seconds float64 `json:"seconds,omitempty"`
+
+	// Script is the script that failed, Code CodeDeploy's word for how (ScriptFailed, ScriptTimedOut, ...) or
+	// for why a deployment failed (HEALTH_CONSTRAINTS, ...), Message a sentence about it, and Log the last
+	// lines of the script's output, 4 KB at most.
+	Script  string `json:"script,omitempty"`
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+	Log     string `json:"log,omitempty"`
+
+	// Done and Total are bytes in upload, instances in deployment, and in event those of its instance. Done counts
+	// what failed or was skipped as well.
+	Done  int64 `json:"done,omitempty"`
+	Total int64 `json:"total,omitempty"`
+
+	// Undoes is the deployment that this one rolls back, in deployment.
+	Undoes string `json:"undoes,omitempty"`
+
+	// Commit is the full hash of what is being deployed, and From of what runs now, in plan.
+	Commit string `json:"commit,omitempty"`
+	From   string `json:"from,omitempty"`
+
+	// ExitCode is how the command ends, in end, which is the last one.
+	ExitCode *int `json:"exit_code,omitempty"`
+}
+
+// Type is the type of an Event.
+type Type string
+
+// The types of events. A plan comes first and end last; notice is about following itself, as when
+// CodeDeploy does not answer for a while.
+const (
+	Planned           Type = "plan"
+	UploadProgress    Type = "upload"
+	DeploymentChanged Type = "deployment"
+	InstanceChanged   Type = "instance"
+	LifecycleEvent    Type = "event"
+	Notice            Type = "notice"
+	Finished          Type = "end"
+)
+
+// Statuses, as CodeDeploy writes them.
+const (
+	Created    = "Created"
+	Queued     = "Queued"
+	InProgress = "InProgress"
+	Baking     = "Baking"
+	Ready      = "Ready"
+	Pending    = "Pending"
+	Succeeded  = "Succeeded"
+	Failed     = "Failed"
+	Stopped    = "Stopped"
+	Skipped    = "Skipped"
+)
+
+// Ended is how a command that deploys ended, in an Event of type Finished.
+const (
+	EndedSucceeded   = "succeeded"
+	EndedFailed      = "failed"
+	EndedRolledBack  = "rolled back"
+	EndedRefused     = "refused"
+	EndedRunning     = "still running" // the deployment goes on; nobody follows it any longer
+	EndedDryRun      = "dry run"
+	EndedInterrupted = "interrupted" // nothing was started
+)
+
+// over tells whether a deployment with this status has ended.
+func over(status string) bool { return status == Succeeded || status == Failed || status == Stopped }
+
+// settled tells whether nothing more happens to an instance or an event with this status.
+func settled(status string) bool {
+	return status == Succeeded || status == Failed || status == Skipped
+}
+
+// Short is a commit's id as people write it: long enough to be unique in a repository, short enough to be
+// read out.
+func Short(sha string) string { return sha[:min(len(sha), 10)] }

@@ -1,0 +1,93 @@
+package rollout
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
+	"github.com/aws/smithy-go"
+)
+
+// Explain is an error of a call to AWS made for a developer, as a sentence that begins with what could not
+// be done and ends with what to do about it. It wraps the call's error.
+func Explain(what string, env Environment, err error) error {
+	if err == nil {
+		return nil
+	}
+	if advice := advice(env, err); advice != "" {
+		return fmt.Errorf("cannot %s: %s: %w", what, advice, err)
+	}
+	return fmt.Errorf("cannot %s: %w", what, err)
+}
+
+// advice is what a developer can do about an error, "" when there is nothing to say.
+func advice(env Environment, err error) string {
+	if token := (*ssocreds.InvalidTokenError)(nil); errors.As(err, &token) {
+		return "your sign-in has expired: run " + signIn(env)
+	}
+	var service smithy.APIError
+	if !errors.As(err, &service) {
+		switch text := err.Error(); {
+		case strings.Contains(text, "failed to refresh cached credentials"), strings.Contains(text, "get credentials"), strings.Contains(text, "retrieve credentials"):
+			return "there are no AWS credentials: run " + signIn(env) + ", or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
+		case passing(err):
+			return "AWS cannot be reached in " + env.Region + ": check the network, and region in usher.yml"
+		}
+		return ""
+	}
+	switch service.ErrorCode() {
+	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "Forbidden":
+		return "your AWS identity may not: allow " + permission(err) + " in its policy"
+	case "ExpiredTokenException", "ExpiredToken", "TokenRefreshRequired":
+		return "your AWS credentials have expired: run " + signIn(env)
+	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId":
+		return "AWS does not know these credentials: run " + signIn(env) + ", or check AWS_ACCESS_KEY_ID"
+	case "InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired":
+		return "AWS does not accept the signature: check the secret key and this machine's clock"
+	case "ApplicationDoesNotExistException":
+		return fmt.Sprintf("there is no application %s in this account and %s: correct application, region or profile in usher.yml, or create it: aws deploy create-application --application-name %s",
+			env.Application, env.Region, env.Application)
+	case "DeploymentGroupDoesNotExistException":
+		return fmt.Sprintf("application %s has no deployment group %s: correct deployment_group in usher.yml; `aws deploy list-deployment-groups --application-name %s` lists those there are",
+			env.Application, env.DeploymentGroup, env.Application)
+	case "DeploymentDoesNotExistException":
+		return "there is no such deployment in this account and " + env.Region + ": `usher deploy status ENV` shows the newest one"
+	}
+	return ""
+}
+
+// signIn is the command that renews the environment's credentials.
+func signIn(env Environment) string {
+	if env.Profile == "" {
+		return "`aws sso login` or `aws configure`"
+	}
+	return "`aws sso login --profile " + env.Profile + "`"
+}
+
+// permission is the IAM action of the call that failed.
+func permission(err error) string {
+	var call *smithy.OperationError
+	if !errors.As(err, &call) {
+		return "the call"
+	}
+	return strings.ToLower(call.Service()) + ":" + call.Operation()
+}
+
+// retryable is what the SDK tries again.
+var retryable = retry.IsErrorRetryables(retry.DefaultRetryables)
+
+// throttled is what the SDK takes for throttling.
+var throttled = retry.IsErrorThrottles(retry.DefaultThrottles)
+
+// passing tells whether an error passes by itself: throttling, a failure of the service, a network that is
+// away. The SDK has tried three times by then, and given up.
+func passing(err error) bool {
+	if answer := (*awshttp.ResponseError)(nil); errors.As(err, &answer) && answer.HTTPStatusCode() >= 500 {
+		return true
+	}
+	return retryable.IsErrorRetryable(err) == aws.TrueTernary || throttled.IsErrorThrottle(err) == aws.TrueTernary
+}

@@ -1,0 +1,248 @@
+package rollout
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Three views of the same events: JSON for programs, plain lines for logs and pipes, and live bars for a
+// person at a terminal. What is printed where:
+//
+//   - A view prints to one place only. With -json that is standard output, and nothing else is printed there.
+//   - Lines never move, are never coloured, and begin with the local time of what they tell.
+//   - Bars have only what is going on now. What has ended is printed above them and stays, without colours too.
+//   - What a failed script said last is printed in full, in every view: it is what the reader needs next.
+
+// View shows events to whoever watches.
+type View struct {
+	out      io.Writer
+	json     *json.Encoder // of -json, or nil
+	bars     *bars         // on a terminal, or nil
+	uploaded int           // tenths of an upload that were told
+}
+
+// JSONView prints each event as one line of JSON.
+func JSONView(out io.Writer) *View { return &View{json: json.NewEncoder(out)} }
+
+// PeopleView shows live bars when out is a terminal that can have them, and prints lines otherwise.
+func PeopleView(out io.Writer) *View {
+	v := &View{out: out}
+	if IsTerminal(out) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" && os.Getenv("CI") == "" {
+		v.bars = newBars(out)
+	}
+	return v
+}
+
+// IsTerminal tells whether w is a terminal.
+func IsTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// Show shows an event. It is called by one goroutine at a time.
+func (v *View) Show(e Event) {
+	switch {
+	case v.json != nil:
+		_ = v.json.Encode(e) // a reader that has gone is told by the exit code
+	case v.bars != nil:
+		v.bars.show(e)
+	default:
+		v.line(e)
+	}
+}
+
+// Close leaves on the terminal what is to stay there. Nothing is shown after it but the end.
+func (v *View) Close() {
+	if v.bars != nil {
+		v.bars.close()
+	}
+}
+
+// line prints an event as a line, or more when a script failed.
+func (v *View) line(e Event) {
+	text := ""
+	switch e.Type {
+	case UploadProgress:
+		text = v.upload(e)
+	case DeploymentChanged:
+		if text = deploymentText(e); text != "" {
+			text = e.Deployment + " " + text
+		}
+	case InstanceChanged:
+		if e.Status != Pending {
+			text = e.Instance + " " + instanceText(e)
+		}
+	case LifecycleEvent:
+		text = e.Instance + " " + eventText(e)
+	case Notice:
+		text = e.Message
+	case Finished:
+		fmt.Fprintln(v.out, e.Message)
+	}
+	if text != "" {
+		fmt.Fprintf(v.out, "%s %s\n%s", e.Time.Local().Format(time.TimeOnly), text, lastWords(e))
+	}
+}
+
+// upload is a line for every tenth of an upload.
+func (v *View) upload(e Event) string {
+	switch {
+	case e.Status != InProgress:
+		return uploadText(e)
+	case e.Total == 0:
+		return ""
+	}
+	tenth := int(10 * e.Done / e.Total)
+	if tenth <= v.uploaded || tenth == 10 {
+		return ""
+	}
+	v.uploaded = tenth
+	return fmt.Sprintf("uploading: %d%% of %s", 10*tenth, size(e.Total))
+}
+
+func uploadText(e Event) string {
+	if e.Status == Skipped {
+		return "nothing to upload: " + e.Message + " is there already"
+	}
+	return fmt.Sprintf("uploaded %s in %s to %s", size(e.Total), took(e.Seconds), e.Message)
+}
+
+// deploymentText says what became of a deployment; "" when only its progress changed.
+func deploymentText(e Event) string {
+	text := ""
+	switch e.Status {
+	case Created, Queued:
+		text = lower(e.Status)
+		if e.Undoes != "" {
+			text += " by CodeDeploy: it rolls " + e.Undoes + " back"
+		}
+	case InProgress:
+		if e.Done > 0 {
+			return ""
+		}
+		text = "in progress"
+		if e.Total > 0 {
+			text += ": " + count(int(e.Total), "instance")
+		}
+	case Succeeded, Failed, Stopped:
+		text = lower(e.Status)
+		if e.Message != "" {
+			text += ": " + strings.TrimSpace(e.Code+" "+e.Message)
+		}
+	default:
+		text = "is " + lower(e.Status)
+	}
+	return text
+}
+
+func instanceText(e Event) string {
+	switch e.Status {
+	case InProgress:
+		return "begins"
+	case Succeeded:
+		return "succeeded in " + took(e.Seconds)
+	case Failed:
+		return "failed after " + took(e.Seconds)
+	}
+	return lower(e.Status)
+}
+
+func eventText(e Event) string {
+	switch e.Status {
+	case InProgress:
+		return e.Event + " began"
+	case Failed:
+		text := e.Event + " failed after " + took(e.Seconds)
+		if e.Script != "" {
+			text += ": " + e.Script
+		}
+		if e.Message != "" {
+			text += ": " + e.Message
+		} else if e.Code != "" {
+			text += ": " + e.Code
+		}
+		return text
+	}
+	return e.Event + " " + lower(e.Status) + " in " + took(e.Seconds)
+}
+
+// lastWords is the end of a failed script's output, a line each.
+func lastWords(e Event) string {
+	if e.Log == "" {
+		return ""
+	}
+	var b strings.Builder
+	for line := range strings.Lines(strings.TrimRight(e.Log, "\n")) {
+		b.WriteString("    | " + printable(strings.TrimRight(line, "\r\n")) + "\n")
+	}
+	return b.String()
+}
+
+// printable keeps what a script printed from moving the cursor, or ringing the bell, of whoever reads it.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// took is seconds as people read them: 80ms, 1.8s, 4m12s.
+func took(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", seconds)
+	}
+	return d.Round(time.Second).String()
+}
+
+// size is in SI units, as S3 counts.
+func size(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d B", n)
+	case n < 1000*1000:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	case n < 1000*1000*1000:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// lower is one of CodeDeploy's statuses in the middle of a sentence: InProgress is in progress.
+func lower(status string) string {
+	if status == InProgress {
+		return "in progress"
+	}
+	return strings.ToLower(status)
+}
+
+// instances names at most a few of them.
+func instances(ids []string) string {
+	const most = 3
+	if len(ids) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(ids[:most], ", "), len(ids)-most)
+	}
+	return strings.Join(ids, ", ")
+}
