@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"usher/agent/bundle"
+	"usher/agent/hostcommand"
 	"usher/agent/instance"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
@@ -39,6 +40,7 @@ type agent struct {
 	autoscaling lifecycle.API
 	codedeploy  revision.API
 	s3          bundle.S3API
+	commands    *hostcommand.Client // nil: CodeDeploy's deployments are not answered
 	http        *http.Client
 
 	seen         string // the target lifecycle state that boot acted on

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,6 +20,8 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
+
+	"usher/agent/hostcommand"
 )
 
 // answerTimeout is how long AWS may take to begin an answer. The SDK itself waits for ever, and on a
@@ -47,7 +52,34 @@ func (a *agent) connect(ctx context.Context) error {
 	a.autoscaling = autoscaling.NewFromConfig(cfg)
 	a.codedeploy = codedeploy.NewFromConfig(cfg)
 	a.s3 = s3.NewFromConfig(cfg)
+	if a.cfg.HostCommands {
+		if err := a.connectCommands(cfg); err != nil {
+			return err
+		}
+	}
 	a.http = &http.Client{Transport: http.DefaultTransport} // bundle bounds each attempt
+	return nil
+}
+
+// connectCommands makes the client of CodeDeploy's host commands.
+func (a *agent) connectCommands(cfg aws.Config) error {
+	o := hostcommand.Options{
+		Region: a.me.Region, Version: "usher/" + version(), Credentials: cfg.Credentials, Tell: a.commandNotice,
+		Host: fmt.Sprintf("arn:%s:ec2:%s:%s:instance/%s", cmp.Or(a.me.Partition, "aws"), a.me.Region, a.me.AccountID, a.me.InstanceID),
+		// The SDK knows no such service: its variable is named as the SDK would.
+		Endpoint: cmp.Or(os.Getenv("AWS_ENDPOINT_URL_CODEDEPLOY_COMMANDS"), aws.ToString(cfg.BaseEndpoint)),
+	}
+	if a.cfg.SignerCA != "" {
+		text, err := os.ReadFile(a.cfg.SignerCA)
+		if err != nil {
+			return fmt.Errorf("%w: cannot read signer_ca_file: %v", errConfiguration, err)
+		}
+		o.SignerCA = x509.NewCertPool()
+		if !o.SignerCA.AppendCertsFromPEM(text) {
+			return fmt.Errorf("%w: signer_ca_file %s holds no certificate in PEM", errConfiguration, a.cfg.SignerCA)
+		}
+	}
+	a.commands = hostcommand.New(o)
 	return nil
 }
 

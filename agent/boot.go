@@ -18,6 +18,7 @@ import (
 // is the deployment's; errNothingToDo says that there was none to make.
 func (a *agent) boot(ctx context.Context) error {
 	a.finishSuccess()
+	a.settle()
 	launch, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Launching))
 	a.seen = launch.Target()
 	if err != nil {
@@ -44,7 +45,7 @@ func (a *agent) boot(ctx context.Context) error {
 	case todo == dueCheck:
 		err = a.checkAgain(work)
 	case todo == dueDeployment:
-		err = a.deployLatest(work) // starts before the wait state is confirmed: only Complete needs it
+		err = a.deployLatest(work, "") // starts before the wait state is confirmed: only Complete needs it
 	}
 	if stopped(work, err) {
 		return err // the service is being stopped: the next start goes on from the record
@@ -81,7 +82,7 @@ func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, e
 	switch {
 	case launch.Kind() == lifecycle.Leaving:
 		return dueNothing, nil
-	case past.Open() != nil, past.Last == nil:
+	case past.Last == nil, past.Open() != nil && past.Open().By != record.ByCommand:
 		return dueDeployment, nil
 	}
 	kind, err := launch.Known(ctx)
@@ -90,6 +91,10 @@ func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, e
 	}
 	due := past.VerdictDue()
 	switch {
+	case past.Open() != nil && kind != lifecycle.Action:
+		return dueNothing, nil // CodeDeploy's commands go on with it
+	case past.Open() != nil:
+		return dueDeployment, nil
 	case kind == lifecycle.Leaving:
 		return dueNothing, nil
 	case due != nil && kind == lifecycle.Action && (due.Err() != nil || due.EndBoot == a.me.BootID):

@@ -37,6 +37,10 @@ type Config struct {
 	OnTerminate string        `yaml:"on_terminate"` // ignore or stop
 	Patience    time.Duration `yaml:"patience"`     // how long a call or download that fails is tried again
 
+	HostCommands bool          `yaml:"host_commands"`  // answer CodeDeploy's deployments after the launch
+	SignerCA     string        `yaml:"signer_ca_file"` // authorities that may sign their specifications; "" for any
+	DriftRepair  time.Duration `yaml:"drift_repair"`   // how often to look whether the group has moved on; 0 for never
+
 	MaxFiles int   `yaml:"max_files"` // in a bundle
 	MaxBytes int64 `yaml:"max_bytes"` // of a bundle, unpacked
 
@@ -77,11 +81,14 @@ func defaultConfig() Config {
 		OnTerminate: onTerminateIgnore,
 		// An outage of S3 or CodeDeploy is waited out while the hook's heartbeats hold the launch. Replacing
 		// the instance would not help: its successor meets the same outage.
-		Patience:  10 * time.Minute,
-		MaxFiles:  bundle.DefaultMaxFiles,
-		MaxBytes:  bundle.DefaultMaxBytes,
-		GitHubAPI: "https://api.github.com",
-		State:     "/var/lib/usher",
+		Patience:     10 * time.Minute,
+		HostCommands: true,
+		// A missed deployment is rare; 10,000 servers then ask CodeDeploy 11 times a second together.
+		DriftRepair: 15 * time.Minute,
+		MaxFiles:    bundle.DefaultMaxFiles,
+		MaxBytes:    bundle.DefaultMaxBytes,
+		GitHubAPI:   "https://api.github.com",
+		State:       "/var/lib/usher",
 	}
 }
 
@@ -132,6 +139,10 @@ func (c Config) validate() error {
 		return mistaken("hold_for", " is %s: it must be more than 0", c.HoldFor)
 	case c.Patience < 0:
 		return mistaken("patience", " is %s: it must not be less than 0", c.Patience)
+	case c.DriftRepair < 0:
+		return mistaken("drift_repair", " is %s: it must not be less than 0", c.DriftRepair)
+	case c.SignerCA != "" && !filepath.IsAbs(c.SignerCA):
+		return mistaken("signer_ca_file", " is %q: it must be an absolute path", c.SignerCA)
 	case c.MaxFiles < 1:
 		return mistaken("max_files", " is %d: it must be at least 1", c.MaxFiles)
 	case c.MaxBytes < 1:

@@ -19,11 +19,8 @@ import (
 // in the same way, and not run again when the record has it as finished. Whatever fails, what was live
 // before is live again when deploy returns.
 func (d *deployment) deploy(ctx context.Context) error {
-	if d.past.FailedStep != "" { // the agent died while it was rolling back
-		return d.rollBack(ctx, d.past.FailedStep, errors.New(d.past.Error))
-	}
 	for _, s := range []step{
-		{hooks.ApplicationStop, d.stopLive}, // scripts of the revision now live; none on a first launch
+		{hooks.ApplicationStop, d.ofLive},   // scripts of the revision now live; none on a first launch
 		{hooks.DownloadBundle, d.download},  // fetch, verify, unpack beside; every script is checked here
 		{hooks.BeforeInstall, d.scripts},    // from here on: scripts of the new revision
 		{hooks.Install, d.install},          // files into the release directory, permissions
@@ -32,10 +29,8 @@ func (d *deployment) deploy(ctx context.Context) error {
 		{hooks.ApplicationStart, d.scripts}, //
 		{hooks.ValidateService, d.scripts},  //
 	} {
-		if err := d.run(ctx, s); stopped(ctx, err) {
+		if err := d.run(ctx, s); err != nil {
 			return err
-		} else if err != nil {
-			return d.rollBack(ctx, s.name, err)
 		}
 	}
 	return d.succeed(ctx)
@@ -51,6 +46,7 @@ type deployment struct {
 	live     string             // where the link pointed when it began
 	fallback string             // where the link goes back to
 	env      hooks.Environment
+	exists   string // file_exists_behavior of the deployment; the appspec's own wins
 }
 
 // step is one lifecycle event, or a step between two. do returns what a person wants to know of it.
@@ -64,8 +60,20 @@ const (
 	stepRollback = "Rollback"
 )
 
-// run does one step, and is the one place that says what became of it.
+// run does one step. When it fails, what was live before is put back, and the deployment has failed.
 func (d *deployment) run(ctx context.Context, s step) error {
+	if d.past.FailedStep != "" { // the agent died while it was rolling back
+		return d.rollBack(ctx, d.past.FailedStep, errors.New(d.past.Error))
+	}
+	err := d.do(ctx, s)
+	if err == nil || stopped(ctx, err) {
+		return err
+	}
+	return d.rollBack(ctx, s.name, err)
+}
+
+// do does one step, and is the one place that says what became of it.
+func (d *deployment) do(ctx context.Context, s step) error {
 	if d.past.Finished[s.name] {
 		return nil
 	}
@@ -103,7 +111,7 @@ func (d *deployment) rollBack(ctx context.Context, failed string, cause error) e
 		failure = fmt.Errorf("%s: %w", failed, cause)
 	}
 	outcome := record.RolledBack
-	if err := d.run(ctx, step{stepRollback, d.undo}); err != nil {
+	if err := d.do(ctx, step{stepRollback, d.undo}); err != nil {
 		failure, outcome = errors.Join(failure, fmt.Errorf("and the rollback failed: %w", err)), "not rolled back"
 	}
 	d.note(record.Entry{What: record.GaveUp, Error: failure.Error(), Detail: outcome})

@@ -42,7 +42,7 @@ func explain(file string, text []byte, err error) string {
 	}
 	located, ok := errors.AsType[yaml.Error](err)
 	if !ok { // the library has no place for a duration that is none
-		for _, key := range []string{"hold_for", "patience"} {
+		for _, key := range []string{"hold_for", "patience", "drift_repair"} {
 			if tk := valueOf(text, key); tk != nil {
 				if _, err := time.ParseDuration(tk.Value); err != nil {
 					return at(file, tk, wanted(key, reflect.TypeFor[time.Duration](), tk))
@@ -95,6 +95,8 @@ func wanted(key string, kind reflect.Type, tk *token.Token) string {
 		want = "a duration such as 90s, 30m or 1h30m"
 	case kind.Kind() == reflect.Int, kind.Kind() == reflect.Int64:
 		want = "a whole number"
+	case kind.Kind() == reflect.Bool:
+		want = "true or false"
 	}
 	if tk.Type == token.SequenceStartType || tk.Type == token.MappingStartType {
 		return fmt.Sprintf("%s must be %s", key, want)

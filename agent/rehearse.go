@@ -180,7 +180,7 @@ func (a *agent) rehearse(ctx context.Context, path string) error {
 		stats, err := unpackLocal(ctx, path, dir)
 		return fetched{stats: stats, detail: fmt.Sprintf("%s, %s", count(stats.Files, "file"), size(stats.Bytes))}, err
 	}}
-	d, err := a.begin(ctx, id, src, hooks.Environment{ApplicationName: stem, DeploymentID: id, DeploymentGroupName: "rehearsal",
+	d, err := a.begin(ctx, "", id, src, hooks.Environment{ApplicationName: stem, DeploymentID: id, DeploymentGroupName: "rehearsal",
 		InstanceID: a.me.InstanceID, Region: a.me.Region})
 	if err != nil {
 		return err

@@ -20,35 +20,67 @@ const (
 	warmedEvery = 2 * time.Second
 )
 
-// serve is what comes after boot, until the service is stopped: it watches where Auto Scaling is taking
-// the instance. Its loop feeds the watchdog.
+// serve is what comes after boot, until the service is stopped. One loop does all there is to do, so that
+// two things are never done at once: it carries out CodeDeploy's host commands and an operator's requests,
+// watches where Auto Scaling is taking the instance, and repairs drift. It also feeds the watchdog.
 func (a *agent) serve(ctx context.Context) {
 	if leaving(a.seen) {
 		a.seen = "" // boot has nothing to do with that; this loop has
 	}
+	if err := a.goOn(ctx); ctx.Err() == nil {
+		_ = a.say(err)
+	}
+	orders, ended := a.receive(ctx)
+	defer func() { <-ended }()
+	look, drift := time.NewTimer(0), time.NewTimer(a.nextRepair())
 	for {
-		every := serveEvery
-		if strings.HasPrefix(a.seen, "Warmed:") {
-			every = warmedEvery
-		}
 		a.notify.Alive()
-		target, err := a.metadata.TargetLifecycleState(ctx)
-		switch {
-		case err != nil, target == a.seen: // metadata that does not answer now will
-		case leaving(target):
-			a.seen = target
-			err = a.terminate(ctx)
-		default: // out of a warm pool, or into one; into a group; or what boot saw has changed since
-			err = a.boot(ctx)
-			a.seen = target
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case o := <-orders:
+			err = a.obey(ctx, o.Command)
+			close(o.taken)
+		case <-look.C:
+			err = a.watch(ctx)
+			look.Reset(a.lookAgain())
+		case <-drift.C:
+			var again time.Duration
+			again, err = a.repair(ctx)
+			drift.Reset(again)
 		}
-		if ctx.Err() == nil && err != nil && target != "" {
+		if ctx.Err() == nil {
 			_ = a.say(err)
 		}
-		if !a.pause(ctx, every) {
-			return
-		}
 	}
+}
+
+// lookAgain is when to look at metadata again.
+func (a *agent) lookAgain() time.Duration {
+	if strings.HasPrefix(a.seen, "Warmed:") {
+		return warmedEvery
+	}
+	return serveEvery
+}
+
+// watch looks where Auto Scaling is taking the instance, and acts when that has changed.
+func (a *agent) watch(ctx context.Context) error {
+	target, err := a.metadata.TargetLifecycleState(ctx)
+	switch {
+	case err != nil, target == a.seen: // metadata that does not answer now will
+		return nil
+	case leaving(target):
+		a.seen = target
+		return a.terminate(ctx)
+	}
+	// Out of a warm pool, or into one; into a group; or what boot saw has changed since.
+	err = a.boot(ctx)
+	a.seen = target
+	if target == "" {
+		return nil
+	}
+	return err
 }
 
 // leaving are the target states of an instance that is being terminated.
@@ -79,7 +111,7 @@ func (a *agent) terminate(ctx context.Context) error {
 		ApplicationName: a.cfg.Application, DeploymentID: past.Good.ID, DeploymentGroupName: a.cfg.DeploymentGroup,
 		InstanceID: a.me.InstanceID, Region: a.me.Region, AutoScalingGroupName: end.Group()}}
 	began := time.Now()
-	detail, err := d.stopLive(work, hooks.ApplicationStop)
+	detail, err := d.ofLive(work, hooks.ApplicationStop)
 	if stopped(work, err) {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"usher/agent/bundle"
 	"usher/agent/record"
+	"usher/agent/release"
 	"usher/agent/revision"
 	"usher/hooks"
 	"usher/systemd"
@@ -25,6 +27,7 @@ type source struct {
 	id     string                                                 // of its release on disk
 	name   string                                                 // as a person reads it
 	pinned bool                                                   // a release on disk with this id has this content
+	asIs   bool                                                   // take the release on disk whatever became of it
 	fetch  func(ctx context.Context, dir string) (fetched, error) // fills an empty directory with it
 }
 
@@ -37,8 +40,8 @@ type fetched struct {
 
 // deployLatest deploys the revision of this server's deployment group, or goes on with a deployment of it
 // that was cut off. A group without a revision is no failure: the base stays live.
-func (a *agent) deployLatest(ctx context.Context) error {
-	d, err := a.latest(ctx)
+func (a *agent) deployLatest(ctx context.Context, by string) error {
+	d, err := a.latest(ctx, by)
 	if err != nil || d == nil {
 		return err
 	}
@@ -49,7 +52,7 @@ func (a *agent) deployLatest(ctx context.Context) error {
 // prepared in a warm pool, and has been stopped or asleep since. If the group moved on, it deploys.
 func (a *agent) checkAgain(ctx context.Context) error {
 	good := a.rec.State().Good
-	d, err := a.latest(ctx)
+	d, err := a.latest(ctx, "")
 	if err != nil || d == nil {
 		return err
 	}
@@ -68,13 +71,10 @@ func (a *agent) checkAgain(ctx context.Context) error {
 }
 
 // latest asks CodeDeploy for the group's revision and begins its deployment; nil when there is none.
-func (a *agent) latest(ctx context.Context) (*deployment, error) {
+func (a *agent) latest(ctx context.Context, by string) (*deployment, error) {
 	var rev revision.Revision
 	err := a.insist(ctx, func() (err error) {
-		rev, err = revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
-		if err == nil && !rev.Pinned() {
-			rev, err = a.pin(ctx, rev)
-		}
+		rev, err = a.groupRevision(ctx)
 		return err
 	})
 	if open := a.rec.State().Open(); err != nil && open != nil && ctx.Err() == nil {
@@ -88,21 +88,50 @@ func (a *agent) latest(ctx context.Context) (*deployment, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := rev.DeploymentID
-	if id == "" {
-		id = "no-deployment-id"
+	return a.begin(ctx, by, cmp.Or(rev.DeploymentID, "no-deployment-id"), a.sourceOf(rev), a.environment(rev))
+}
+
+// groupRevision is the revision of this server's deployment group now, pinned.
+func (a *agent) groupRevision(ctx context.Context) (revision.Revision, error) {
+	rev, err := revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+	if err == nil && !rev.Pinned() {
+		rev, err = a.pin(ctx, rev)
 	}
+	return rev, err
+}
+
+// sourceOf is a revision as a source: where its bundle is to be had.
+func (a *agent) sourceOf(rev revision.Revision) source {
+	fetch := func(ctx context.Context, dir string) (fetched, error) { return a.fetch(ctx, rev, dir) }
+	return source{id: rev.ID(), name: rev.String(), pinned: rev.Pinned(), fetch: fetch}
+}
+
+// environment is what scripts are told of a revision and of this server.
+func (a *agent) environment(rev revision.Revision) hooks.Environment {
 	env := hooks.Environment{
-		ApplicationName: rev.Application, DeploymentID: id, DeploymentGroupName: rev.Group, DeploymentGroupID: rev.GroupID,
+		ApplicationName: rev.Application, DeploymentID: rev.DeploymentID, DeploymentGroupName: rev.Group, DeploymentGroupID: rev.GroupID,
 		InstanceID: a.me.InstanceID, Region: a.me.Region, AutoScalingGroupName: a.me.AutoScalingGroup,
 	}
 	if s := rev.S3; s != nil {
 		env.BundleBucket, env.BundleKey, env.BundleVersion, env.BundleETag = s.Bucket, s.Key, s.Version, s.ETag
-	} else {
+	} else if rev.GitHub != nil {
 		env.BundleCommit = rev.GitHub.CommitID
 	}
-	fetch := func(ctx context.Context, dir string) (fetched, error) { return a.fetch(ctx, rev, dir) }
-	return a.begin(ctx, id, source{id: rev.ID(), name: rev.String(), pinned: rev.Pinned(), fetch: fetch}, env)
+	return env
+}
+
+// deployRelease deploys a release that is on this disk, as an operator asked for, also one that has failed.
+func (a *agent) deployRelease(ctx context.Context, r release.Release) error {
+	id := "rollback-" + time.Now().UTC().Format("20060102T150405Z")
+	gone := func(context.Context, string) (fetched, error) {
+		return fetched{}, fmt.Errorf("release %s is not on this disk any more", r.ID)
+	}
+	env := a.environment(revision.Revision{Application: a.cfg.Application, Group: a.cfg.DeploymentGroup})
+	d, err := a.begin(ctx, record.ByOperator, id, source{id: r.ID, name: r.Revision, pinned: true, asIs: true, fetch: gone}, env)
+	if err != nil {
+		return err
+	}
+	return d.deploy(ctx)
 }
 
 // pin finds out which content a revision without ETag and version has now.
@@ -116,12 +145,13 @@ func (a *agent) pin(ctx context.Context, rev revision.Revision) (revision.Revisi
 
 // begin starts the deployment of a revision, or takes up the one that was cut off if it is of the same. One
 // of another revision is rolled back first: a deployment begins from what was good.
-func (a *agent) begin(ctx context.Context, id string, src source, env hooks.Environment) (*deployment, error) {
+func (a *agent) begin(ctx context.Context, by, id string, src source, env hooks.Environment) (*deployment, error) {
 	if err := a.layout.Check(); err != nil {
 		return nil, err
 	}
+	a.settle()
 	open := a.rec.State().Open()
-	if open != nil && open.Release == src.id && (!open.Finished[hooks.DownloadBundle] || a.onDisk(src.id)) {
+	if open != nil && open.By == by && (by != record.ByCommand || open.ID == id) && open.Release == src.id && (!open.Finished[hooks.DownloadBundle] || a.onDisk(src.id)) {
 		return a.resume(open, src, env), nil
 	}
 	if open != nil && !a.giveUp(ctx, open, fmt.Errorf("cut off, and %s is to be deployed instead", src.id)) {
@@ -132,7 +162,7 @@ func (a *agent) begin(ctx context.Context, id string, src source, env hooks.Envi
 		return nil, err
 	}
 	run := a.rec.State().Runs + 1
-	if err := a.append(record.Entry{What: record.Begun, Run: run, Deployment: id,
+	if err := a.append(record.Entry{What: record.Begun, Run: run, Deployment: id, By: by,
 		Revision: src.name, Release: src.id, Live: live, Fallback: a.orBase(live)}); err != nil {
 		return nil, err
 	}

@@ -21,10 +21,10 @@ import (
 // (verdictReserveMax, 5 minutes): the verdict must still be delivered after it.
 const rollbackTimeout = 4 * time.Minute
 
-// stopLive runs ApplicationStop of the release now live. A failure is a warning: those scripts belong to
-// the old revision and cannot be corrected by a new one, which would never get in (the incumbent's
-// best-known trap). The new revision's own scripts decide.
-func (d *deployment) stopLive(ctx context.Context, event string) (string, error) {
+// ofLive runs the scripts that the release now live has for an event: ApplicationStop, and those that take
+// traffic away. A failure is a warning: they belong to the old revision and cannot be corrected by a new
+// one, which would never get in (the incumbent's best-known trap). The new revision's own scripts decide.
+func (d *deployment) ofLive(ctx context.Context, event string) (string, error) {
 	live, ok := d.liveRelease()
 	if !ok {
 		return "no release is live yet", nil
@@ -34,7 +34,7 @@ func (d *deployment) stopLive(ctx context.Context, event string) (string, error)
 		return "", err
 	}
 	if err != nil {
-		d.log.Warn(fmt.Sprintf("ApplicationStop of the live release %s failed, going on with the new one: %v", live.ID, err),
+		d.log.Warn(fmt.Sprintf("%s of the live release %s failed, going on with the new one: %v", event, live.ID, err),
 			systemd.ID(systemd.MessageScriptWarning), zap.String("lifecycle_event", event))
 		return "failed, and passed over", nil
 	}
@@ -47,7 +47,10 @@ func (d *deployment) liveRelease() (release.Release, bool) { return d.releaseAt(
 // download brings the revision to disk as a release, unless it is there, and checks all of it.
 func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 	id := d.source.id
-	if r, ok := d.layout.Load(id); ok && d.source.pinned && r.Status != release.Bad && (r.Status != release.InUse || r.Tree == d.live) {
+	usable := func(r release.Release) bool {
+		return r.Status != release.Bad && (r.Status != release.InUse || r.Tree == d.live) || d.source.asIs
+	}
+	if r, ok := d.layout.Load(id); ok && d.source.pinned && usable(r) {
 		if _, err := d.judge(r.Bundle); err != nil {
 			return "", err
 		}
@@ -116,17 +119,10 @@ func (d *deployment) scripts(ctx context.Context, event string) (string, error) 
 // scriptsOf runs the scripts of an event of the revision unpacked in dir, then the role hooks. A script
 // that is recorded as finished in this boot is not run again.
 func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree string) (string, error) {
-	var list []hooks.Script
-	if spec, problems := appspec.Read(dir); spec != nil {
-		list = scriptsIn(dir, spec, event)
-	} else if len(problems) > 0 && dir != d.layout.BasePath() { // the base need not have one
-		return "", errors.New(problems[0].String())
+	list, err := d.listScripts(event, dir)
+	if err != nil {
+		return "", err
 	}
-	role, problems := hooks.RoleHooks(d.cfg.RoleHooks, event)
-	if len(problems) > 0 {
-		return "", errors.New(problems[0].String())
-	}
-	list = append(list, role...)
 	env := d.env
 	env.ReleaseDir = tree
 	for n, s := range list {
@@ -146,6 +142,20 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree strin
 		return "no scripts", nil
 	}
 	return count(len(list), "script"), nil
+}
+
+// listScripts are the scripts of an event: those of the revision unpacked in dir, then the role's.
+func (d *deployment) listScripts(event, dir string) (list []hooks.Script, err error) {
+	if spec, problems := appspec.Read(dir); spec != nil {
+		list = scriptsIn(dir, spec, event)
+	} else if len(problems) > 0 && dir != d.layout.BasePath() { // the base need not have one
+		return nil, errors.New(problems[0].String())
+	}
+	role, problems := hooks.RoleHooks(d.cfg.RoleHooks, event)
+	if len(problems) > 0 {
+		return nil, errors.New(problems[0].String())
+	}
+	return append(list, role...), nil
 }
 
 // script runs one script and passes its output on.
@@ -176,7 +186,7 @@ func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
 		return "", fmt.Errorf("the revision is no longer what it was when it was checked: %s", fatal[0])
 	}
-	how := release.Installing{Unprivileged: d.unprivileged}
+	how := release.Installing{Unprivileged: d.unprivileged, Exists: d.exists}
 	if live, ok := d.liveRelease(); ok {
 		how.Owned = live.Outside
 	}
@@ -201,48 +211,6 @@ func (d *deployment) flip(context.Context, string) (string, error) {
 	return d.layout.LinkPath() + " -> " + d.release.Tree, nil
 }
 
-// succeed records that the release is good. From here on the verdict is CONTINUE; what goes wrong in
-// tidying up is said, and no failure.
-func (d *deployment) succeed(ctx context.Context) error {
-	if err := d.append(record.Entry{What: record.Succeeded, Revision: d.source.name, Release: d.release.ID}); err != nil {
-		return d.rollBack(ctx, "recording the success", err)
-	}
-	d.finishSuccess()
-	d.log.Info(fmt.Sprintf("release %s of deployment %s is live and good", d.release.ID, d.id),
-		systemd.ID(systemd.MessageDeploymentSucceeded))
-	d.notify.Status("release %s is live", d.release.ID)
-	d.reachTarget(ctx)
-	return nil
-}
-
-// reachTarget lets systemd start what waits for a good release. The launch does not depend on it.
-func (a *agent) reachTarget(ctx context.Context) {
-	if err := systemd.StartTarget(ctx, systemd.DeployedTarget); err != nil {
-		a.log.Warn(err.Error())
-	}
-}
-
-// finishSuccess does what follows from a deployment that is recorded as a success. It is repeated at the
-// next start when the agent died before it was done.
-func (a *agent) finishSuccess() {
-	last := a.rec.State().Last
-	if last == nil || last.End != record.Succeeded {
-		return
-	}
-	r, ok := a.layout.Load(last.Release)
-	if !ok || r.Status == release.Good && r.Instance == a.me.InstanceID {
-		return
-	}
-	var before []string
-	if live, ok := a.releaseAt(last.Live); ok && live.ID != r.ID {
-		before = live.Outside
-	}
-	// Marked last: until then all of it is done again.
-	if err := errors.Join(a.layout.Keep(r, before), a.layout.Mark(&r, release.Good, a.me.InstanceID)); err != nil {
-		a.log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
-	}
-}
-
 // remember is append, but for a rollback: when the disk is full, what was live comes first.
 func (d *deployment) remember(e record.Entry) error {
 	if e.Step == stepRollback {
@@ -250,42 +218,4 @@ func (d *deployment) remember(e record.Entry) error {
 		return nil
 	}
 	return d.append(e)
-}
-
-// undo puts back what was live: the link, the files outside it, and, where it was stopped or replaced,
-// the application. The failed release stays on disk for diagnosis, marked bad.
-func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
-	now, _, err := d.layout.Live()
-	if err != nil {
-		return "", err
-	}
-	flipped := now == d.layout.Tree(d.source.id) && now != d.fallback
-	detail := "nothing to put back"
-	if flipped {
-		if err := d.layout.Flip(d.fallback); err != nil {
-			return "", err
-		}
-		detail = d.layout.LinkPath() + " -> " + d.fallback
-	}
-	errs := []error{d.layout.Restore(d.source.id)}
-	if _, wasLive := d.liveRelease(); (flipped || wasLive) && d.fallback != "" {
-		dir, tree := d.fallback, d.fallback
-		if r, ok := d.releaseAt(d.fallback); ok {
-			dir, tree = r.Bundle, r.Tree
-		}
-		started, err := d.scriptsOf(ctx, stepRollback, hooks.ApplicationStart, dir, tree)
-		if err != nil {
-			err = fmt.Errorf("ApplicationStart of what was live before failed: %w", err)
-		}
-		errs = append(errs, err)
-		detail += "; ApplicationStart: " + started
-	}
-	if d.release.ID != "" {
-		status := release.Bad
-		if d.release.Tree == d.fallback {
-			status = release.Good // it was live and good before it was deployed again
-		}
-		errs = append(errs, d.layout.Mark(&d.release, status, d.me.InstanceID))
-	}
-	return detail, errors.Join(errs...)
 }

@@ -25,28 +25,32 @@ var house = absolute("..")
 
 // law is which of our own packages a package may import. Arrows point one way: backwards in the story.
 var law = map[string][]string{
-	"hooks":           {},
-	"systemd":         {},
-	"systemd/box":     {},
-	"agent/instance":  {},
-	"agent/revision":  {},
-	"agent/record":    {},
-	"agent/standin":   {},
-	"agent/appspec":   {"hooks"},
-	"agent/bundle":    {"agent/appspec", "hooks"},
-	"agent/release":   {"agent/bundle", "agent/appspec", "hooks"},
-	"agent/lifecycle": {"agent/instance"},
-	"agent/demo":      {"agent/standin"},
-	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/instance", "agent/lifecycle",
-		"agent/record", "agent/release", "agent/revision"},
+	"hooks":             {},
+	"systemd":           {},
+	"systemd/box":       {},
+	"agent/instance":    {},
+	"agent/revision":    {},
+	"agent/record":      {},
+	"agent/hostcommand": {},
+	"agent/rollout":     {"agent/appspec", "hooks"},
+	"agent/standin":     {},
+	"agent/appspec":     {"hooks"},
+	"agent/bundle":      {"agent/appspec", "hooks"},
+	"agent/release":     {"agent/bundle", "agent/appspec", "hooks"},
+	"agent/lifecycle":   {"agent/instance"},
+	"agent/demo":        {"agent/standin"},
+	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/hostcommand", "agent/instance", "agent/lifecycle",
+		"agent/record", "agent/release", "agent/revision", "agent/rollout"},
 }
 
 // worlds are which packages may import what is not ours, by the prefix of its path.
 var worlds = map[string][]string{
-	"github.com/aws/":              {"agent", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/standin"},
+	"github.com/aws/":              {"agent", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin"},
 	"github.com/coreos/go-systemd": {"systemd"},
 	"go.uber.org/zap":              {"agent", "systemd"},
-	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo"},
+	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout"}, // rollout: git only
+	"github.com/smallstep/pkcs7":   {"agent/hostcommand", "agent/standin"},
+	"github.com/vbauerster/mpb":    {"agent/rollout"},
 	"mvdan.cc/sh":                  {"hooks"},
 	"github.com/versity/":          {"agent/standin"},
 	"text/template":                {}, // keeps every method of the AWS API in the binary: 7 MB

@@ -129,4 +129,23 @@ const (
 	// MessageStopping: usher was asked to stop. What was interrupted is taken up again at the next
 	// start. Nothing to do.
 	MessageStopping = "e8f4e4af531e4199b72070ce824f1241"
+
+	// MessageCommandRefused: a host command of CodeDeploy's was not carried out, or its result could not be
+	// delivered; the message says why. Nothing was changed on this server. If it is for another
+	// deployment group, take the instance out of that one.
+	MessageCommandRefused = "53dde339b8ca4f769d30eaae1af9b483"
+
+	// MessageCommandAnswered: a host command of CodeDeploy's was answered without running anything: its
+	// release is live and good here already. Nothing to do.
+	MessageCommandAnswered = "91f40f1e7ec4412880ad478436d20b27"
+
+	// MessageSignerUnchecked: the deployment specifications come from a signer that usher cannot check,
+	// because signer_ca_file is not set. They came over TLS from CodeDeploy. Nothing to do unless
+	// your rules ask for it: then set signer_ca_file.
+	MessageSignerUnchecked = "b3835410b6b84b3fbcb5d7467c6bd933"
+
+	// MessageDrift: the deployment group has moved on and this server was not part of that deployment,
+	// usually because it was launching meanwhile; usher deploys the group's revision now. Nothing to do.
+	// If it repeats on one server, see why CodeDeploy does not reach it.
+	MessageDrift = "94b382063e3a4963aaeb63ab35997b2e"
 )

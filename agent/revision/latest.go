@@ -33,6 +33,10 @@ var (
 	commitForm = regexp.MustCompile(`^[0-9a-fA-F]{7,40}$`)
 )
 
+// underway are the states of a deployment that has not ended.
+var underway = []types.DeploymentStatus{types.DeploymentStatusCreated, types.DeploymentStatusQueued,
+	types.DeploymentStatusInProgress, types.DeploymentStatusBaking, types.DeploymentStatusReady}
+
 // Latest is the revision that the deployment group runs now, by one GetDeploymentGroup.
 //
 // With ErrNone the Revision still names the group, and has its id. Other errors name the
@@ -57,6 +61,9 @@ func Latest(ctx context.Context, api API, application, group string) (Revision, 
 	r := Revision{Application: application, Group: group, GroupID: aws.ToString(info.DeploymentGroupId)}
 	if info.LastSuccessfulDeployment != nil {
 		r.DeploymentID = aws.ToString(info.LastSuccessfulDeployment.DeploymentId)
+	}
+	if tried := info.LastAttemptedDeployment; tried != nil && slices.Contains(underway, tried.Status) {
+		r.Underway = aws.ToString(tried.DeploymentId)
 	}
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("cannot deploy the revision of deployment group %s of application %s%s: %s",

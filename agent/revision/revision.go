@@ -33,6 +33,7 @@ type Revision struct {
 	Group        string // name of the deployment group
 	GroupID      string // its id, a UUID
 	DeploymentID string // the deployment that last succeeded (d-…); "" when CodeDeploy does not say
+	Underway     string // the deployment that is being rolled out to the group now; "" for none
 	S3           *S3
 	GitHub       *GitHub
 }

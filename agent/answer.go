@@ -1,0 +1,124 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"usher/agent/hostcommand"
+	"usher/agent/record"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// What CodeDeploy is told of its host commands. A result is on disk before it is sent, and sent until
+// CodeDeploy has it; what it has is not sent again.
+
+// answerPatience bounds telling CodeDeploy how an event ended. CodeDeploy itself waits for an hour; what
+// cannot be delivered in this time stands in the record, and is delivered after the next start.
+//
+// answerTry is how long one call with its retries may take before the watchdog is told that work goes on.
+const (
+	answerPatience = 15 * time.Minute
+	answerTry      = time.Minute
+)
+
+// acknowledge tells CodeDeploy that a command was taken.
+func (a *agent) acknowledge(ctx context.Context, cmd hostcommand.Command, noop bool) (status hostcommand.Status, err error) {
+	err = a.insist(ctx, func() (err error) {
+		status, err = a.commands.Acknowledge(ctx, cmd, noop)
+		return err
+	})
+	return status, err
+}
+
+// refuse answers a command that nothing was done for.
+func (a *agent) refuse(ctx context.Context, cmd hostcommand.Command, why error) error {
+	a.log.Error(fmt.Sprintf("refused the host command %s: %v", cmd.Event, why), systemd.ID(systemd.MessageCommandRefused))
+	if _, err := a.acknowledge(ctx, cmd, false); err != nil {
+		return err
+	}
+	return a.tell(ctx, cmd.ID, resultOf(why))
+}
+
+// skip answers a command that there is nothing to do for.
+func (a *agent) skip(ctx context.Context, cmd hostcommand.Command) error {
+	status, err := a.acknowledge(ctx, cmd, true)
+	if err != nil || status == hostcommand.Succeeded {
+		return err
+	}
+	return a.tell(ctx, cmd.ID, hostcommand.Result{Message: "nothing to do"})
+}
+
+// answer records how a command ended, and tells CodeDeploy.
+func (a *agent) answer(ctx context.Context, id string, failure error) error {
+	text, err := json.Marshal(resultOf(failure))
+	if err != nil {
+		return fmt.Errorf("cannot encode the result of a host command: %w", err)
+	}
+	a.note(record.Entry{What: record.Answering, Command: id, Result: string(text)})
+	return a.deliver(ctx, record.Command{ID: id, Result: string(text)})
+}
+
+// deliver tells CodeDeploy a result that is in the record.
+func (a *agent) deliver(ctx context.Context, done record.Command) error {
+	var r hostcommand.Result
+	if err := json.Unmarshal([]byte(done.Result), &r); err != nil {
+		return fmt.Errorf("cannot read the result of a host command from the record: %w", err)
+	}
+	if err := a.tell(ctx, done.ID, r); err != nil {
+		return err
+	}
+	a.note(record.Entry{What: record.Answered, Command: done.ID})
+	if last := a.rec.State().Last; last != nil && last.End == record.Succeeded {
+		a.prune() // after CodeDeploy knows: it costs time
+	}
+	return nil
+}
+
+// tell is PutHostCommandComplete, tried for as long as it makes sense.
+func (a *agent) tell(ctx context.Context, id string, r hostcommand.Result) error {
+	for began := time.Now(); ; {
+		try, cancel := context.WithTimeout(ctx, answerTry)
+		err := a.commands.Complete(try, id, r)
+		cancel()
+		a.notify.Alive()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > answerPatience:
+			a.log.Error("CodeDeploy does not know how a lifecycle event ended: "+err.Error(), systemd.ID(systemd.MessageCommandRefused))
+			return said{err}
+		}
+	}
+}
+
+// resultOf is a failure as CodeDeploy shows it in its console; nil is success.
+func resultOf(failure error) hostcommand.Result {
+	if failure == nil {
+		return hostcommand.Result{Message: "Succeeded"}
+	}
+	r := hostcommand.Result{Code: hostcommand.UnknownError, Message: failure.Error()}
+	if f := (*hooks.Failure)(nil); errors.As(failure, &f) {
+		r.Code, r.Script, r.Log = hostcommand.Code(cmp.Or(f.Code, hooks.UnknownError)), f.Script.Location, f.Result.Tail
+	}
+	return r
+}
+
+// commandNotice puts what the client of host commands tells into the journal.
+func (a *agent) commandNotice(n hostcommand.Notice) {
+	switch n.What {
+	case hostcommand.Retrying:
+		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(n.Next), n.Err), systemd.ID(systemd.MessageRetrying))
+	case hostcommand.Working:
+		a.log.Info(fmt.Sprintf("%s works again, after %s", n.Op, took(n.Failed)), systemd.ID(systemd.MessageRetrying))
+	case hostcommand.Unchecked:
+		a.log.Info(fmt.Sprintf("CodeDeploy's specifications are signed by %s (sha256 %s), whom nobody vouches for here: %s",
+			n.Signer.Subject, n.Signer.Fingerprint, n.Signer.Remark), systemd.ID(systemd.MessageSignerUnchecked))
+	}
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"usher/agent/record"
+	"usher/agent/release"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// How a deployment ends: its release is good, or what was live before is live again.
+
+// succeed records that the release is good. From here on the verdict is CONTINUE; what goes wrong in
+// tidying up is said, and no failure.
+func (d *deployment) succeed(ctx context.Context) error {
+	if err := d.append(record.Entry{What: record.Succeeded, Revision: d.source.name, Release: d.release.ID}); err != nil {
+		return d.rollBack(ctx, "recording the success", err)
+	}
+	d.finishSuccess()
+	d.log.Info(fmt.Sprintf("release %s of deployment %s is live and good", d.release.ID, d.id),
+		systemd.ID(systemd.MessageDeploymentSucceeded))
+	d.notify.Status("release %s is live", d.release.ID)
+	d.reachTarget(ctx)
+	return nil
+}
+
+// reachTarget lets systemd start what waits for a good release. The launch does not depend on it.
+func (a *agent) reachTarget(ctx context.Context) {
+	if err := systemd.StartTarget(ctx, systemd.DeployedTarget); err != nil {
+		a.log.Warn(err.Error())
+	}
+}
+
+// finishSuccess does what follows from a deployment that is recorded as a success. It is repeated at the
+// next start when the agent died before it was done.
+func (a *agent) finishSuccess() {
+	last := a.rec.State().Last
+	if last == nil || last.End != record.Succeeded {
+		return
+	}
+	r, ok := a.layout.Load(last.Release)
+	if !ok || r.Status == release.Good && r.Instance == a.me.InstanceID {
+		return
+	}
+	var err error
+	if last.By != record.ByCommand { // else its traffic events may follow, and fail: see settle
+		err = a.keep(r, last)
+	}
+	// Marked last: until then all of it is done again.
+	if err := errors.Join(err, a.layout.Mark(&r, release.Good, a.me.InstanceID)); err != nil {
+		a.log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+	}
+}
+
+// settle lets go what a deployment by CodeDeploy's commands replaced, once nothing more can follow that
+// would bring it back.
+func (a *agent) settle() {
+	last := a.rec.State().Last
+	if last == nil || last.End != record.Succeeded || last.By != record.ByCommand {
+		return
+	}
+	if r, ok := a.layout.Load(last.Release); ok {
+		if err := a.keep(r, last); err != nil {
+			a.log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+		}
+	}
+}
+
+// keep ends a deployment that succeeded, for the files outside the link.
+func (a *agent) keep(r release.Release, d *record.Deployment) error {
+	var before []string
+	if live, ok := a.releaseAt(d.Live); ok && live.ID != r.ID {
+		before = live.Outside
+	}
+	return a.layout.Keep(r, before)
+}
+
+// undo puts back what was live: the link, the files outside it, and, where it was stopped or replaced,
+// the application. The failed release stays on disk for diagnosis, marked bad.
+func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
+	now, _, err := d.layout.Live()
+	if err != nil {
+		return "", err
+	}
+	flipped := now == d.layout.Tree(d.source.id) && now != d.fallback
+	detail := "nothing to put back"
+	if flipped {
+		if err := d.layout.Flip(d.fallback); err != nil {
+			return "", err
+		}
+		detail = d.layout.LinkPath() + " -> " + d.fallback
+	}
+	errs := []error{d.layout.Restore(d.source.id)}
+	if _, wasLive := d.liveRelease(); (flipped || wasLive) && d.fallback != "" {
+		dir, tree := d.fallback, d.fallback
+		if r, ok := d.releaseAt(d.fallback); ok {
+			dir, tree = r.Bundle, r.Tree
+		}
+		started, err := d.scriptsOf(ctx, stepRollback, hooks.ApplicationStart, dir, tree)
+		if err != nil {
+			err = fmt.Errorf("ApplicationStart of what was live before failed: %w", err)
+		}
+		errs = append(errs, err)
+		detail += "; ApplicationStart: " + started
+	}
+	if d.release.ID != "" {
+		status := release.Bad
+		if d.release.Tree == d.fallback {
+			status = release.Good // it was live and good before it was deployed again
+		}
+		errs = append(errs, d.layout.Mark(&d.release, status, d.me.InstanceID))
+	}
+	return detail, errors.Join(errs...)
+}
