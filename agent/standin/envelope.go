@@ -131,6 +131,9 @@ func (m *message) ber() []byte {
 		for piece := range slices.Chunk(m.content, segment) {
 			segments = append(segments, der(piece))
 		}
+		if len(segments) == 0 {
+			segments = [][]byte{der([]byte{})} // an octet string of no segment at all is more than most readers take
+		}
 		inside = append(inside, indefinite(tagExplicit, indefinite(tagOctets, segments...)))
 	}
 	var certs, infos [][]byte

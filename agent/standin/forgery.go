@@ -58,8 +58,9 @@ const expiredFor = 24 * time.Hour
 
 // envelope signs a specification in the way of the forgery.
 func (f Forgery) envelope(spec []byte) (format, payload string) {
+	spec = slices.Clone(spec) // the engine's own, which other calls read
 	if f.Edit != nil {
-		spec = f.Edit(slices.Clone(spec))
+		spec = append([]byte{}, f.Edit(spec)...) // nil is an empty specification, not a message without one
 	}
 	now, s := time.Now(), signing()
 	good := func() *message { return signMessage(spec, now, s.signer) }
