@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
 
 	"usher/hooks"
@@ -24,12 +25,11 @@ func (m mistake) Error() string { return m.message }
 // explainFile is an error about a file, which has this text, as one line in the form that editors understand.
 func explainFile(file string, text []byte, err error) string {
 	if m, ok := errors.AsType[mistake](err); ok {
-		for path := m.path; path != ""; path = parent(path) { // a value that is missing: where it should be
-			if tk := tokenAt(text, path); tk != nil {
-				return at(file, tk, m.message)
-			}
+		tk := valueAt(text, m.path)
+		for path := m.path; tk == nil && path != ""; path = parent(path) { // it is missing: in what
+			tk = keyAt(text, path)
 		}
-		return file + ": " + m.message
+		return at(file, tk, m.message)
 	}
 	located, ok := errors.AsType[yaml.Error](err)
 	if !ok {
@@ -84,17 +84,39 @@ func parent(path string) string {
 	return ""
 }
 
-// tokenAt is where the value at a path begins in a YAML text, nil when there is none.
-func tokenAt(text []byte, path string) *token.Token {
-	p, err := yaml.PathString("$." + path)
+// valueAt is where the word at a path of a YAML text is, nil when there is none.
+func valueAt(text []byte, path string) *token.Token {
+	if value, ok := nodeAt(text, path).(ast.ScalarNode); ok && value.Type() != ast.NullType {
+		return value.GetToken()
+	}
+	return nil
+}
+
+// keyAt is where the last key of a path stands in a YAML text, nil when it is not there.
+func keyAt(text []byte, path string) *token.Token {
+	within, ok := nodeAt(text, parent(path)).(*ast.MappingNode)
+	if !ok {
+		return nil
+	}
+	for _, v := range within.Values {
+		if key := v.Key.GetToken(); key.Value == path[strings.LastIndexByte(path, '.')+1:] {
+			return key
+		}
+	}
+	return nil
+}
+
+// nodeAt is what a YAML text has at a path, nil for nothing.
+func nodeAt(text []byte, path string) ast.Node {
+	p, err := yaml.PathString(strings.TrimSuffix("$."+path, "."))
 	if err != nil {
 		return nil
 	}
 	node, err := p.ReadNode(bytes.NewReader(text))
-	if err != nil || node == nil {
+	if err != nil {
 		return nil
 	}
-	return node.GetToken()
+	return node
 }
 
 func inOneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -220,7 +220,8 @@ type command struct {
 // run runs git in the repository. Its error has git's own words.
 func (r *Repository) run(ctx context.Context, c command) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "git", slices.Concat([]string{"--no-pager", "-C", r.Dir}, steady, c.args)...)
+	cmd := exec.CommandContext(ctx, "git", slices.Concat([]string{"--no-pager"}, steady, c.args)...)
+	cmd.Dir = r.Dir
 	cmd.Env = append(gitEnviron(), c.env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, &stdout, &stderr
 	if c.stdout != nil {
