@@ -11,16 +11,19 @@ import (
 	"time"
 )
 
-// autoScalingNS is the XML namespace and API version of Auto Scaling.
-const autoScalingNS = "http://autoscaling.amazonaws.com/doc/2011-01-01/"
+// The API version of Auto Scaling, and the XML namespace it makes.
+const (
+	autoScalingVersion = "2011-01-01"
+	autoScalingNS      = "http://autoscaling.amazonaws.com/doc/" + autoScalingVersion + "/"
+)
 
 // autoScalingWire is the Query protocol: a form in, XML out.
 var autoScalingWire = wire{
 	name:        "autoscaling",
 	contentType: "text/xml",
-	parse:       parseQuery,
-	result:      queryResult,
-	failure:     queryFailure,
+	parse:       parseQuery(autoScalingVersion),
+	result:      queryResult(autoScalingNS),
+	failure:     queryFailure(autoScalingNS),
 	refused: map[refusal]apiError{
 		unsigned:       {code: "MissingAuthenticationToken"},
 		unknownKey:     {code: "InvalidClientTokenId"},
@@ -43,69 +46,77 @@ var autoScalingWire = wire{
 	},
 	metered: true,
 	unknown: func(op string) apiError {
-		return apiError{400, "InvalidAction", fmt.Sprintf("Could not find operation %s for version 2011-01-01", op)}
+		return apiError{400, "InvalidAction", fmt.Sprintf("Could not find operation %s for version %s", op, autoScalingVersion)}
 	},
 }
 
-func parseQuery(r *http.Request, body []byte) (request, *apiError) {
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return request{}, &apiError{400, "MalformedQueryString", "The query string contains a syntax error"}
-	}
-	req := request{op: form.Get("Action"), params: map[string]string{}}
-	for name := range form {
-		if name != "Action" && name != "Version" {
-			req.params[name] = form.Get(name)
+// parseQuery reads the requests of a service of the Query protocol.
+func parseQuery(version string) func(*http.Request, []byte) (request, *apiError) {
+	return func(r *http.Request, body []byte) (request, *apiError) {
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return request{}, &apiError{400, "MalformedQueryString", "The query string contains a syntax error"}
 		}
+		req := request{op: form.Get("Action"), params: map[string]string{}}
+		for name := range form {
+			if name != "Action" && name != "Version" {
+				req.params[name] = form.Get(name)
+			}
+		}
+		switch {
+		case req.op == "":
+			return req, &apiError{400, "MissingAction", "Missing Action"}
+		case form.Get("Version") != version:
+			return req, &apiError{400, "NoSuchVersion", "The requested version (" + form.Get("Version") + ") is not valid"}
+		}
+		return req, nil
 	}
-	switch {
-	case req.op == "":
-		return req, &apiError{400, "MissingAction", "Missing Action"}
-	case form.Get("Version") != "2011-01-01":
-		return req, &apiError{400, "NoSuchVersion", "The requested version (" + form.Get("Version") + ") is not valid"}
-	}
-	return req, nil
 }
 
 // queryResult writes <OpResponse><OpResult>…</OpResult><ResponseMetadata/></OpResponse>.
-func queryResult(op, id string, v any) []byte {
-	var b bytes.Buffer
-	e := xml.NewEncoder(&b)
-	response := xml.StartElement{Name: xml.Name{Local: op + "Response"}, Attr: []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: autoScalingNS}}}
-	meta := struct{ RequestId string }{id}
-	if v == nil {
-		v = struct{}{}
-	}
-	for _, err := range []error{
-		e.EncodeToken(response),
-		e.EncodeElement(v, xml.StartElement{Name: xml.Name{Local: op + "Result"}}),
-		e.EncodeElement(meta, xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}}),
-		e.EncodeToken(response.End()),
-		e.Flush(),
-	} {
-		if err != nil {
-			panic("standin: cannot write an answer of " + op + ": " + err.Error())
+func queryResult(namespace string) func(op, id string, v any) []byte {
+	return func(op, id string, v any) []byte {
+		var b bytes.Buffer
+		e := xml.NewEncoder(&b)
+		response := xml.StartElement{Name: xml.Name{Local: op + "Response"}, Attr: []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: namespace}}}
+		meta := struct{ RequestId string }{id}
+		if v == nil {
+			v = struct{}{}
 		}
+		for _, err := range []error{
+			e.EncodeToken(response),
+			e.EncodeElement(v, xml.StartElement{Name: xml.Name{Local: op + "Result"}}),
+			e.EncodeElement(meta, xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}}),
+			e.EncodeToken(response.End()),
+			e.Flush(),
+		} {
+			if err != nil {
+				panic("standin: cannot write an answer of " + op + ": " + err.Error())
+			}
+		}
+		return b.Bytes()
 	}
-	return b.Bytes()
 }
 
-func queryFailure(id string, e apiError) []byte {
-	kind := "Sender"
-	if e.status >= 500 {
-		kind = "Receiver"
+// queryFailure writes <ErrorResponse><Error/><RequestId/></ErrorResponse>.
+func queryFailure(namespace string) func(id string, e apiError) []byte {
+	return func(id string, e apiError) []byte {
+		kind := "Sender"
+		if e.status >= 500 {
+			kind = "Receiver"
+		}
+		type detail struct{ Type, Code, Message string }
+		out, err := xml.Marshal(struct {
+			XMLName   xml.Name `xml:"ErrorResponse"`
+			NS        string   `xml:"xmlns,attr"`
+			Error     detail
+			RequestId string
+		}{NS: namespace, Error: detail{kind, e.code, e.message}, RequestId: id})
+		if err != nil {
+			panic("standin: cannot write an error: " + err.Error())
+		}
+		return out
 	}
-	type detail struct{ Type, Code, Message string }
-	out, err := xml.Marshal(struct {
-		XMLName   xml.Name `xml:"ErrorResponse"`
-		NS        string   `xml:"xmlns,attr"`
-		Error     detail
-		RequestId string
-	}{NS: autoScalingNS, Error: detail{kind, e.code, e.message}, RequestId: id})
-	if err != nil {
-		panic("standin: cannot write an error: " + err.Error())
-	}
-	return out
 }
 
 func validation(format string, args ...any) *apiError {

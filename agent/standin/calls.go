@@ -12,7 +12,7 @@ import (
 type Call struct {
 	At         time.Time
 	Took       time.Duration
-	Service    string // "autoscaling", "codedeploy", "s3" or "imds"
+	Service    string // SigV4's name of it, such as "autoscaling" or "codedeploy"; "imds" for metadata
 	Op         string // the service's operation; for imds the path below /latest/
 	InstanceID string // whose credentials signed it (imds: whose metadata); "" for a user
 	Params     map[string]string

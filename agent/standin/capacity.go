@@ -17,20 +17,25 @@ func deleteLifecycleHook(c *Cloud, r request) (any, *apiError) {
 	if bad != nil {
 		return nil, bad
 	}
-	name := r.params["LifecycleHookName"]
-	at := slices.IndexFunc(g.hooks, func(h Hook) bool { return h.Name == name })
-	if at < 0 {
+	if name := r.params["LifecycleHookName"]; !c.fleet.deleteHook(g, name) {
 		return nil, validation("No Lifecycle Hook found with name %s", name)
 	}
+	return nil, nil
+}
+
+// deleteHook takes a hook away, and tells whether there was one; mu is held.
+func (f *fleet) deleteHook(g *group, name string) bool {
+	at := slices.IndexFunc(g.hooks, func(h Hook) bool { return h.Name == name })
+	if at < 0 {
+		return false
+	}
 	g.hooks = slices.Delete(g.hooks, at, at+1)
-	for _, inst := range slices.Clone(c.fleet.all) {
-		for _, a := range slices.Clone(inst.actions) {
-			if inst.group == g && a.hook.Name == name {
-				inst.finish(a, Continue, false)
-			}
+	for _, inst := range slices.Clone(f.all) {
+		if a := inst.heldBy(name); inst.group == g && a != nil {
+			inst.finish(a, Continue, false)
 		}
 	}
-	return nil, nil
+	return true
 }
 
 // terminateInstance ends an instance, and replaces it unless the desired capacity is to shrink.

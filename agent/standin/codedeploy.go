@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -34,15 +34,24 @@ var codeDeployWire = wire{
 	},
 	throttled: apiError{400, "ThrottlingException", "Rate exceeded"},
 	operations: map[string]operation{
-		"CreateApplication":      createApplication,
-		"CreateDeploymentGroup":  createDeploymentGroup,
-		"GetApplication":         getApplication,
-		"GetApplicationRevision": getApplicationRevision,
-		"GetDeployment":          getDeployment,
-		"GetDeploymentGroup":     getDeploymentGroup,
-		"ListApplications":       listApplications,
-		"ListDeploymentGroups":   listDeploymentGroups,
-		"ListDeployments":        listDeployments,
+		"BatchGetDeploymentTargets":   batchGetDeploymentTargets,
+		"BatchGetDeployments":         batchGetDeployments,
+		"CreateApplication":           createApplication,
+		"CreateDeployment":            createDeployment,
+		"CreateDeploymentGroup":       createDeploymentGroup,
+		"GetApplication":              getApplication,
+		"GetApplicationRevision":      getApplicationRevision,
+		"GetDeployment":               getDeployment,
+		"GetDeploymentConfig":         getDeploymentConfig,
+		"GetDeploymentGroup":          getDeploymentGroup,
+		"GetDeploymentTarget":         getDeploymentTarget,
+		"ListApplicationRevisions":    listApplicationRevisions,
+		"ListApplications":            listApplications,
+		"ListDeploymentGroups":        listDeploymentGroups,
+		"ListDeploymentTargets":       listDeploymentTargets,
+		"ListDeployments":             listDeployments,
+		"RegisterApplicationRevision": registerApplicationRevision,
+		"StopDeployment":              stopDeployment,
 	},
 	unknown: func(op string) apiError { return apiError{400, "UnknownOperationException", ""} },
 }
@@ -85,180 +94,60 @@ func jsonFailure(_ string, e apiError) []byte {
 	return out
 }
 
-// Revision is where an application revision lies: S3, GitHub, or Raw for the kinds the Go API has no field
-// for. The zero Revision is none at all.
-type Revision struct {
-	S3     *S3Location
-	GitHub *GitHubLocation
-	Raw    json.RawMessage // a whole revision location as the wire has it, such as {"revisionType":"String",…}
-}
-
-// S3Location is a bundle in S3. Version and ETag are optional.
-type S3Location struct {
-	Bucket     string `json:"bucket,omitempty"`
-	Key        string `json:"key,omitempty"`
-	BundleType string `json:"bundleType,omitempty"` // tar, tgz or zip
-	Version    string `json:"version,omitempty"`
-	ETag       string `json:"eTag,omitempty"`
-}
-
-// GitHubLocation is a commit of a repository.
-type GitHubLocation struct {
-	Repository string `json:"repository,omitempty"` // OWNER/NAME
-	CommitID   string `json:"commitId,omitempty"`
-}
-
-// S3Revision is a bundle in S3; version and etag may be "".
-func S3Revision(bucket, key, bundleType, version, etag string) Revision {
-	return Revision{S3: &S3Location{bucket, key, bundleType, version, etag}}
-}
-
-// GitHubRevision is a commit of a repository OWNER/NAME.
-func GitHubRevision(repository, commit string) Revision {
-	return Revision{GitHub: &GitHubLocation{repository, commit}}
-}
-
-// wire is the revision as the API writes it; nil for none.
-func (r Revision) wire() json.RawMessage {
-	var v any
-	switch {
-	case r.Raw != nil:
-		return r.Raw
-	case r.S3 != nil:
-		v = map[string]any{"revisionType": "S3", "s3Location": r.S3}
-	case r.GitHub != nil:
-		v = map[string]any{"revisionType": "GitHub", "gitHubLocation": r.GitHub}
-	default:
-		return nil
+// decode reads a request's parameters into the fields of in.
+func decode(r request, in any) *apiError {
+	if err := json.Unmarshal(r.body, in); err != nil {
+		return &apiError{400, "SerializationException", ""}
 	}
-	out, err := json.Marshal(v)
-	if err != nil {
-		panic("standin: cannot write a revision: " + err.Error())
+	return nil
+}
+
+// pageSize is how many items a page of a List call has at most.
+const pageSize = 100
+
+// pageOf cuts one page out of a list, by the token of the page before.
+func pageOf[T any](items []T, token string) (part []T, next string, bad *apiError) {
+	from := 0
+	if token != "" {
+		n, err := strconv.Atoi(token)
+		if err != nil || n < 0 || n > len(items) {
+			return nil, "", &apiError{400, "InvalidNextTokenException", "The next token is not valid: " + token}
+		}
+		from = n
 	}
-	return out
-}
-
-// deployments is the state of CodeDeploy.
-type deployments struct {
-	mu           sync.Mutex
-	applications map[string]*application
-	all          []*deployment
-	commands     []*hostCommand
-	changed      chan struct{} // closed and replaced with every change
-}
-
-type application struct {
-	id      string
-	created time.Time
-	groups  map[string]*deploymentGroup
-}
-
-type deploymentGroup struct {
-	id       string
-	role     string
-	revision json.RawMessage // the target revision; nil: none yet
-	last     *deployment     // successful
-	tried    *deployment
-}
-
-type deployment struct {
-	id, application, group, status string
-	revision                       json.RawMessage
-	created, ended                 time.Time
-}
-
-func newDeployments() *deployments {
-	return &deployments{applications: map[string]*application{}, changed: make(chan struct{})}
-}
-
-// advance wakes everyone who waits for a change; mu is held.
-func (d *deployments) advance() {
-	close(d.changed)
-	d.changed = make(chan struct{})
-}
-
-// group finds or makes an application's group; mu is held.
-func (d *deployments) group(app, name string) *deploymentGroup {
-	a, ok := d.applications[app]
-	if !ok {
-		a = &application{id: newUUID(), created: time.Now(), groups: map[string]*deploymentGroup{}}
-		d.applications[app] = a
+	to := min(from+pageSize, len(items))
+	if to < len(items) {
+		next = strconv.Itoa(to)
 	}
-	g, ok := a.groups[name]
-	if !ok && name != "" {
-		g = &deploymentGroup{id: newUUID(), role: "arn:aws:iam::" + Account + ":role/codedeploy"}
-		a.groups[name] = g
-	}
-	return g
+	return items[from:to:to], next, nil
 }
 
-// PublishRevision records a successful deployment of a revision: it becomes the group's target
-// revision, which is what new instances get. Application and group are made when there are none. It
-// returns the deployment's id; with the zero Revision it only makes the group and returns "".
-func (c *Cloud) PublishRevision(app, group string, r Revision) string {
-	return c.deployed(app, group, r, "Succeeded")
-}
-
-// FailDeployment records a deployment that failed: it is the group's last attempt, and the target
-// revision stays what it was.
-func (c *Cloud) FailDeployment(app, group string, r Revision) string {
-	return c.deployed(app, group, r, "Failed")
-}
-
-func (c *Cloud) deployed(app, group string, r Revision, status string) string {
-	revision := r.wire()
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	g := c.deploys.group(app, group)
-	if revision == nil {
-		return ""
+// listed is the answer of a List call.
+func listed[T any](field string, items []T, token string) (any, *apiError) {
+	part, next, bad := pageOf(items, token)
+	if bad != nil {
+		return nil, bad
 	}
-	now := time.Now()
-	d := &deployment{
-		id: newDeploymentID(), application: app, group: group, status: status,
-		revision: revision, created: now, ended: now,
+	if part == nil {
+		part = []T{}
 	}
-	c.deploys.all = append(c.deploys.all, d)
-	g.tried = d
-	if status == "Succeeded" {
-		g.last, g.revision = d, revision
+	out := map[string]any{field: part}
+	if next != "" {
+		out["nextToken"] = next
 	}
-	return d.id
+	return out, nil
 }
 
 // epoch is a time as JSON 1.1 writes it.
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
-// name checks a name in a request and answers as the service does.
-func name(r request, field, kind string) (string, *apiError) {
-	v := r.params[field]
+// checkName answers as the service does when a name is absent or not one.
+func checkName(v, kind string) *apiError {
 	switch {
 	case v == "":
-		return "", &apiError{400, kind + "NameRequiredException", kind + " name is required."}
+		return &apiError{400, kind + "NameRequiredException", kind + " name is required."}
 	case len(v) > maxName || !validName.MatchString(v):
-		return "", &apiError{400, "Invalid" + kind + "NameException", fmt.Sprintf("%s name must be 1 to %d letters, digits and ._+=,@- : %s", kind, maxName, v)}
+		return &apiError{400, "Invalid" + kind + "NameException", fmt.Sprintf("%s name must be 1 to %d letters, digits and ._+=,@- : %s", kind, maxName, v)}
 	}
-	return v, nil
-}
-
-// find looks an application, and with group a deployment group, up by the names in the request; mu is held.
-func (d *deployments) find(r request, withGroup bool) (app, group string, g *deploymentGroup, bad *apiError) {
-	if app, bad = name(r, "applicationName", "Application"); bad != nil {
-		return
-	}
-	if withGroup {
-		if group, bad = name(r, "deploymentGroupName", "DeploymentGroup"); bad != nil {
-			return
-		}
-	}
-	a, ok := d.applications[app]
-	if !ok {
-		return app, group, nil, &apiError{400, "ApplicationDoesNotExistException", "No application found for name: " + app}
-	}
-	if withGroup {
-		if g, ok = a.groups[group]; !ok {
-			return app, group, nil, &apiError{400, "DeploymentGroupDoesNotExistException", "No Deployment Group found for name: " + group}
-		}
-	}
-	return app, group, g, nil
+	return nil
 }

@@ -48,8 +48,11 @@ type operation func(c *Cloud, r request) (any, *apiError)
 var clientGone = apiError{code: "ClientGone"}
 
 // wireOf tells the services of the endpoint apart as they can be told apart: a JSON service names its
-// operation in X-Amz-Target, a Query service in the form's Action.
+// operation in X-Amz-Target, and the Query services sign for themselves.
 func wireOf(r *http.Request) *wire {
+	if auth, _ := parseAuthorization(r.Header.Get("Authorization")); auth.service == identityWire.name {
+		return &identityWire
+	}
 	switch target := r.Header.Get("X-Amz-Target"); {
 	case strings.HasPrefix(target, codeDeployTarget):
 		return &codeDeployWire

@@ -1,193 +1,281 @@
 package standin
 
 import (
+	"context"
 	"encoding/json"
-	"reflect"
+	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
-func createApplication(c *Cloud, r request) (any, *apiError) {
-	app, bad := name(r, "applicationName", "Application")
-	if bad != nil {
-		return nil, bad
-	}
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	if _, ok := c.deploys.applications[app]; ok {
-		return nil, &apiError{400, "ApplicationAlreadyExistsException", "Application already exists: " + app}
-	}
-	c.deploys.group(app, "")
-	return map[string]string{"applicationId": c.deploys.applications[app].id}, nil
+// The statuses of a deployment.
+const (
+	statusCreated    = "Created"
+	statusInProgress = "InProgress"
+	statusSucceeded  = "Succeeded"
+	statusFailed     = "Failed"
+	statusStopped    = "Stopped"
+)
+
+// deployments is the state of CodeDeploy: what it was asked for, and the engine that carries it out
+// (rollout.go). The engine does all that can be done at once whenever something changes: a call, a
+// host command's result, an instance's state, a deadline. Calls drive it themselves, under mu; a
+// goroutine drives it for the fleet and the clock.
+//
+// mu is taken before fleet.mu, never while fleet.mu is held: the fleet tells the engine of a change
+// without waiting for it.
+type deployments struct {
+	fleet   *fleet
+	stirred chan struct{} // a token: something changed behind the engine's back
+	quit    context.CancelFunc
+	done    chan struct{} // closed when the engine's goroutine has ended
+
+	mu           sync.Mutex
+	applications map[string]*application
+	all          []*deployment
+	commands     []*hostCommand
+	changed      chan struct{} // closed and replaced with every change
+	closed       bool
 }
 
-func createDeploymentGroup(c *Cloud, r request) (any, *apiError) {
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	app, _, _, bad := c.deploys.find(r, false)
-	if bad != nil {
-		return nil, bad
-	}
-	group, bad := name(r, "deploymentGroupName", "DeploymentGroup")
-	if bad != nil {
-		return nil, bad
-	}
-	if r.params["serviceRoleArn"] == "" {
-		return nil, &apiError{400, "RoleRequiredException", "The role is required."}
-	}
-	if _, ok := c.deploys.applications[app].groups[group]; ok {
-		return nil, &apiError{400, "DeploymentGroupAlreadyExistsException", "Deployment group already exists: " + group}
-	}
-	g := c.deploys.group(app, group)
-	g.role = r.params["serviceRoleArn"]
-	return map[string]string{"deploymentGroupId": g.id}, nil
+// deployment is one deployment to the instances of a group.
+type deployment struct {
+	id       string
+	group    *deploymentGroup
+	settings DeploymentGroup // the group's, when it was created
+	order    order
+	revision json.RawMessage
+	previous json.RawMessage // the target revision when it was created; nil: none
+	creator  string
+
+	status                  string
+	created, started, ended time.Time // zero: not yet
+	targets                 []*target
+	stopping                bool // StopDeployment was called
+	failure                 *failure
+	rollback                *rollbackInfo
 }
 
-func getApplication(c *Cloud, r request) (any, *apiError) {
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	app, _, _, bad := c.deploys.find(r, false)
-	if bad != nil {
-		return nil, bad
-	}
-	a := c.deploys.applications[app]
-	return map[string]any{"application": map[string]any{
-		"applicationId": a.id, "applicationName": app, "createTime": epoch(a.created),
-		"computePlatform": "Server", "linkedToGitHub": false,
-	}}, nil
+// order is what CreateDeployment may say of a deployment beside its revision.
+type order struct {
+	config, description, fileExists string
+	ignoreStopFailures              bool
+	outdatedOnly                    bool
+	rollback                        autoRollback
+	rollbackOnStop                  bool
 }
 
-func getDeploymentGroup(c *Cloud, r request) (any, *apiError) {
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	app, group, g, bad := c.deploys.find(r, true)
-	if bad != nil {
-		return nil, bad
-	}
-	info := map[string]any{
-		"applicationName": app, "deploymentGroupName": group, "deploymentGroupId": g.id,
-		"deploymentConfigName": "CodeDeployDefault.OneAtATime", "computePlatform": "Server",
-		"serviceRoleArn": g.role, "autoScalingGroups": []any{}, "ec2TagFilters": []any{},
-		"onPremisesInstanceTagFilters": []any{}, "triggerConfigurations": []any{},
-		"deploymentStyle":           map[string]string{"deploymentType": "IN_PLACE", "deploymentOption": "WITHOUT_TRAFFIC_CONTROL"},
-		"outdatedInstancesStrategy": "UPDATE", "terminationHookEnabled": false,
-	}
-	if g.revision != nil {
-		info["targetRevision"] = g.revision
-	}
-	if g.last != nil {
-		info["lastSuccessfulDeployment"] = g.last.brief()
-	}
-	if g.tried != nil {
-		info["lastAttemptedDeployment"] = g.tried.brief()
-	}
-	return map[string]any{"deploymentGroupInfo": info}, nil
+// failure is a deployment's errorInformation.
+type failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
 }
 
-func (d *deployment) brief() map[string]any {
-	return map[string]any{
-		"deploymentId": d.id, "status": d.status, "createTime": epoch(d.created), "endTime": epoch(d.ended),
+// rollbackInfo ties a failed deployment and the rollback that followed together.
+type rollbackInfo struct {
+	Deployment string `json:"rollbackDeploymentId,omitempty"`
+	Triggering string `json:"rollbackTriggeringDeploymentId,omitempty"`
+	Message    string `json:"rollbackMessage,omitempty"`
+}
+
+// hasEnded tells whether nothing more will happen in the deployment.
+func (d *deployment) hasEnded() bool {
+	return d.status == statusSucceeded || d.status == statusFailed || d.status == statusStopped
+}
+
+func newDeployments(f *fleet) *deployments {
+	ctx, quit := context.WithCancel(context.Background())
+	d := &deployments{
+		fleet:        f,
+		stirred:      make(chan struct{}, 1),
+		quit:         quit,
+		done:         make(chan struct{}),
+		applications: map[string]*application{},
+		changed:      make(chan struct{}),
+	}
+	f.moved = d.stir
+	go d.run(ctx)
+	return d
+}
+
+// stir wakes the engine's goroutine. It does not wait, and takes no lock.
+func (d *deployments) stir() {
+	select {
+	case d.stirred <- struct{}{}:
+	default: // it is to wake already
 	}
 }
 
-func getDeployment(c *Cloud, r request) (any, *apiError) {
-	id := r.params["deploymentId"]
-	if id == "" {
-		return nil, &apiError{400, "DeploymentIdRequiredException", "Deployment ID is required."}
+// run drives the engine for the fleet and the clock until close.
+func (d *deployments) run(ctx context.Context) {
+	defer close(d.done)
+	overdue := time.NewTimer(0)
+	defer overdue.Stop()
+	for {
+		select {
+		case <-d.stirred:
+		case <-overdue.C:
+		case <-ctx.Done():
+			return
+		}
+		d.mu.Lock()
+		d.work()
+		wait := d.nextDeadline()
+		d.mu.Unlock()
+		overdue.Reset(wait)
 	}
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	at := slices.IndexFunc(c.deploys.all, func(d *deployment) bool { return d.id == id })
-	if at < 0 {
-		return nil, &apiError{400, "DeploymentDoesNotExistException", "The deployment " + id + " could not be found"}
-	}
-	d := c.deploys.all[at]
-	return map[string]any{"deploymentInfo": map[string]any{
-		"applicationName": d.application, "deploymentGroupName": d.group, "deploymentId": d.id,
-		"deploymentConfigName": "CodeDeployDefault.OneAtATime", "computePlatform": "Server", "creator": "user",
-		"revision": d.revision, "status": d.status, "createTime": epoch(d.created),
-		"startTime": epoch(d.created), "completeTime": epoch(d.ended),
-		"deploymentOverview": map[string]int{"Pending": 0, "InProgress": 0, "Succeeded": 0, "Failed": 0, "Skipped": 0, "Ready": 0},
-	}}, nil
 }
 
-func getApplicationRevision(c *Cloud, r request) (any, *apiError) {
-	var in struct{ Revision json.RawMessage }
-	if err := json.Unmarshal(r.body, &in); err != nil || in.Revision == nil {
-		return nil, &apiError{400, "RevisionRequiredException", "Revision is required."}
+// close ends the engine: nothing changes any more.
+func (d *deployments) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.quit()
+	<-d.done
+}
+
+// advance does what is due after a change, and has the clock set anew; mu is held.
+func (d *deployments) advance() {
+	d.work()
+	d.stir()
+}
+
+// work does all that can be done at once and wakes everyone who waits for a change; mu is held.
+func (d *deployments) work() {
+	if d.closed {
+		return
 	}
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	app, _, _, bad := c.deploys.find(r, false)
-	if bad != nil {
-		return nil, bad
+	now := time.Now()
+	d.launches()
+	for n := 0; n < len(d.all); n++ { // a rollback is added on the way
+		if dep := d.all[n]; !dep.hasEnded() {
+			d.drive(dep, now)
+		}
 	}
-	var groups []string
-	var first, last time.Time
-	for _, d := range c.deploys.all {
-		if d.application != app || !sameJSON(d.revision, in.Revision) {
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// idleCheck is how long the engine sleeps when no deadline is in sight; everything else wakes it.
+const idleCheck = time.Hour
+
+// nextDeadline is how long it is until the engine has to look again by itself; mu is held.
+func (d *deployments) nextDeadline() time.Duration {
+	wait := idleCheck
+	for _, dep := range d.all {
+		if dep.hasEnded() {
 			continue
 		}
-		if first.IsZero() {
-			first = d.created
+		if dep.status == statusCreated {
+			wait = min(wait, time.Until(dep.starts()))
 		}
-		last = d.ended
-		if !slices.Contains(groups, d.group) {
-			groups = append(groups, d.group)
+		for _, t := range dep.targets {
+			if e := t.current(); t.status == statusInProgress && e != nil && e.command != nil {
+				wait = min(wait, time.Until(dep.deadline(e.command)))
+			}
 		}
 	}
-	if first.IsZero() {
-		return nil, &apiError{400, "RevisionDoesNotExistException", "No revision found for the application: " + app}
+	return max(wait, 0)
+}
+
+// PublishRevision records a successful deployment of a revision: it becomes the group's target
+// revision, which is what new instances get. Application and group are made when there are none. It
+// returns the deployment's id; with the zero Revision it only makes the group and returns "". No instance is
+// told: Deploy does that.
+func (c *Cloud) PublishRevision(app, group string, r Revision) string {
+	return c.deployed(app, group, r, statusSucceeded)
+}
+
+// FailDeployment records a deployment that failed: it is the group's last attempt, and the target
+// revision stays what it was.
+func (c *Cloud) FailDeployment(app, group string, r Revision) string {
+	return c.deployed(app, group, r, statusFailed)
+}
+
+func (c *Cloud) deployed(app, group string, r Revision, status string) string {
+	location := r.wire()
+	d := c.deploys
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := d.group(app, group)
+	if location == nil {
+		return ""
 	}
-	return map[string]any{
-		"applicationName": app, "revision": in.Revision,
-		"revisionInfo": map[string]any{
-			"deploymentGroups": groups, "firstUsedTime": epoch(first), "lastUsedTime": epoch(last), "registerTime": epoch(first),
-		},
-	}, nil
+	dep := d.add(g, location, createdByUser, order{})
+	dep.started = dep.created
+	if status == statusFailed {
+		dep.failure = &failure{"HEALTH_CONSTRAINTS", tooFewHealthy}
+	}
+	d.end(dep, status)
+	d.advance()
+	return dep.id
 }
 
-func sameJSON(a, b json.RawMessage) bool {
-	var x, y any
-	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+// add puts a new deployment on the list; mu is held.
+func (d *deployments) add(g *deploymentGroup, location json.RawMessage, creator string, o order) *deployment {
+	if o.config == "" {
+		o.config = g.Config
+	}
+	dep := &deployment{
+		id: newDeploymentID(), group: g, settings: g.DeploymentGroup, order: o,
+		revision: location, previous: g.revision, creator: creator,
+		status: statusCreated, created: time.Now(),
+	}
+	d.all = append(d.all, dep)
+	d.applications[g.Application].used(location, g.Name)
+	if creator != createdByAutoScaling { // a launch brings nothing new to the group
+		g.tried = dep
+	}
+	return dep
 }
 
-func listApplications(c *Cloud, _ request) (any, *apiError) {
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	return map[string]any{"applications": sortedKeys(c.deploys.applications)}, nil
+// deployment finds one by its id; mu is held.
+func (d *deployments) deployment(id string) *deployment {
+	at := slices.IndexFunc(d.all, func(dep *deployment) bool { return dep.id == id })
+	if at < 0 {
+		return nil
+	}
+	return d.all[at]
 }
 
-func listDeploymentGroups(c *Cloud, r request) (any, *apiError) {
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	app, _, _, bad := c.deploys.find(r, false)
+// Deploy does what CreateDeployment does: it deploys a revision to the instances of a group. The error
+// is the service's, its code in front: DeploymentLimitExceededException while another deployment is under way.
+func (c *Cloud) Deploy(app, group string, r Revision) (id string, err error) {
+	d := c.deploys
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g, bad := d.find(app, group)
+	if bad == nil {
+		id, bad = d.create(g, r.wire(), order{rollback: g.rollback()})
+	}
 	if bad != nil {
-		return nil, bad
+		return "", fmt.Errorf("%s: %s", bad.code, bad.message)
 	}
-	return map[string]any{"applicationName": app, "deploymentGroups": sortedKeys(c.deploys.applications[app].groups)}, nil
+	return id, nil
 }
 
-// listDeployments answers with the latest first, of one group or of all.
-func listDeployments(c *Cloud, r request) (any, *apiError) {
-	c.deploys.mu.Lock()
-	defer c.deploys.mu.Unlock()
-	app, group := r.params["applicationName"], r.params["deploymentGroupName"]
-	if app != "" {
-		if _, _, _, bad := c.deploys.find(r, group != ""); bad != nil {
-			return nil, bad
+// WaitForDeployment returns a deployment's status when it has ended: Succeeded, Failed or Stopped.
+func (c *Cloud) WaitForDeployment(ctx context.Context, id string) (status string, err error) {
+	for {
+		c.deploys.mu.Lock()
+		dep, changed := c.deploys.deployment(id), c.deploys.changed
+		if dep != nil {
+			status = dep.status
+		}
+		over := dep == nil || dep.hasEnded()
+		c.deploys.mu.Unlock()
+		switch {
+		case dep == nil:
+			return "", fmt.Errorf("cannot wait for %s: there is no such deployment", id)
+		case over:
+			return status, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return status, fmt.Errorf("cannot see %s end, it is %s: %w", id, status, ctx.Err())
 		}
 	}
-	var in struct{ IncludeOnlyStatuses []string }
-	if err := json.Unmarshal(r.body, &in); err != nil {
-		return nil, &apiError{400, "SerializationException", ""}
-	}
-	ids := []string{}
-	for _, d := range slices.Backward(c.deploys.all) {
-		if (app == "" || d.application == app) && (group == "" || d.group == group) &&
-			(len(in.IncludeOnlyStatuses) == 0 || slices.Contains(in.IncludeOnlyStatuses, d.status)) {
-			ids = append(ids, d.id)
-		}
-	}
-	return map[string]any{"deployments": ids}, nil
 }

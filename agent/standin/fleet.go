@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// defaultRole is the role of instances of which nobody said another.
+const defaultRole = "usher-instance"
+
 // Group is an Auto Scaling group with its launch template.
 type Group struct {
 	Name string
@@ -96,6 +99,7 @@ type fleet struct {
 	closed bool
 
 	booted func(*Instance) // gives a new instance its metadata service; called with mu held
+	moved  func()          // tells CodeDeploy of a change; called with mu held, and does not wait
 }
 
 func newFleet(region string) *fleet {
@@ -105,6 +109,7 @@ func newFleet(region string) *fleet {
 		groups: map[string]*group{},
 		timers: map[*time.Timer]struct{}{},
 		booted: func(*Instance) {},
+		moved:  func() {},
 	}
 }
 
@@ -126,7 +131,7 @@ func (f *fleet) close() {
 
 func (f *fleet) createGroup(g Group) {
 	if g.Role == "" {
-		g.Role = "usher-instance"
+		g.Role = defaultRole
 	}
 	if g.PoolState == "" {
 		g.PoolState = WarmedStopped

@@ -71,6 +71,7 @@ func (i *Instance) enter(s State) {
 func (i *Instance) tell() {
 	close(i.changed)
 	i.changed = make(chan struct{})
+	i.fleet.moved()
 }
 
 // boot makes the machine and its metadata; mu is held.

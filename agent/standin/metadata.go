@@ -16,7 +16,7 @@ func (m *metadata) items() map[string]string {
 	if i.group != nil {
 		target = targetState(state, i.group.PoolState)
 	}
-	role, tags := "usher-instance", map[string]string{}
+	role, tags := defaultRole, map[string]string{}
 	visible := i.options.MetadataTags
 	if g := i.group; g != nil {
 		role, visible = g.Role, visible || g.MetadataTags

@@ -75,7 +75,6 @@ func Start(o Options) (*Cloud, error) {
 		Bucket:  "revisions-" + randomHex(8),
 		options: o,
 		fleet:   newFleet(region),
-		deploys: newDeployments(),
 		calls:   newCallLog(),
 		imds:    newCallLog(),
 		faults:  &faultList{},
@@ -84,6 +83,7 @@ func Start(o Options) (*Cloud, error) {
 	}
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	c.fleet.booted = c.startMetadata
+	c.deploys = newDeployments(c.fleet)
 	user := keys.issue(c, "", 0)
 	c.AccessKey, c.SecretKey = user.key, user.secret
 
@@ -119,6 +119,7 @@ func (c *Cloud) serve(h http.Handler) (string, error) {
 func (c *Cloud) Close() {
 	c.stop()
 	c.fleet.close()
+	c.deploys.close()
 	c.mu.Lock()
 	ports, again := c.ports, c.closed
 	c.ports, c.closed = nil, true
