@@ -35,13 +35,17 @@ func (a *agent) acknowledge(ctx context.Context, cmd hostcommand.Command, noop b
 	return status, err
 }
 
+// errUndelivered: CodeDeploy could not be reached with a result.
+var errUndelivered = errors.New("CodeDeploy could not be told how a lifecycle event ended")
+
 // refuse answers a command that nothing was done for.
 func (a *agent) refuse(ctx context.Context, cmd hostcommand.Command, why error) error {
 	a.log.Error(fmt.Sprintf("refused the host command %s: %v", cmd.Event, why), systemd.ID(systemd.MessageCommandRefused))
+	a.note(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event})
 	if _, err := a.acknowledge(ctx, cmd, false); err != nil {
 		return err
 	}
-	return a.tell(ctx, cmd.ID, resultOf(why))
+	return a.answer(ctx, cmd.ID, why)
 }
 
 // skip answers a command that there is nothing to do for.
@@ -69,10 +73,16 @@ func (a *agent) deliver(ctx context.Context, done record.Command) error {
 	if err := json.Unmarshal([]byte(done.Result), &r); err != nil {
 		return fmt.Errorf("cannot read the result of a host command from the record: %w", err)
 	}
-	if err := a.tell(ctx, done.ID, r); err != nil {
-		return err
+	answered := record.Entry{What: record.Answered, Command: done.ID}
+	err := a.tell(ctx, done.ID, r)
+	switch {
+	case ctx.Err() != nil, errors.Is(err, errUndelivered):
+		return err // tried again
+	case err != nil:
+		answered.Error = err.Error()
+		a.log.Error("CodeDeploy does not take the result of a lifecycle event: "+err.Error(), systemd.ID(systemd.MessageCommandRefused))
 	}
-	a.note(record.Entry{What: record.Answered, Command: done.ID})
+	a.note(answered)
 	if last := a.rec.State().Last; last != nil && last.End == record.Succeeded {
 		a.prune() // after CodeDeploy knows: it costs time
 	}
@@ -84,16 +94,16 @@ func (a *agent) tell(ctx context.Context, id string, r hostcommand.Result) error
 	for began := time.Now(); ; {
 		try, cancel := context.WithTimeout(ctx, answerTry)
 		err := a.commands.Complete(try, id, r)
+		unreachable := try.Err() != nil
 		cancel()
 		a.notify.Alive()
 		switch {
-		case err == nil:
-			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > answerPatience:
-			a.log.Error("CodeDeploy does not know how a lifecycle event ended: "+err.Error(), systemd.ID(systemd.MessageCommandRefused))
-			return said{err}
+		case err == nil, !unreachable:
+			return err
+		case time.Since(began) > answerPatience:
+			return fmt.Errorf("%w: %v", errUndelivered, err)
 		}
 	}
 }

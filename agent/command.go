@@ -49,8 +49,9 @@ func (a *agent) receive(ctx context.Context) (orders chan order, ended chan stru
 	return orders, ended
 }
 
-// obey carries a host command out: it is acknowledged, recorded, done and answered, in this order. The
-// error is one that keeps CodeDeploy from knowing how the event ended; how it ended is no error here.
+// obey carries a host command out: it is recorded, acknowledged, done and answered, in this order. Recorded
+// first, because CodeDeploy does not give out again what was acknowledged. The error is one that keeps
+// CodeDeploy from knowing how the event ended; how it ended is no error here.
 func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 	if past := a.rec.State().Command; past != nil && past.ID == cmd.ID && past.Result != "" {
 		return a.deliver(ctx, *past) // carried out before: answered, not repeated
@@ -60,81 +61,62 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 		spec, err = a.commands.Specification(ctx, cmd)
 		return err
 	})
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil && mayPass(err):
-		return err // CodeDeploy gives the command out again
+	if ctx.Err() != nil || err != nil && mayPass(err) {
+		return err // it is tried again: CodeDeploy gives it out, or the record does
 	}
 	if err == nil {
 		err = a.accepts(cmd, spec)
 	}
-	if err != nil {
-		return a.refuse(ctx, cmd, err)
-	}
-	if why := a.nothingToDoFor(cmd, spec); why != "" {
-		a.log.Info(fmt.Sprintf("%s of deployment %s: %s", cmd.Event, spec.DeploymentID, why), systemd.ID(systemd.MessageCommandAnswered))
-		return a.skip(ctx, cmd)
-	}
-	d, err := a.commanded(ctx, spec)
-	if err != nil {
-		if ctx.Err() != nil {
-			return err
+	var d *deployment
+	if err == nil {
+		if why := a.nothingToDoFor(cmd, spec); why != "" {
+			a.log.Info(fmt.Sprintf("%s of deployment %s: %s", cmd.Event, spec.DeploymentID, why), systemd.ID(systemd.MessageCommandAnswered))
+			return a.skip(ctx, cmd)
 		}
-		return a.refuse(ctx, cmd, err)
+		d, err = a.commanded(ctx, spec)
 	}
-	status, err := a.acknowledge(ctx, cmd, d.noop(cmd.Event))
-	if err != nil {
+	if ctx.Err() != nil {
 		return err
 	}
-	if !d.noop(cmd.Event) && (status == hostcommand.Succeeded || status == hostcommand.Failed) {
-		a.log.Warn(fmt.Sprintf("CodeDeploy has decided %s of deployment %s already (%s): it is not run", cmd.Event, d.id, status),
-			systemd.ID(systemd.MessageCommandRefused))
-		return nil
+	if err != nil {
+		return a.refuse(ctx, cmd, err)
 	}
 	if err := a.append(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event}); err != nil {
 		return a.refuse(ctx, cmd, err)
+	}
+	noop := d.noop(cmd.Event)
+	status, err := a.acknowledge(ctx, cmd, noop)
+	switch ended := status == hostcommand.Succeeded || status == hostcommand.Failed; {
+	case err != nil:
+		return err
+	case ended && !noop:
+		a.log.Warn(fmt.Sprintf("CodeDeploy has ended %s of deployment %s already (%s): it is not run", cmd.Event, d.id, status),
+			systemd.ID(systemd.MessageCommandRefused))
+		a.note(record.Entry{What: record.Answered, Command: cmd.ID})
+		return nil
 	}
 	failure := d.event(ctx, cmd.Event)
 	if stopped(ctx, failure) {
 		return failure // the next start goes on from the record
 	}
-	if d.noop(cmd.Event) && status == hostcommand.Succeeded { // by the acknowledgement
-		return a.append(record.Entry{What: record.Answered, Command: cmd.ID})
+	if noop && status == hostcommand.Succeeded { // CodeDeploy wants to know no more
+		a.note(record.Entry{What: record.Answered, Command: cmd.ID})
+		return nil
 	}
 	return a.answer(ctx, cmd.ID, failure)
 }
 
-// goOn finishes the host command that an earlier agent was carrying out or answering when it ended.
+// goOn takes up the host command that the record has as not answered: an earlier agent ended while it
+// carried it out, or CodeDeploy could not be told.
 func (a *agent) goOn(ctx context.Context) error {
 	due := a.rec.State().CommandDue()
-	if due == nil || a.commands == nil {
+	switch {
+	case due == nil, a.commands == nil:
 		return nil
-	}
-	if due.Result != "" {
+	case due.Result != "":
 		return a.deliver(ctx, *due)
 	}
-	cmd := hostcommand.Command{ID: due.ID, Execution: due.Execution, Event: due.Event}
-	var spec hostcommand.Specification
-	err := a.insist(ctx, func() (err error) {
-		spec, err = a.commands.Specification(ctx, cmd)
-		return err
-	})
-	var d *deployment
-	if err == nil {
-		d, err = a.commanded(ctx, spec)
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		return a.answer(ctx, cmd.ID, fmt.Errorf("cannot go on with %s after a restart of usher: %w", cmd.Event, err))
-	}
-	failure := d.event(ctx, cmd.Event)
-	if stopped(ctx, failure) {
-		return failure
-	}
-	return a.answer(ctx, cmd.ID, failure)
+	return a.obey(ctx, hostcommand.Command{ID: due.ID, Execution: due.Execution, Event: due.Event})
 }
 
 // accepts says whether a command is for this server's application and deployment group, and can be carried

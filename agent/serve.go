@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -27,9 +28,6 @@ func (a *agent) serve(ctx context.Context) {
 	if leaving(a.seen) {
 		a.seen = "" // boot has nothing to do with that; this loop has
 	}
-	if err := a.goOn(ctx); ctx.Err() == nil {
-		_ = a.say(err)
-	}
 	orders, ended := a.receive(ctx)
 	defer func() { <-ended }()
 	look, drift := time.NewTimer(0), time.NewTimer(a.nextRepair())
@@ -43,7 +41,7 @@ func (a *agent) serve(ctx context.Context) {
 			err = a.obey(ctx, o.Command)
 			close(o.taken)
 		case <-look.C:
-			err = a.watch(ctx)
+			err = errors.Join(a.watch(ctx), a.goOn(ctx))
 			look.Reset(a.lookAgain())
 		case <-drift.C:
 			var again time.Duration
