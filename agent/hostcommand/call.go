@@ -71,7 +71,7 @@ func (c *Client) attempt(ctx context.Context, timeout time.Duration, op string, 
 	return nil
 }
 
-// send signs one request, sends it, and reads the answer into out, unless that is nil.
+// send signs one request, sends it, and reads the answer into out. An answer may be empty.
 func (c *Client) send(ctx context.Context, timeout time.Duration, op string, body []byte, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -92,7 +92,7 @@ func (c *Client) send(ctx context.Context, timeout time.Duration, op string, bod
 		return fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
 	case resp.StatusCode != http.StatusOK:
 		return c.failure(resp, answer)
-	case out == nil || len(answer) == 0:
+	case len(answer) == 0:
 		return nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {

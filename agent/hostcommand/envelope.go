@@ -1,6 +1,7 @@
 package hostcommand
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
@@ -14,8 +15,12 @@ import (
 	"github.com/smallstep/pkcs7"
 )
 
-// maxEnvelope bounds an envelope before it is parsed: the parser recurses, and copies at every level.
-const maxEnvelope = 128 << 10
+// Limits of an envelope before it is parsed: the parser recurses, and copies at every level. The service's
+// have some kilobytes, and certificates end some fifteen levels down.
+const (
+	maxEnvelope = 128 << 10
+	maxDepth    = 48
+)
 
 // Signer is who signed a specification.
 type Signer struct {
@@ -39,6 +44,12 @@ func (t trust) open(format, payload string) ([]byte, Signer, error) {
 	message, err := unwrap(format, payload)
 	if err != nil {
 		return nil, Signer{}, err
+	}
+	switch rest, err := skip(message, maxDepth); {
+	case err != nil:
+		return nil, Signer{}, fmt.Errorf("its envelope is not a PKCS #7 message: %v", err)
+	case len(rest) > 0:
+		return nil, Signer{}, fmt.Errorf("there are %d bytes after the message in its envelope", len(rest))
 	}
 	p, err := pkcs7.Parse(message)
 	if err != nil {
@@ -89,6 +100,55 @@ func unwrap(format, payload string) ([]byte, error) {
 		return nil, fmt.Errorf("its envelope is PEM of type %q, not PKCS7 or CMS", block.Type)
 	}
 	return block.Bytes, nil
+}
+
+// skip returns what follows the first BER value in b. The parser would pass over that in silence.
+func skip(b []byte, depth int) ([]byte, error) {
+	if depth == 0 {
+		return nil, errors.New("it is nested too deep")
+	}
+	cut := errors.New("it is cut off")
+	n := 1 // bytes of the tag, then of the header
+	if len(b) > 0 && b[0]&0x1f == 0x1f {
+		for n < len(b) && b[n] >= 0x80 {
+			n++
+		}
+		n++
+	}
+	if n >= len(b) {
+		return nil, cut
+	}
+	constructed, length := b[0]&0x20 != 0, int(b[n])
+	n++
+	if indefinite := length == 0x80; indefinite && constructed {
+		for b = b[n:]; !bytes.HasPrefix(b, []byte{0, 0}); {
+			var err error
+			if b, err = skip(b, depth-1); err != nil {
+				return nil, err
+			}
+		}
+		return b[2:], nil
+	}
+	if digits := length - 0x80; digits >= 0 {
+		if digits < 1 || digits > 3 || n+digits > len(b) {
+			return nil, cut
+		}
+		length = 0
+		for range digits {
+			length, n = length<<8|int(b[n]), n+1
+		}
+	}
+	b = b[n:]
+	if length > len(b) {
+		return nil, cut
+	}
+	for inside := b[:length]; constructed && len(inside) > 0; {
+		var err error
+		if inside, err = skip(inside, depth-1); err != nil {
+			return nil, err
+		}
+	}
+	return b[length:], nil
 }
 
 // attributes sees that the signature is over the content's type, its digest and the time. Verify checks

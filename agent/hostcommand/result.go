@@ -97,7 +97,7 @@ func (c *Client) Complete(ctx context.Context, commandID string, r Result) error
 	const op = "PutHostCommandComplete"
 	var told trouble
 	for failures := 1; ; failures++ {
-		err := c.call(ctx, op, in, nil)
+		err := c.call(ctx, op, in, new(struct{})) // the answer has no members
 		if err == nil {
 			if since, was := told.worked(); was {
 				c.tell(Notice{What: Working, Op: op, Failed: since})

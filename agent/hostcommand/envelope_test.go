@@ -1,0 +1,286 @@
+package hostcommand
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const signerName = "codedeploy-signer-eu-west-1.amazonaws.com"
+
+// person is somebody with a certificate and a key, in memory and as a PEM file for openssl.
+type person struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+	file string
+}
+
+// certify makes a person. by is the issuer; nil is the person itself.
+func certify(t *testing.T, name string, by *person, change func(*x509.Certificate)) *person {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certifyKey(t, name, key, by, change)
+}
+
+func certifyKey(t *testing.T, name string, key crypto.Signer, by *person, change func(*x509.Certificate)) *person {
+	t.Helper()
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name, Organization: []string{"Amazon"}},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	if change != nil {
+		change(template)
+	}
+	p := &person{key: key, cert: template, file: filepath.Join(t.TempDir(), "person.pem")}
+	if by == nil {
+		by = p
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, by.cert, key.Public(), by.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
+	if err := os.WriteFile(p.file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// issuer is a certificate that may issue others.
+func issuer(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign }
+
+// fingerprint is who a person is, in a Signer.
+func (p *person) fingerprint() string {
+	sum := sha256.Sum256(p.cert.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// openssl runs the command; in CI it must be there.
+func openssl(t *testing.T, input []byte, args ...string) []byte {
+	t.Helper()
+	if _, err := exec.LookPath("openssl"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("openssl is not installed")
+	}
+	cmd := exec.CommandContext(t.Context(), "openssl", args...)
+	var out, said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &said
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("openssl %s: %v\n%s", strings.Join(args, " "), err, said.String())
+	}
+	return out.Bytes()
+}
+
+// signed is content signed by somebody, as the service does: embedded, in BER with segments.
+func signed(t *testing.T, content []byte, by *person, args ...string) string {
+	t.Helper()
+	return string(openssl(t, content, append([]string{"cms", "-sign", "-binary", "-nodetach", "-stream", "-outform", "PEM", "-signer", by.file}, args...)...))
+}
+
+// large is a specification that openssl writes in more than one segment, which it does above 4096 bytes.
+func large() []byte {
+	return []byte(strings.Replace(plain, `{`, `{"Padding":"`+strings.Repeat("0123456789abcdef", 700)+`",`, 1))
+}
+
+// message is what is in an envelope's PEM.
+func message(t *testing.T, payload string) []byte {
+	block, _ := pem.Decode([]byte(payload))
+	if block == nil {
+		t.Fatalf("no PEM in %q", payload)
+	}
+	return block.Bytes
+}
+
+func inPEM(kind string, message []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: message}))
+}
+
+func TestEnvelope(t *testing.T) {
+	t.Parallel()
+	root := certify(t, "CodeDeploy Root", nil, issuer)
+	between := certify(t, "CodeDeploy Intermediate", root, issuer)
+	good := certify(t, signerName, between, nil)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goodRSA := certifyKey(t, signerName, rsaKey, between, nil)
+	another := certify(t, "codedeploy-signer-us-east-1.amazonaws.com", between, nil)
+	alone := certify(t, signerName, nil, nil)
+	stranger := certify(t, signerName, certify(t, "CodeDeploy Root", nil, issuer), nil)
+	old := certify(t, signerName, between, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	young := certify(t, signerName, between, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })
+	chain := []string{"-certfile", between.file}
+	spec := large()
+	sign := func(by *person, args ...string) string {
+		return signed(t, spec, by, append(slices.Clone(chain), args...)...)
+	}
+	normal := sign(good)
+	ber := message(t, normal)
+	if bytes.Contains(ber, spec) {
+		t.Fatal("the content is in one segment: this test would not show that several are read")
+	}
+	swap := func(from, to string) string {
+		changed := bytes.Replace(ber, []byte(from), []byte(to), 1)
+		if len(from) != len(to) || bytes.Equal(changed, ber) {
+			t.Fatalf("cannot change %q in the message", from)
+		}
+		return inPEM("CMS", changed)
+	}
+	const (
+		notOne    = "its envelope is not one PEM block: there are "
+		noTrust   = "no authority was configured to check it against"
+		otherName = "; its name is not " + signerName
+		whose     = "does not belong to the configured authorities: "
+	)
+	for _, c := range []struct {
+		name, payload string
+		signer        *person
+		trusted       string // why it is refused when there is an authority; "" when it is not
+		untrusted     string // and without one; a remark begins with "no authority"
+	}{
+		{"good", normal, good, "", noTrust},
+		{"good, RSA", sign(goodRSA), goodRSA, "", noTrust},
+		{"good, as PKCS #7 in one piece", string(openssl(t, spec, "smime", "-sign", "-binary", "-nodetach", "-outform", "PEM", "-signer", good.file, "-certfile", between.file)), good, "", noTrust},
+		{"good, PKCS7", inPEM("PKCS7", ber), good, "", noTrust},
+		{"good, with lines around it", "\n" + normal + "\r\n\n", good, "", noTrust},
+		{"the intermediate is not sent", signed(t, spec, good), good, whose + "x509: certificate signed by unknown authority", noTrust},
+		{"another Region's signer", sign(another), another, "is not the service's: its name is not " + signerName, noTrust + otherName},
+		{"self-signed", sign(alone), alone, whose, noTrust},
+		{"of another root", sign(stranger), stranger, whose, noTrust},
+		{"changed content", swap(`"ApplicationName":"shop"`, `"ApplicationName":"evil"`), nil, "its content was changed after it was signed: the digest is another", "its content was changed"},
+		{"changed signature", inPEM("CMS", flipped(ber, len(ber)-20)), nil, "the signature of its envelope is not good: ", "the signature of its envelope is not good: "},
+		{"an expired certificate", sign(old), nil, "its envelope was signed on ", "its envelope was signed on "},
+		{"a certificate that is not valid yet", sign(young), nil, "its envelope was signed on ", "its envelope was signed on "},
+		{"two signers", sign(good, "-signer", another.file), nil, "its envelope has 2 signers, not one", "its envelope has 2 signers"},
+		{"no certificate of the signer", signed(t, spec, good, "-nocerts"), nil, "its envelope does not have the certificate of its signer", "its envelope does not have the certificate"},
+		{"no content", string(openssl(t, spec, "cms", "-sign", "-binary", "-outform", "PEM", "-signer", good.file)), nil, "its envelope is empty", "its envelope is empty"},
+		{"signed without attributes", sign(good, "-noattr"), nil, "the signature of its envelope does not say that it is over data", "the signature of its envelope does not say"},
+		{"signed as another type", sign(good, "-econtent_type", "1.2.840.113549.1.9.16.1.4"), nil, "the signature of its envelope does not say that it is over data", "the signature of its envelope does not say"},
+		{"not signed at all", inPEM("CMS", openssl(t, spec, "cms", "-data_create", "-outform", "DER")), nil, "its envelope is not a PKCS #7 message: ", "its envelope is not a PKCS #7 message: "},
+		{"two messages", normal + normal, nil, notOne + "2", notOne},
+		{"a broken message before a good one", "-----BEGIN CMS-----\n!\n" + normal, nil, notOne + "2", notOne},
+		{"text before it", "Subject: x\n" + normal, nil, notOne + "1", notOne},
+		{"text after it", normal + "and more\n", nil, "there are 8 bytes after its envelope's PEM block", "there are 8 bytes after"},
+		{"bytes after the message", inPEM("CMS", append(slices.Clone(ber), "and more"...)), nil, "there are 8 bytes after the message in its envelope", "there are 8 bytes after the message"},
+		{"a message cut off", inPEM("CMS", ber[:len(ber)-1]), nil, "its envelope is not a PKCS #7 message: it is cut off", "its envelope is not a PKCS #7 message: it is cut off"},
+		{"half a block", normal[:len(normal)/2], nil, "its envelope is not a whole PEM block", "its envelope is not a whole PEM block"},
+		{"another type of PEM", inPEM("CERTIFICATE", ber), nil, `its envelope is PEM of type "CERTIFICATE", not PKCS7 or CMS`, `its envelope is PEM of type "CERTIFICATE"`},
+		{"a certificate", inPEM("PKCS7", good.cert.Raw), nil, "its envelope is not a PKCS #7 message: ", "its envelope is not a PKCS #7 message: "},
+		{"JSON", plain, nil, notOne + "0", notOne},
+		{"nothing", "", nil, notOne + "0", notOne},
+		{"nested without end", inPEM("CMS", bytes.Repeat([]byte{0x30, 0x80}, 40_000)), nil, "its envelope is not a PKCS #7 message: it is nested too deep", "its envelope is not a PKCS #7 message: it is nested"},
+		{"too long", signed(t, bytes.Repeat(spec, 10), good), nil, "its envelope has ", "its envelope has "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			roots := x509.NewCertPool()
+			roots.AddCert(root.cert)
+			for _, authority := range []struct {
+				pool *x509.CertPool
+				want string
+			}{{roots, c.trusted}, {nil, c.untrusted}} {
+				content, signer, err := trust{authority.pool, signerName, time.Now()}.open("PKCS7/JSON", c.payload)
+				accepted := authority.want == "" || strings.HasPrefix(authority.want, noTrust)
+				switch {
+				case !accepted && (err == nil || !strings.Contains(err.Error(), authority.want) || content != nil):
+					t.Errorf("got %q, %v\nwant %s", content, err, authority.want)
+				case accepted && err != nil:
+					t.Error(err)
+				case accepted && (!bytes.Equal(content, spec) || signer != Signer{c.signer.cert.Subject.String(), c.signer.fingerprint(), authority.want == "", authority.want}):
+					t.Errorf("got %d bytes of %+v, want %d and the remark %q", len(content), signer, len(spec), authority.want)
+				}
+			}
+		})
+	}
+	t.Run("another format", func(t *testing.T) {
+		_, _, err := trust{nil, signerName, time.Now()}.open("TEXT/JSON", normal)
+		if err == nil || err.Error() != `the format of its envelope is "TEXT/JSON", not PKCS7/JSON` {
+			t.Error(err)
+		}
+	})
+	t.Run("a chain that has ended since", func(t *testing.T) {
+		later := time.Now().Add(2 * time.Hour)
+		roots := x509.NewCertPool()
+		roots.AddCert(root.cert)
+		if _, _, err := (trust{roots, signerName, later}).open("PKCS7/JSON", normal); err == nil || !strings.Contains(err.Error(), "certificate has expired") {
+			t.Errorf("with an authority: %v", err)
+		}
+		_, signer, err := trust{nil, signerName, later}.open("PKCS7/JSON", normal)
+		want := noTrust + "; its certificate is valid from " + good.cert.NotBefore.Format(time.DateOnly) + " to " + good.cert.NotAfter.Format(time.DateOnly) + " only"
+		if err != nil || signer.Remark != want {
+			t.Errorf("without: %+v, %v", signer, err)
+		}
+	})
+}
+
+// flipped is data with one bit changed.
+func flipped(data []byte, at int) []byte {
+	changed := slices.Clone(data)
+	changed[at] ^= 1
+	return changed
+}
+
+// skip finds the end of a value as the encoding says, or that there is none.
+func TestSkip(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, hex string
+		rest      int // -1: refused
+	}{
+		{"null", "0500", 0},
+		{"and more", "0500ffff", 2},
+		{"a long tag", "1f8101" + "00", 0},
+		{"a length of two bytes", "0482000141", 0},
+		{"nested", "3003020101", 0},
+		{"nested, without lengths", "3080020101" + "0000" + "ff", 1},
+		{"empty, without length", "30800000", 0},
+		{"inside one with a length", "3007" + "3080020101" + "0000", 0},
+		{"nothing", "", -1},
+		{"a tag alone", "30", -1},
+		{"a long tag without end", "1f81", -1},
+		{"less than it says", "0402ff", -1},
+		{"less inside than it says", "3003" + "020201" + "01", -1},
+		{"without length, and without end", "3080020101", -1},
+		{"a primitive without length", "04800000", -1},
+		{"a length that is cut off", "0482ff", -1},
+		{"a length that is too large", "0484ffffffff", -1},
+		{"as deep as may be", strings.Repeat("3080", 47) + "0500" + strings.Repeat("0000", 47), 0},
+		{"too deep", strings.Repeat("3080", 48) + "0500" + strings.Repeat("0000", 48), -1},
+	} {
+		b, err := hex.DecodeString(c.hex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest, err := skip(b, maxDepth)
+		if (err == nil) != (c.rest >= 0) || err == nil && len(rest) != c.rest {
+			t.Errorf("%s: %d bytes left, %v", c.name, len(rest), err)
+		}
+	}
+}
