@@ -62,6 +62,8 @@ var image = &box.Image{Name: "shop", Install: func(b *box.Box) {
 	b.Run("sh", "-c", "{ systemctl is-active usher; systemctl is-enabled usher; ls -A /var/lib/usher 2>/dev/null || echo no state; } >/root/installed")
 	b.Write("/opt/app-base/VERSION", "base\n", 0o644)
 	b.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\n", 0o644)
+	// The id of the box's boot, for a unit that has a /proc of its own: see systemd/box/base.sh.
+	b.Write("/etc/systemd/system/usher.service.d/box.conf", "[Service]\nBindReadOnlyPaths=/run/boot-id:/proc/sys/kernel/random/boot_id\n", 0o644)
 	b.Write("/etc/default/usher", "AWS_ENDPOINT_URL=http://"+awsAddress+"\nAWS_ENDPOINT_URL_S3=http://"+s3Address+"\n", 0o644)
 }}
 

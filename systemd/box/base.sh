@@ -29,4 +29,9 @@ ln -sf /lib/systemd/system/multi-user.target "$R/etc/systemd/system/default.targ
 mkdir -p "$R/etc/systemd/system.conf.d"
 printf '[Manager]\nDefaultTimeoutStopSec=10s\n' >"$R/etc/systemd/system.conf.d/50-box.conf"
 
+# The id of a box's boot is a mount over a file in /proc, which a service with a /proc of its own (ProtectProc=,
+# ProtectKernelTunables=) does not have: it would see the machine's, the same in every boot. This is a copy, to be
+# put there with BindReadOnlyPaths=/run/boot-id:/proc/sys/kernel/random/boot_id.
+echo 'C /run/boot-id 0444 root root - /proc/sys/kernel/random/boot_id' >"$R/etc/tmpfiles.d/box.conf"
+
 rm -rf "$R"/var/cache/apt/* "$R"/var/lib/apt/lists/* "$R"/var/log/apt "$R"/var/log/*.log
