@@ -109,7 +109,7 @@ func large() []byte {
 }
 
 // message is what is in an envelope's PEM.
-func message(t *testing.T, payload string) []byte {
+func message(t testing.TB, payload string) []byte {
 	block, _ := pem.Decode([]byte(payload))
 	if block == nil {
 		t.Fatalf("no PEM in %q", payload)
