@@ -57,7 +57,7 @@ func TestUsage(t *testing.T) {
 	const run = "usher run [-config FILE] [-once]: the agent, as its systemd unit starts it.\n"
 	for _, c := range []struct{ line, stderr string }{
 		{"chekc x", "usher: there is no command \"chekc\": did you mean check?\nusher help lists the commands\n"},
-		{"deploy production", "usher: there is no command \"deploy\"\nusher help lists the commands\n"},
+		{"ship production", "usher: there is no command \"ship\"\nusher help lists the commands\n"},
 		{"check", "usher check: which revision? Its PATH is missing\n" + check},
 		{"check a b", "usher check: one PATH at a time, and got [\"a\" \"b\"]\n" + check},
 		{"check -erexit off a", "usher check: there is no flag -erexit: did you mean -errexit?\n" + check},
@@ -87,7 +87,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	help := usher(t, dir, []string{"help"})
-	for _, command := range []string{"run", "check", "rehearse", "version"} {
+	for _, command := range []string{"run", "check", "rehearse", "deploy", "rollback", "version", "completion"} {
 		if !strings.Contains(help.stdout, "\n  usher "+command+" ") {
 			t.Errorf("help does not name %s:\n%s", command, help.stdout)
 		}

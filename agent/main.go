@@ -31,14 +31,18 @@ const (
 )
 
 // commands are usher's subcommands. Each parses its own flags and returns an exit code.
-var commands = []struct {
-	name, arguments, about string
-	run                    func(ctx context.Context, args []string, stdout, stderr io.Writer) int
-}{
+var commands = []subcommand{
 	{"run", "[-config FILE] [-once]", "the agent: bring this server up with its group's latest revision", runAgent},
 	{"check", "[-errexit MODE] PATH", "judge a revision (directory, zip, tar, tgz) exactly as an instance will", runCheck},
 	{"rehearse", "[-root DIR] [-errexit MODE] PATH", "deploy a local revision under a scratch root, hooks run for real", runRehearse},
+	{"deploy", "ENV [REF] | status [ENV | d-ID]", "bring the servers of an environment to a commit; follow a deployment", runDeploy},
+	{"rollback", "ENV [d-ID | COMMIT]", "bring an environment back to what it ran before", rollBackEnvironment},
 	{"version", "", "print usher's version", runVersion},
+}
+
+type subcommand struct {
+	name, arguments, about string
+	run                    func(ctx context.Context, args []string, stdout, stderr io.Writer) int
 }
 
 func main() {
@@ -73,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usher brings an Auto Scaling server up with the latest code, or not at all.\n\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  usher %-9s %-34s %s\n", c.name, c.arguments, c.about)
+		fmt.Fprintf(w, "  usher %-10s %-34s %s\n", c.name, c.arguments, c.about)
 	}
 	fmt.Fprint(w, "\nusher COMMAND -h explains a command. The configuration is "+defaultConfigFile+"; the journal is `journalctl -u usher`.\n")
 }

@@ -104,6 +104,7 @@ type Group struct {
 	By                string   // that deployment
 	When              time.Time
 	Active            string // the deployment under way, "" when there is none
+	Failed            string // the last deployment, when it failed or was stopped: servers may have what it brought
 }
 
 // Look is the environment's deployment group.
@@ -125,6 +126,9 @@ func Look(ctx context.Context, api CodeDeploy, env Environment) (Group, error) {
 	}
 	if last := info.LastSuccessfulDeployment; last != nil {
 		g.By, g.When = aws.ToString(last.DeploymentId), aws.ToTime(last.EndTime)
+	}
+	if last := info.LastAttemptedDeployment; last != nil && (last.Status == types.DeploymentStatusFailed || last.Status == types.DeploymentStatusStopped) {
+		g.Failed = aws.ToString(last.DeploymentId)
 	}
 	g.Active, err = active(ctx, api, env)
 	return g, err
@@ -149,6 +153,36 @@ func active(ctx context.Context, api CodeDeploy, env Environment) (string, error
 		}
 	}
 	return "", nil
+}
+
+// Deployment is what a deployment is about.
+type Deployment struct {
+	ID, Application, Group string
+	Description            string
+	Creator                string // user, codeDeployRollback, autoscaling, ...
+	Revision               Revision
+	Created                time.Time
+	Status                 string
+}
+
+// ErrNoDeployment is what Describe returns when there is no such deployment.
+var ErrNoDeployment = errors.New("there is no such deployment")
+
+// Describe is what CodeDeploy knows of a deployment.
+func Describe(ctx context.Context, api CodeDeploy, env Environment, id string) (Deployment, error) {
+	out, err := api.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &id})
+	if none := (*types.DeploymentDoesNotExistException)(nil); errors.As(err, &none) {
+		return Deployment{}, fmt.Errorf("%w: %s in %s: `usher deploy status ENV` shows the newest one of an environment", ErrNoDeployment, id, env.Region)
+	}
+	if err != nil {
+		return Deployment{}, Explain("read deployment "+id, env, err)
+	}
+	d := out.DeploymentInfo
+	if d == nil {
+		return Deployment{}, fmt.Errorf("cannot use CodeDeploy's answer about deployment %s: it is empty", id)
+	}
+	return Deployment{ID: id, Application: aws.ToString(d.ApplicationName), Group: aws.ToString(d.DeploymentGroupName), Description: aws.ToString(d.Description),
+		Creator: string(d.Creator), Revision: revisionAt(d.Revision), Created: aws.ToTime(d.CreateTime), Status: string(d.Status)}, nil
 }
 
 // Busy is the error when another deployment of the group is under way.

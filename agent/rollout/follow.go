@@ -45,7 +45,16 @@ type Outcome struct {
 // with the cause of ctx, or when CodeDeploy refuses to answer; the deployment goes on then, and the outcome is
 // what was known last.
 func Follow(ctx context.Context, api CodeDeploy, env Environment, id string, emit func(Event)) (Outcome, error) {
-	f := &follower{api: api, env: env, id: id, emit: emit, began: time.Now(), targets: map[string]*target{}, out: Outcome{Deployment: id}}
+	return newFollower(api, env, id, emit).follow(ctx)
+}
+
+// ErrRunning is what Glance returns when the deployment, or its rollback, has not ended.
+var ErrRunning = errors.New("the deployment is still running")
+
+// Glance is Follow with one look, at what happened so far.
+func Glance(ctx context.Context, api CodeDeploy, env Environment, id string, emit func(Event)) (Outcome, error) {
+	f := newFollower(api, env, id, emit)
+	f.once = true
 	return f.follow(ctx)
 }
 
@@ -57,6 +66,7 @@ type follower struct {
 	undoes string // the deployment that this one rolls back
 	emit   func(Event)
 	began  time.Time
+	once   bool // look once
 
 	targets map[string]*target
 	status  string
@@ -71,6 +81,10 @@ type target struct {
 	events map[string]types.LifecycleEventStatus
 }
 
+func newFollower(api CodeDeploy, env Environment, id string, emit func(Event)) *follower {
+	return &follower{api: api, env: env, id: id, emit: emit, began: time.Now(), targets: map[string]*target{}, out: Outcome{Deployment: id}}
+}
+
 func (f *follower) follow(ctx context.Context) (Outcome, error) {
 	var ended time.Time // when the end was first seen, while its rollback is waited for
 	for {
@@ -78,7 +92,7 @@ func (f *follower) follow(ctx context.Context) (Outcome, error) {
 		switch {
 		case ctx.Err() != nil:
 			return f.out, context.Cause(ctx)
-		case err != nil && !passing(err):
+		case err != nil && (f.once || !passing(err)):
 			return f.out, Explain("follow deployment "+f.id, f.env, err)
 		case err != nil:
 			if !f.mute {
@@ -90,9 +104,11 @@ func (f *follower) follow(ctx context.Context) (Outcome, error) {
 			if ended.IsZero() {
 				ended = time.Now()
 			}
-			if waiting, err := f.undone(ctx, info); !waiting || time.Since(ended) > rollbackGrace {
+			if waiting, err := f.undone(ctx, info); !waiting || f.once || time.Since(ended) > rollbackGrace {
 				return f.out, err
 			}
+		case f.once:
+			return f.out, ErrRunning
 		default:
 			f.mute = false
 		}
@@ -177,8 +193,8 @@ func (f *follower) undone(ctx context.Context, info *types.DeploymentInfo) (wait
 		return false, nil
 	}
 	if r := info.RollbackInfo; r != nil && aws.ToString(r.RollbackDeploymentId) != "" {
-		undo := &follower{api: f.api, env: f.env, id: *r.RollbackDeploymentId, undoes: f.id, emit: f.emit, began: time.Now(),
-			targets: map[string]*target{}, out: Outcome{Deployment: *r.RollbackDeploymentId}}
+		undo := newFollower(f.api, f.env, *r.RollbackDeploymentId, f.emit)
+		undo.undoes, undo.once = f.id, f.once
 		out, err := undo.follow(ctx)
 		f.out.Rollback = &out
 		return false, err

@@ -19,7 +19,7 @@ import (
 type Past struct {
 	Revision   Revision
 	Deployment string // the last successful deployment of it that was found, "" when none was
-	When       time.Time
+	When       time.Time // its creation
 }
 
 // describeAtOnce is how many deployments one BatchGetDeployments may name.
@@ -85,28 +85,31 @@ func Before(ctx context.Context, api CodeDeploy, env Environment, running Revisi
 	return past(*d), nil
 }
 
+// past is what a deployment brought.
 func past(d types.DeploymentInfo) Past {
 	p := Past{Revision: revisionAt(d.Revision)}
 	if d.Status == types.DeploymentStatusSucceeded {
-		p.Deployment, p.When = aws.ToString(d.DeploymentId), aws.ToTime(d.CompleteTime)
+		p.Deployment, p.When = aws.ToString(d.DeploymentId), aws.ToTime(d.CreateTime)
 	}
 	return p
 }
 
 // OfDeployment is the revision that a deployment of the environment's application brought.
 func OfDeployment(ctx context.Context, api CodeDeploy, env Environment, id string) (Past, error) {
-	out, err := api.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &id})
-	if err != nil {
-		return Past{}, Explain("read deployment "+id, env, err)
-	}
-	d := out.DeploymentInfo
-	switch app := aws.ToString(d.ApplicationName); {
-	case app != env.Application:
-		return Past{}, fmt.Errorf("cannot roll %s back to deployment %s: it is one of application %s, not of %s", env.Name, id, app, env.Application)
-	case revisionAt(d.Revision) == Revision{}:
+	d, err := Describe(ctx, api, env, id)
+	switch {
+	case err != nil:
+		return Past{}, fmt.Errorf("cannot roll %s back to deployment %s: %w", env.Name, id, err)
+	case d.Application != env.Application:
+		return Past{}, fmt.Errorf("cannot roll %s back to deployment %s: it is one of application %s, not of %s", env.Name, id, d.Application, env.Application)
+	case d.Revision == Revision{}:
 		return Past{}, fmt.Errorf("cannot roll %s back to deployment %s: it has no revision for servers", env.Name, id)
 	}
-	return past(*d), nil
+	p := Past{Revision: d.Revision}
+	if d.Status == Succeeded {
+		p.Deployment, p.When = id, d.Created
+	}
+	return p, nil
 }
 
 // leastHash is how much of a commit's hash must be given.

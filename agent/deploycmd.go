@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"usher/agent/rollout"
+)
+
+const deployAbout = "usher deploy [-yes] [-dry-run] [-no-wait] [-json] ENV [REF]: bring the servers of an environment to a commit.\n" +
+	"ENV is one of usher.yml; REF a branch, tag or commit, by default the environment's branch.\n" +
+	"usher deploy status [ENV | d-ID] follows a deployment that is there already.\n" +
+	"exit codes: 0 done, 1 failed, 2 refused, 3 rolled back, 4 still running, 5 another deployment is in progress, 130 interrupted"
+
+// runDeploy is `usher deploy ENV [REF]`, and `usher deploy status`.
+func runDeploy(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "status" {
+		return runDeployStatus(ctx, args[1:], stdout, stderr)
+	}
+	d := &developer{}
+	flags := d.flagsOf("deploy")
+	flags.BoolVar(&d.yes, "yes", false, "do not ask, also where usher.yml says confirm")
+	dryRun := flags.Bool("dry-run", false, "pack the commit and check it as a server will, and end there")
+	message := flags.String("m", "", "`MESSAGE` for the deployment's description (default: the commit's subject)")
+	if code, ok := parseArguments(flags, args, []string{"ENV", "[REF]"}, deployAbout, stdout, stderr); !ok {
+		return code
+	}
+	if flags.Arg(0) == "status" { // flags came before it
+		at := slices.Index(args, "status")
+		return runDeployStatus(ctx, slices.Concat(args[:at], args[at+1:]), stdout, stderr)
+	}
+	err := d.begin(ctx, flags.Arg(0), stdout, stderr)
+	if err == nil {
+		err = d.deploy(ctx, flags.Arg(1), *message, *dryRun)
+	}
+	return d.end(ctx, err)
+}
+
+// deploy brings a ref to the environment's servers. Until the deployment is created, nothing is changed
+// anywhere but for the bundle in S3.
+func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool) error {
+	commit, warnings, err := d.commit(ctx, ref)
+	if err != nil {
+		return err
+	}
+	p := plan{action: "Deploy to", commit: commit, warnings: warnings,
+		revision: fmt.Sprintf("%s %s (%s, by %s, %s)", commit.Short(), commit.Subject, commit.Ref, commit.Author, ago(commit.Time))}
+	if p.account, p.arn, err = d.whoAmI(ctx); err != nil {
+		return err
+	}
+	if p.group, err = rollout.Look(ctx, d.codedeploy, d.env); err != nil {
+		return err
+	}
+	if p.group.Active != "" && !dryRun {
+		return rollout.Busy{Deployment: p.group.Active, Group: d.env.DeploymentGroup}
+	}
+	uploaded, found, err := rollout.Existing(ctx, d.s3, d.env, commit)
+	if err != nil {
+		return err
+	}
+	var packed rollout.Bundle
+	if found && !dryRun {
+		p.bundle = "uploaded before, checked then"
+	} else {
+		dir, err := os.MkdirTemp("", "usher-")
+		if err != nil {
+			return fmt.Errorf("cannot make a scratch directory: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		if packed, err = d.repo.Archive(ctx, commit, dir); err != nil {
+			return err
+		}
+		stats, problems, err := d.check(ctx, packed.Path)
+		if err != nil {
+			return err
+		}
+		p.bundle = fmt.Sprintf("%s, %s, fit to deploy", size(packed.Size), count(stats.Files, "file"))
+		if len(problems) > 0 {
+			p.bundle += fmt.Sprintf(", %s (`usher check` shows them)", count(len(problems), "warning"))
+		}
+	}
+	if err := d.show(ctx, p); err != nil {
+		return err
+	}
+	if dryRun {
+		return ending{exitDone, rollout.EndedDryRun, "\nA dry run: nothing was uploaded, and no deployment created."}
+	}
+	if err := d.confirm(ctx); err != nil {
+		return err
+	}
+	if !found {
+		if uploaded, err = d.upload(ctx, packed); err != nil {
+			return err
+		}
+	} else {
+		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.UploadProgress, Status: rollout.Skipped, Message: uploaded.Revision().String()})
+	}
+	if message == "" {
+		message = commit.Short() + " " + commit.Subject
+	}
+	return d.roll(ctx, uploaded.Revision(), message, commit.Short()+" ("+commit.Subject+")")
+}
+
+// commit is the commit that ref means now, after a fetch when it is a remote's, with what is odd about it. One
+// that servers could not use is refused.
+func (d *developer) commit(ctx context.Context, ref string) (c rollout.Commit, warnings []string, err error) {
+	if ref == "" {
+		ref = d.env.Branch
+	}
+	if ref == "" {
+		return c, nil, refusal{fmt.Errorf("environment %s has no branch in usher.yml: name what to deploy: usher deploy %s REF", d.env.Name, d.env.Name)}
+	}
+	remote, err := d.repo.Remote(ctx, ref)
+	if err == nil && remote != "" {
+		err = d.repo.Fetch(ctx, remote)
+	}
+	if err != nil {
+		return c, nil, err
+	}
+	if c, err = d.repo.Resolve(ctx, ref); err != nil {
+		return c, nil, refusal{err}
+	}
+	no, err := d.repo.Refusals(ctx, c)
+	if err != nil {
+		return c, nil, err
+	}
+	if len(no) > 0 {
+		return c, nil, refusal{errors.New(strings.Join(no, "\n"))}
+	}
+	warnings, err = d.repo.Warnings(ctx, c)
+	return c, warnings, err
+}
+
+// upload uploads a bundle.
+func (d *developer) upload(ctx context.Context, b rollout.Bundle) (rollout.Uploaded, error) {
+	began := time.Now()
+	show := func(status string, done int64, message string, took time.Duration) {
+		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.UploadProgress, Status: status, Done: done, Total: b.Size, Message: message, Seconds: took.Seconds()})
+	}
+	last := time.Time{}
+	u, err := rollout.Upload(ctx, d.s3, b, d.env, func(done, _ int64) {
+		const often = 100 * time.Millisecond // it is called for every piece that is sent
+		if now := time.Now(); now.Sub(last) >= often {
+			last = now
+			show(rollout.InProgress, done, "", 0)
+		}
+	})
+	if err != nil {
+		return u, err
+	}
+	if u.Already { // somebody was faster
+		show(rollout.Skipped, b.Size, u.Revision().String(), 0)
+	} else {
+		show(rollout.Succeeded, b.Size, u.Revision().String(), time.Since(began))
+	}
+	return u, nil
+}
+
+// roll creates the deployment of a revision and follows it to its end.
+func (d *developer) roll(ctx context.Context, r rollout.Revision, description, name string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	id, err := rollout.Create(ctx, d.codedeploy, d.env, r, description)
+	if err != nil {
+		return err
+	}
+	d.deployment = id
+	if d.noWait {
+		d.done = fmt.Sprintf("Deployment %s of %s to %s has begun: `usher deploy status %s` follows it.", id, name, d.env.Name, id)
+		return nil
+	}
+	d.done = fmt.Sprintf("%s runs %s.", d.env.Name, name)
+	return d.follow(ctx)
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"usher/agent/bundle"
+	"usher/agent/release"
+	"usher/agent/rollout"
+	"usher/hooks"
+)
+
+// plannedCommits is how many commits a plan lists: a screen that is still read.
+const plannedCommits = 10
+
+// plan is what is about to be done, as it is shown before it is done.
+type plan struct {
+	action       string // Deploy, Roll back
+	group        rollout.Group
+	account, arn string
+	commit       rollout.Commit // what is deployed; its subject is "" when the repository does not have it
+	revision     string         // of what: the commit, or where the bundle is when it is of none
+	bundle       string         // what there is to say of the bundle
+	stops        string         // the deployment that is stopped first
+	warnings     []string
+}
+
+// show prints the plan.
+func (d *developer) show(ctx context.Context, p plan) error {
+	running := p.group.Running.Commit()
+	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Planned, Commit: p.commit.SHA, From: running})
+	fmt.Fprintf(d.people, "%s %s of %s (%s, account %s)\n\n", p.action, d.env.Name, d.env.Application, d.env.Region, p.account)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(d.people, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("as", "%s", p.arn)
+	servers := "no Auto Scaling group"
+	if n := len(p.group.AutoScalingGroups); n > 0 {
+		servers = "Auto Scaling group " + list(p.group.AutoScalingGroups)
+	}
+	line("servers", "%s; %s", servers, strings.TrimPrefix(p.group.Config, "CodeDeployDefault."))
+	line("running", "%s", d.whatRuns(ctx, p.group))
+	line("deploying", "%s", p.revision)
+	if err := d.showCommits(ctx, running, p.commit.SHA, line); err != nil {
+		return err
+	}
+	line("bundle", "%s", p.bundle)
+	if p.stops != "" {
+		line("stops", "deployment %s, which is in progress", p.stops)
+	}
+	if len(p.warnings) > 0 {
+		fmt.Fprintln(d.people)
+	}
+	for _, w := range p.warnings {
+		fmt.Fprintf(d.people, "  warning: %s\n", w)
+	}
+	return nil
+}
+
+// whatRuns is the revision that new servers get now.
+func (d *developer) whatRuns(ctx context.Context, g rollout.Group) string {
+	switch {
+	case g.Running == rollout.Revision{}:
+		return "nothing: no deployment to " + d.env.DeploymentGroup + " has succeeded yet"
+	case g.Running.Commit() == "":
+		return g.Running.String() + ", which is not from this repository"
+	}
+	since := ""
+	if !g.When.IsZero() {
+		since = fmt.Sprintf(" (%s, %s)", g.By, ago(g.When))
+	}
+	return d.words(ctx, g.Running.Commit()) + since
+}
+
+// words is a commit's id with its subject, when the repository has it.
+func (d *developer) words(ctx context.Context, sha string) string {
+	if d.repo != nil {
+		if c, err := d.repo.Resolve(ctx, sha); err == nil {
+			return c.Short() + " " + c.Subject
+		}
+	}
+	return rollout.Short(sha)
+}
+
+// showCommits lists what the change brings, and what it takes back.
+func (d *developer) showCommits(ctx context.Context, running, next string, line func(name, format string, args ...any)) error {
+	switch {
+	case running == "" || next == "":
+		return nil
+	case running == next:
+		line("brings", "the same commit again")
+		return nil
+	}
+	for _, way := range []struct{ name, from, to string }{{"brings", running, next}, {"takes back", next, running}} {
+		commits, n, err := d.repo.Log(ctx, way.from, way.to, plannedCommits)
+		if errors.Is(err, rollout.ErrUnknownCommit) {
+			line("brings", "unknown: the running commit or the new one is not in this repository")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			continue
+		}
+		line(way.name, "%s", count(n, "commit"))
+		for _, c := range commits {
+			line("", "%s %s", c.Short(), c.Subject)
+		}
+		if more := n - len(commits); more > 0 {
+			line("", "and %d more", more)
+		}
+	}
+	return nil
+}
+
+// check judges a bundle as an instance will. What is wrong is printed as file:line:col: message.
+func (d *developer) check(ctx context.Context, path string) (bundle.Stats, []hooks.Problem, error) {
+	dir, stats, err := open(ctx, path)
+	if err != nil {
+		return stats, nil, refusal{fmt.Errorf("a server could not use this commit: %w", err)}
+	}
+	defer os.RemoveAll(dir)
+	c := defaultConfig()
+	_, problems := judge(release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases}, dir, "", hooks.Enforce, hooks.CheckSource)
+	fatal := hooks.Fatal(problems)
+	if len(fatal) == 0 {
+		return stats, problems, nil
+	}
+	var lines []string
+	for _, p := range fatal {
+		lines = append(lines, p.String())
+	}
+	return stats, problems, refusal{fmt.Errorf("a server would refuse this commit, for %s; nothing was uploaded:\n%s", count(len(fatal), "problem"), strings.Join(lines, "\n"))}
+}
+
+// ago is a time as people say it.
+func ago(t time.Time) string {
+	switch d := time.Since(t); {
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return count(int(d.Minutes()), "minute") + " ago"
+	case d < 48*time.Hour:
+		return count(int(d.Hours()), "hour") + " ago"
+	default:
+		return count(int(d.Hours()/24), "day") + " ago"
+	}
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"golang.org/x/sys/unix"
+
+	"usher/agent/rollout"
+)
+
+// Exit codes of the commands that deploy, besides those of all commands.
+const (
+	exitRolledBack  = 3   // it failed, and CodeDeploy put the last good revision back
+	exitRunning     = 4   // it goes on, and nobody follows it any longer
+	exitBusy        = 5   // another deployment is in progress
+	exitInterrupted = 130 // Ctrl-C
+)
+
+// developer is a person, or a CI job, at work on one environment.
+type developer struct {
+	env        rollout.Environment
+	repo       *rollout.Repository // nil where none is needed
+	codedeploy *codedeploy.Client
+	s3         *s3.Client
+	sts        *sts.Client
+
+	view   *rollout.View
+	people io.Writer // what is written for people: not with -json
+	stderr io.Writer
+
+	name              string // of the command
+	yes, json, noWait bool
+	timeout           time.Duration
+
+	deployment string // its id, once it is there
+	done       string // what is said when all went well
+}
+
+// watchFor is how long a deployment is followed: an hour for a script is CodeDeploy's own default.
+const watchFor = 2 * time.Hour
+
+// flagsOf are the flags that all commands that deploy have.
+func (d *developer) flagsOf(name string) *flag.FlagSet {
+	d.name = name
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.BoolVar(&d.json, "json", false, "print events, one JSON object a line")
+	flags.BoolVar(&d.noWait, "no-wait", false, "do not follow the deployment to its end")
+	flags.DurationVar(&d.timeout, "timeout", watchFor, "follow it for `D` at most; it goes on after that")
+	return flags
+}
+
+// begin reads usher.yml, and makes the clients of the environment of that name. Nothing is called yet.
+func (d *developer) begin(ctx context.Context, name string, stdout, stderr io.Writer) error {
+	d.watch(stdout, stderr)
+	all, file, err := environments()
+	if err != nil {
+		return err
+	}
+	if d.env, err = rollout.Named(all, name); err != nil {
+		return refusal{fmt.Errorf("%w (%s)", err, file)}
+	}
+	if d.repo, err = rollout.OpenRepository(ctx, filepath.Dir(file)); err != nil {
+		return refusal{err}
+	}
+	return d.connect(ctx)
+}
+
+// watch says where what is to be seen goes.
+func (d *developer) watch(stdout, stderr io.Writer) {
+	d.stderr, d.people, d.view = stderr, stdout, nil
+	if d.json {
+		d.people, d.view = io.Discard, rollout.JSONView(stdout)
+	} else {
+		d.view = rollout.PeopleView(stdout)
+	}
+}
+
+// environments are those of the usher.yml that is nearest above the working directory.
+func environments() (all []rollout.Environment, file string, err error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot find the working directory: %w", err)
+	}
+	if file, err = rollout.Find(dir); errors.Is(err, rollout.ErrNoFile) {
+		return nil, "", refusal{fmt.Errorf("%w. The least there must be in it:\n\n%s", err, indented(rollout.Example))}
+	} else if err != nil {
+		return nil, "", err
+	}
+	if all, err = rollout.Load(file); err != nil {
+		return nil, "", refusal{err}
+	}
+	return all, file, nil
+}
+
+func indented(text string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ")
+}
+
+// developerTimeout is how long AWS may take to begin an answer. S3 may need a while to put parts together.
+const developerTimeout = 30 * time.Second
+
+// connect makes the clients, with the credentials that AWS's own tools would use here.
+func (d *developer) connect(ctx context.Context) error {
+	options := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = developerTimeout
+		})),
+	}
+	if d.env.Region != "" {
+		options = append(options, config.WithRegion(d.env.Region))
+	}
+	if d.env.Profile != "" && !givenCredentials() {
+		options = append(options, config.WithSharedConfigProfile(d.env.Profile))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if missing := (config.SharedConfigProfileNotExistError{}); errors.As(err, &missing) {
+		return fmt.Errorf("cannot use profile %s of environment %s: it is not in your AWS configuration: `aws configure sso --profile %s` makes it; or correct profile in usher.yml: %w",
+			d.env.Profile, d.env.Name, d.env.Profile, err)
+	} else if err != nil {
+		return rollout.Explain("read the AWS configuration", d.env, err)
+	}
+	if d.env.Region = cfg.Region; cfg.Region == "" {
+		return refusal{errors.New("cannot tell the AWS Region: there is no usher.yml here, so set AWS_REGION")}
+	}
+	d.codedeploy, d.s3, d.sts = codedeploy.NewFromConfig(cfg), s3.NewFromConfig(cfg), sts.NewFromConfig(cfg)
+	return nil
+}
+
+// givenCredentials tells whether the environment brings credentials of its own, as in a CI job, which has no
+// profiles. AWS_PROFILE alone does not count: usher.yml knows better which account an environment is in.
+func givenCredentials() bool {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} {
+		if os.Getenv(name) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// whoAmI is the account and the identity that the credentials are of.
+func (d *developer) whoAmI(ctx context.Context) (account, arn string, err error) {
+	out, err := d.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", "", rollout.Explain("find out who you are to AWS", d.env, err)
+	}
+	return aws.ToString(out.Account), aws.ToString(out.Arn), nil
+}
+
+// confirm asks a person for the environment's name, when the environment wants that. y would be typed too soon.
+func (d *developer) confirm(ctx context.Context) error {
+	if !d.env.Confirm || d.yes {
+		return nil
+	}
+	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.people) {
+		return refusal{fmt.Errorf("%s must be confirmed by a person (confirm in usher.yml), and this is not a terminal: use -yes to go ahead", d.env.Name)}
+	}
+	fmt.Fprintf(d.people, "\nType %s to go ahead: ", d.env.Name)
+	answer, err := readLine(ctx)
+	if err != nil {
+		fmt.Fprintln(d.people)
+		return err
+	}
+	if strings.TrimSpace(answer) != d.env.Name {
+		return refusal{errors.New("not confirmed: nothing was started")}
+	}
+	fmt.Fprintln(d.people)
+	return nil
+}
+
+// readLine reads a line from the terminal, which hands out whole ones.
+func readLine(ctx context.Context) (string, error) {
+	const often = 100 // milliseconds between looks at ctx
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(os.Stdin.Fd()), Events: unix.POLLIN}}, often)
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return "", fmt.Errorf("cannot read from the terminal: %w", err)
+		case n > 0:
+			line := make([]byte, 4096)
+			n, err := os.Stdin.Read(line)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return "", fmt.Errorf("cannot read from the terminal: %w", err)
+			}
+			return string(line[:n]), nil
+		}
+	}
+}
+
+// refusal is an error of the one who typed the command, or a rule that it breaks: exit code 2.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// ending is an error that has its own exit code and status.
+type ending struct {
+	code    int
+	status  string
+	message string
+}
+
+func (e ending) Error() string { return e.message }
+
+// end says how the command ended and is its exit code.
+func (d *developer) end(ctx context.Context, err error) int {
+	code, status, message := exitFailed, rollout.EndedFailed, d.done
+	if err != nil {
+		message = err.Error()
+	}
+	switch own := (ending{}); {
+	case err == nil:
+		code, status = exitDone, rollout.EndedSucceeded
+	case errors.As(err, &own):
+		code, status = own.code, own.status
+	case errors.As(err, new(rollout.Busy)):
+		code, status = exitBusy, rollout.EndedRefused
+	case errors.As(err, new(refusal)):
+		code, status = exitUsage, rollout.EndedRefused
+	case ctx.Err() != nil:
+		code, status, message = exitInterrupted, rollout.EndedInterrupted, "interrupted: nothing was started"
+	}
+	d.view.Close()
+	if code == exitDone || d.json {
+		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Finished, Deployment: d.deployment, Status: status, Message: message, ExitCode: &code})
+	}
+	if code != exitDone {
+		fmt.Fprintf(d.stderr, "usher %s: %s\n", d.name, message)
+	}
+	return code
+}

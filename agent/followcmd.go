@@ -1,0 +1,148 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"usher/agent/rollout"
+)
+
+const statusAbout = "usher deploy status [-no-wait] [-json] [ENV | d-ID]: follow the newest deployment of an environment, or one by its id.\n" +
+	"exit codes: those of usher deploy; with -no-wait 4 while it is running"
+
+// follow follows the deployment to its end.
+func (d *developer) follow(ctx context.Context) error {
+	watch, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	out, err := rollout.Follow(watch, d.codedeploy, d.env, d.deployment, d.view.Show)
+	if err == nil {
+		return d.became(out)
+	}
+	again := fmt.Sprintf("`usher deploy status %s` follows it again", d.deployment)
+	switch {
+	case ctx.Err() != nil:
+		return ending{exitInterrupted, rollout.EndedRunning, fmt.Sprintf("interrupted, but deployment %s goes on: %s", d.deployment, again)}
+	case watch.Err() != nil:
+		return ending{exitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running after %s: %s", d.deployment, d.timeout, again)}
+	}
+	return ending{exitRunning, rollout.EndedRunning, fmt.Sprintf("%v\ndeployment %s goes on: %s", err, d.deployment, again)}
+}
+
+// became is the error that a deployment which has ended is, nil for one that succeeded.
+func (d *developer) became(out rollout.Outcome) error {
+	trouble := out.Trouble()
+	undone := out.Rollback
+	switch {
+	case trouble == "":
+		return nil
+	case undone != nil && undone.Trouble() == "":
+		return ending{exitRolledBack, rollout.EndedRolledBack, fmt.Sprintf("%s\ndeployment %s rolled it back", trouble, undone.Deployment)}
+	case undone != nil:
+		trouble += "\nthe rollback failed too: " + undone.Trouble() + "\n`usher rollback " + cmp.Or(d.env.Name, "ENV") + "` tries again"
+	case out.NoRollback != "":
+		trouble += "\nit was not rolled back: " + out.NoRollback
+	case out.Status != rollout.Succeeded:
+		trouble += "\nit was not rolled back: `usher rollback " + cmp.Or(d.env.Name, "ENV") + "` does that"
+	}
+	return ending{exitFailed, rollout.EndedFailed, trouble}
+}
+
+// runDeployStatus is `usher deploy status [ENV | d-ID]`.
+func runDeployStatus(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	d := &developer{}
+	flags := d.flagsOf("deploy status")
+	if code, ok := parseArguments(flags, args, []string{"[ENV]"}, statusAbout, stdout, stderr); !ok {
+		return code
+	}
+	d.watch(stdout, stderr)
+	return d.end(ctx, d.status(ctx, flags))
+}
+
+// status follows a deployment that is there already.
+func (d *developer) status(ctx context.Context, flags *flag.FlagSet) error {
+	what, err := d.findDeployment(ctx, flags.Arg(0))
+	if err != nil {
+		return err
+	}
+	d.deployment = what.ID
+	name := what.Revision.String()
+	if sha := what.Revision.Commit(); sha != "" {
+		name = d.words(ctx, sha)
+	}
+	fmt.Fprintf(d.people, "Deployment %s of %s to %s of %s, %s by %s\n\n", what.ID, name, what.Group, what.Application, ago(what.Created), what.Creator)
+	d.done = fmt.Sprintf("Deployment %s succeeded.", what.ID)
+	if !d.noWait {
+		return d.follow(ctx)
+	}
+	out, err := rollout.Glance(ctx, d.codedeploy, d.env, what.ID, d.view.Show)
+	if errors.Is(err, rollout.ErrRunning) {
+		return ending{exitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running: `usher deploy status %s` follows it", what.ID, what.ID)}
+	} else if err != nil {
+		return err
+	}
+	return d.became(out)
+}
+
+// findDeployment is the deployment of that id, or the newest of an environment: of the only one, when there is
+// one only. An id is looked for wherever usher.yml says that environments are; without one, where AWS_REGION
+// says.
+func (d *developer) findDeployment(ctx context.Context, name string) (rollout.Deployment, error) {
+	all, file, err := environments()
+	if !rollout.IsDeployment(name) {
+		switch {
+		case err != nil:
+			return rollout.Deployment{}, err
+		case name == "" && len(all) > 1:
+			return rollout.Deployment{}, refusal{errors.New("which deployment? Name an environment of usher.yml, or a deployment by its id")}
+		case name == "":
+			name = all[0].Name
+		}
+		if d.env, err = rollout.Named(all, name); err != nil {
+			return rollout.Deployment{}, refusal{fmt.Errorf("%w (%s)", err, file)}
+		}
+		all = []rollout.Environment{d.env}
+	} else if err != nil { // no usher.yml, or none that can be used: not needed here
+		all = []rollout.Environment{{}}
+	}
+	if dir, err := os.Getwd(); err == nil {
+		d.repo, _ = rollout.OpenRepository(ctx, dir) // only for the subjects of commits
+	}
+	var last error
+	asked := map[[2]string]bool{}
+	for _, d.env = range all {
+		if place := [2]string{d.env.Region, d.env.Profile}; asked[place] {
+			continue
+		} else {
+			asked[place] = true
+		}
+		if err := d.connect(ctx); err != nil {
+			return rollout.Deployment{}, err
+		}
+		id := name
+		if !rollout.IsDeployment(name) {
+			if id, err = rollout.Newest(ctx, d.codedeploy, d.env); err != nil {
+				return rollout.Deployment{}, err
+			}
+		}
+		found, err := rollout.Describe(ctx, d.codedeploy, d.env, id)
+		if err == nil {
+			if at := slices.IndexFunc(all, func(e rollout.Environment) bool {
+				return e.Application == found.Application && e.DeploymentGroup == found.Group
+			}); at >= 0 {
+				d.env = all[at]
+			}
+			return found, nil
+		}
+		if !errors.Is(err, rollout.ErrNoDeployment) {
+			return found, err
+		}
+		last = err
+	}
+	return rollout.Deployment{}, refusal{last}
+}

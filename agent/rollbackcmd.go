@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"usher/agent/rollout"
+)
+
+const rollbackAbout = "usher rollback [-yes] [-stop] [-dry-run] [-no-wait] [-json] ENV [d-ID | COMMIT]: bring an environment back to what it ran before.\n" +
+	"The same bundle is deployed again, nothing is built: that of the last good deployment of something else, or of the one that is named.\n" +
+	"exit codes: those of usher deploy"
+
+// rollBackEnvironment is `usher rollback ENV [d-ID | COMMIT]`, on a developer's machine.
+func rollBackEnvironment(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	d := &developer{}
+	flags := d.flagsOf("rollback")
+	flags.BoolVar(&d.yes, "yes", false, "do not ask, also where usher.yml says confirm")
+	stop := flags.Bool("stop", false, "stop the deployment that is in progress first")
+	dryRun := flags.Bool("dry-run", false, "say what would be done, and end there")
+	if code, ok := parseArguments(flags, args, []string{"ENV", "[d-ID | COMMIT]"}, rollbackAbout, stdout, stderr); !ok {
+		return code
+	}
+	err := d.begin(ctx, flags.Arg(0), stdout, stderr)
+	if err == nil {
+		err = d.rollBack(ctx, flags.Arg(1), *stop, *dryRun)
+	}
+	return d.end(ctx, err)
+}
+
+// rollBack deploys a revision again that was deployed before.
+func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bool) error {
+	p := plan{action: "Roll back"}
+	var err error
+	if p.account, p.arn, err = d.whoAmI(ctx); err != nil {
+		return err
+	}
+	if p.group, err = rollout.Look(ctx, d.codedeploy, d.env); err != nil {
+		return err
+	}
+	if p.stops = p.group.Active; p.stops != "" && !stop {
+		return fmt.Errorf("%w; -stop stops it first", rollout.Busy{Deployment: p.stops, Group: d.env.DeploymentGroup})
+	}
+	past, err := d.goBackTo(ctx, target, p.group)
+	if err != nil {
+		return refusal{err}
+	}
+	if err := rollout.StillThere(ctx, d.s3, d.env, past.Revision); err != nil {
+		return err
+	}
+	p.commit.SHA, p.bundle = past.Revision.Commit(), past.Revision.String()
+	name := past.Revision.String()
+	if p.commit.SHA != "" {
+		name = d.words(ctx, p.commit.SHA)
+	}
+	if p.revision = name; past.Deployment != "" {
+		p.revision += fmt.Sprintf(" (of %s, %s)", past.Deployment, ago(past.When))
+	} else {
+		p.warnings = append(p.warnings, "no deployment of it to this group is known to have succeeded")
+	}
+	if err := d.show(ctx, p); err != nil {
+		return err
+	}
+	if dryRun {
+		return ending{exitDone, rollout.EndedDryRun, "\nA dry run: no deployment was created."}
+	}
+	if err := d.confirm(ctx); err != nil {
+		return err
+	}
+	if p.stops != "" {
+		if err := d.stop(ctx, p.stops); err != nil {
+			return err
+		}
+	}
+	return d.roll(ctx, past.Revision, "rollback to "+name, name)
+}
+
+// goBackTo is what to deploy again. When nothing is named and the last deployment did not come to a good end, or
+// is being stopped, servers may have what it brought: then it is what the others have, which is also what new
+// servers get. Otherwise it is what ran before that.
+func (d *developer) goBackTo(ctx context.Context, target string, g rollout.Group) (rollout.Past, error) {
+	switch {
+	case rollout.IsDeployment(target):
+		return rollout.OfDeployment(ctx, d.codedeploy, d.env, target)
+	case target != "":
+		return rollout.OfCommit(ctx, d.codedeploy, d.env, target)
+	}
+	running := rollout.Past{Revision: g.Running, Deployment: g.By, When: g.When}
+	if g.Active != "" && g.By != "" {
+		return running, nil
+	}
+	if g.Failed != "" && g.By != "" {
+		failed, err := rollout.Describe(ctx, d.codedeploy, d.env, g.Failed)
+		if err != nil {
+			return rollout.Past{}, err
+		}
+		if failed.Revision != g.Running {
+			return running, nil
+		}
+	}
+	return rollout.Before(ctx, d.codedeploy, d.env, g.Running)
+}
+
+// stop stops the deployment that is in the way and waits for its end.
+func (d *developer) stop(ctx context.Context, id string) error {
+	watch, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Notice, Deployment: id, Message: "stopping deployment " + id + ": servers end the event they are in"})
+	err := rollout.Stop(watch, d.codedeploy, d.env, id)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ending{exitInterrupted, rollout.EndedInterrupted, "interrupted: deployment " + id + " is being stopped, and nothing else was started"}
+	case watch.Err() != nil:
+		return ending{exitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s was told to stop and has not ended after %s: nothing else was started", id, d.timeout)}
+	}
+	return err
+}
