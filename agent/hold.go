@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"usher/systemd"
+)
+
+// A failed launch may be kept for a person to look at. The configuration says so for every launch of the
+// image (on_failure: hold); `usher hold`, typed on one server, for the launch that is under way there.
+
+// hold is what an operator asked for: STATE/hold.json. It is of one launch, and over with it.
+type hold struct {
+	Instance string    `json:"instance"`
+	Boot     string    `json:"boot"`
+	Asked    time.Time `json:"asked"`
+	For      string    `json:"for,omitempty"`      // how long from the failure, as 30m0s, while nothing has failed yet
+	Until    time.Time `json:"until,omitzero"`     // of a launch that has failed
+	Released bool      `json:"released,omitempty"` // of a launch that has failed: it is not kept
+}
+
+// holdName is the file's, in the state directory.
+const holdName = "hold.json"
+
+// fate is what becomes of the launch that boot is at work on.
+type fate int
+
+const (
+	fateOpen  fate = iota // it has not failed
+	fateHeld              // it failed, and is kept
+	fateGiven             // it failed, and is being given up
+)
+
+// launching says that boot is at work on a launch, until over is called. A hold that an operator asked for
+// ends with the launch, unless only the service is being stopped in the middle of it.
+func (c *control) launching(ctx context.Context) (over func()) {
+	if c == nil {
+		return func() {}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.launch, c.fate = true, fateOpen
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.launch, c.fate = false, fateOpen
+		if ctx.Err() != nil {
+			return
+		}
+		if err := c.setHold(nil); err != nil {
+			c.log.Warn(err.Error())
+		}
+	}
+}
+
+// heldUntil is until when the launch that failed at a time is kept for a person to look; held is false when
+// it is not kept, or not any more. The answer may change while it is kept.
+func (c *control) heldUntil(cfg Config, failed time.Time) (until time.Time, held bool) {
+	until, held = failed.Add(cfg.HoldFor), cfg.OnFailure == onFailureHold
+	if c == nil { // the launch is given up before there is a socket
+		return until, held
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h := c.hold; h != nil {
+		until, held = h.Until, !h.Released
+		if d, err := time.ParseDuration(h.For); err == nil && h.Until.IsZero() {
+			until = failed.Add(d)
+		}
+	}
+	if c.fate = fateGiven; held {
+		c.fate, c.until = fateHeld, until
+	}
+	return until, held
+}
+
+// failed says whether the launch under way has failed; mu is held.
+func (c *control) failed() bool {
+	return c.fate != fateOpen || c.rec.State().VerdictDue().Err() != nil
+}
+
+// keep is `usher hold`.
+func (c *control) keep(d time.Duration) answer {
+	if d == 0 {
+		d = c.cfg.HoldFor
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now().UTC(), For: d.String()}
+	text := fmt.Sprintf("from now on: a launch that fails is kept for %s, then abandoned", d)
+	switch {
+	case !c.launch:
+		return declined(exitNothing, "nothing needs holding: the launch of this instance is over, and Auto Scaling waits for no verdict on it")
+	case c.fate == fateGiven:
+		return declined(exitNothing, "it is too late: the launch has failed, and is being given up")
+	case c.failed():
+		h.For, h.Until = "", h.Asked.Add(d)
+		text = fmt.Sprintf("this instance is kept until %s, at most until the global timeout of its lifecycle hook, then abandoned", when(h.Until))
+	}
+	if err := c.setHold(h); err != nil {
+		return declined(exitFailed, "%v", err)
+	}
+	c.until = h.Until
+	c.log.Warn("an operator holds this instance: "+text, systemd.ID(systemd.MessageHeld))
+	return answer{Text: text}
+}
+
+// letGo is `usher release`.
+func (c *control) letGo() answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, text := (*hold)(nil), "the hold is taken back: a launch that fails is abandoned at once"
+	if c.cfg.OnFailure == onFailureHold {
+		text = fmt.Sprintf("the hold is taken back: a launch that fails is kept for %s (on_failure is hold)", c.cfg.HoldFor)
+	}
+	switch {
+	case c.launch && c.fate != fateGiven && c.failed():
+		h = &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now().UTC(), Released: true}
+		text = "this instance is let go: its launch is abandoned now"
+	case c.hold == nil || !c.launch:
+		return declined(exitNothing, "nothing is held here")
+	}
+	if err := c.setHold(h); err != nil {
+		return declined(exitFailed, "%v", err)
+	}
+	c.log.Warn("an operator ends the hold: "+text, systemd.ID(systemd.MessageHeld))
+	return answer{Text: text}
+}
+
+// holding is a hold as status tells it, nil for none; mu is held.
+func (c *control) holding() *holdStatus {
+	switch {
+	case c.launch && c.fate == fateHeld:
+		return &holdStatus{Failed: true, ByOperator: c.hold != nil, Until: c.until}
+	case c.launch && c.hold != nil && !c.hold.Released:
+		return &holdStatus{ByOperator: true, For: c.hold.For, Until: c.hold.Until}
+	}
+	return nil
+}
+
+// setHold is what an operator wants from now on, also after a restart of the agent; mu is held.
+func (c *control) setHold(h *hold) error {
+	path := filepath.Join(c.cfg.State, holdName)
+	if h == nil {
+		c.hold = nil
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove the hold: %v", err)
+		}
+		return nil
+	}
+	text, err := json.Marshal(h)
+	if err == nil {
+		err = replaceDurably(path, append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the hold down, so that it outlives a restart of the agent: %v", err)
+	}
+	c.hold = h
+	return nil
+}
+
+// replaceDurably gives a file new content in one rename; after a power cut it has the old or the new.
+func replaceDurably(path string, content []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// loadHold is the hold that an agent of before the restart was asked for, nil for none.
+func (c *control) loadHold() *hold {
+	text, err := os.ReadFile(filepath.Join(c.cfg.State, holdName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var h hold
+	if err == nil {
+		err = json.Unmarshal(text, &h)
+	}
+	if err != nil {
+		c.log.Warn(fmt.Sprintf("what %s asks for is not known: %v", holdName, err))
+		return nil
+	}
+	if h.Instance != c.owner.Instance || h.Boot != c.owner.Boot { // of the machine the image was made from, or of a launch long over
+		return nil
+	}
+	return &h
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// The commands a person types as root on a server, and what they share: hold and release a failed launch,
+// roll back to a release that is on disk. The agent does it; these ask it, on its control socket.
+
+// answerTime bounds what the agent answers at once: the longest is a write to a disk that is busy.
+const answerTime = 10 * time.Second
+
+// exitDetached is the exit code of a command that was interrupted while what it asked for goes on.
+const exitDetached = 130
+
+var (
+	errNoAgent = errors.New("no agent answers here: systemctl start usher; if it is running, journalctl -u usher says what it waits for")
+	errNotRoot = errors.New("only root may do that")
+)
+
+// runHold is `usher hold [DURATION]`.
+func runHold(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	const about = "usher hold [DURATION]: keep this instance when its launch fails, or the failed one longer, for a person to look.\n" +
+		"Without DURATION (such as 90s, 30m or 2h) it is the configuration's hold_for. The time counts from the failure, or, when\n" +
+		"the launch has failed already, from now; it is never longer than the global timeout of the lifecycle hook."
+	flags := flag.NewFlagSet("hold", flag.ContinueOnError)
+	file := configFlag(flags)
+	if code, ok := parseArguments(flags, args, []string{"[DURATION]"}, about, stdout, stderr); !ok {
+		return code
+	}
+	what := ask{Do: askHold}
+	if text := flags.Arg(0); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			fmt.Fprintf(stderr, "usher hold: %q is no duration: write one such as 90s, 30m or 1h30m\n", text)
+			return exitUsage
+		}
+		what.For = d
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	return tellAgent(ctx, "hold", *file, what, stdout, stderr)
+}
+
+// runRelease is `usher release`.
+func runRelease(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	const about = "usher release: let a held instance go at once (its launch is abandoned), or take back a hold."
+	flags := flag.NewFlagSet("release", flag.ContinueOnError)
+	file := configFlag(flags)
+	if code, ok := parse(flags, args, 0, about, stdout, stderr); !ok {
+		return code
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	return tellAgent(ctx, "release", *file, ask{Do: askRelease}, stdout, stderr)
+}
+
+// rollBackServer is `usher rollback [RELEASE]` on a server. The agent deploys a release that is on disk, with
+// all the steps of a deployment; when one fails, what was live before is live again.
+func rollBackServer(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	const about = "usher rollback [RELEASE]: on a server, deploy the newest good release that is on disk and not live, or the named one.\n" +
+		"From then on the server keeps it until CodeDeploy deploys again: it does not catch up with its group by itself."
+	flags := flag.NewFlagSet("rollback", flag.ContinueOnError)
+	file := configFlag(flags)
+	force := flags.Bool("force", false, "also to a release that is not good, also over a deployment that was left unfinished")
+	if code, ok := parseArguments(flags, args, []string{"[RELEASE]"}, about, stdout, stderr); !ok {
+		return code
+	}
+	return tellAgent(ctx, "rollback", *file, ask{Do: askRollback, Release: flags.Arg(0), Force: *force}, stdout, stderr)
+}
+
+func configFlag(flags *flag.FlagSet) *string {
+	return flags.String("config", defaultConfigFile, "configuration `FILE` of the agent")
+}
+
+// tellAgent asks the agent for something, prints what becomes of it, and returns the exit code.
+func tellAgent(ctx context.Context, command, file string, what ask, stdout, stderr io.Writer) int {
+	fail := func(code int, err error) int {
+		fmt.Fprintf(stderr, "usher %s: %v\n", command, err)
+		return code
+	}
+	cfg, err := loadConfig(file)
+	if err != nil {
+		return fail(exitUsage, err)
+	}
+	last, err := askAgent(ctx, cfg.State, what, func(line string) { fmt.Fprintln(stdout, line) })
+	switch {
+	case errors.Is(err, errNotRoot):
+		return fail(exitUsage, fmt.Errorf("%w: sudo usher %s", err, command))
+	case ctx.Err() != nil && what.Do == askRollback && !errors.Is(err, errNoAgent):
+		fmt.Fprintln(stderr, "usher rollback: interrupted. The agent goes on with it: usher status; journalctl -fu usher")
+		return exitDetached
+	case err != nil:
+		return fail(exitFailed, err)
+	case last.Error != "":
+		return fail(last.Code, errors.New(last.Error))
+	}
+	fmt.Fprintln(stdout, last.Text)
+	return last.Code
+}
+
+// askAgent asks the agent that keeps its state in a directory, and returns its last answer. Lines that come
+// before are passed to line.
+func askAgent(ctx context.Context, state string, what ask, line func(string)) (answer, error) {
+	conn, err := dialIn(ctx, state)
+	if err != nil {
+		return answer{}, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	text, err := json.Marshal(what)
+	if err != nil {
+		return answer{}, fmt.Errorf("cannot encode what to ask the agent: %w", err)
+	}
+	if _, err := conn.Write(append(text, '\n')); err != nil {
+		return answer{}, fmt.Errorf("cannot ask the agent: %w", err)
+	}
+	for answers := json.NewDecoder(bufio.NewReader(conn)); ; {
+		var one answer
+		switch err := answers.Decode(&one); {
+		case ctx.Err() != nil:
+			return answer{}, fmt.Errorf("the agent did not answer: %w", context.Cause(ctx))
+		case err != nil:
+			return answer{}, errors.New("the agent went away before it answered: journalctl -u usher says why")
+		case one.Done:
+			return one, nil
+		}
+		line(one.Line)
+	}
+}
+
+// dialIn connects to the control socket in a state directory, however long its path is.
+func dialIn(ctx context.Context, state string) (net.Conn, error) {
+	short, done, err := shortly(state)
+	if err == nil {
+		defer done()
+		var conn net.Conn
+		if conn, err = new(net.Dialer).DialContext(ctx, "unix", filepath.Join(short, controlName)); err == nil {
+			return conn, nil
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, errNotRoot
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, errNoAgent
+	}
+	return nil, fmt.Errorf("cannot reach the agent: %w", err)
+}
