@@ -28,6 +28,13 @@ func (m *meter) measure(part int32) func(*s3.Options) {
 	return func(o *s3.Options) { o.HTTPClient = sending{o.HTTPClient, m, part} }
 }
 
+// restart forgets what was sent: an upload is begun anew. What was said stands until there is more.
+func (m *meter) restart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.parts)
+}
+
 // set says how much of a part the present request has sent.
 func (m *meter) set(part int32, sent int64) {
 	m.mu.Lock()

@@ -3,7 +3,6 @@ package rollout
 import (
 	"context"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,30 +11,18 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
-	tm "github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-const (
-	// partSize is how much of a bundle one request carries, in bytes: what is lost to a broken connection.
-	// Bundles below it go up in one request.
-	partSize = 8 << 20
+// conflictTries is how often an upload is begun while somebody else's of the same commit is in its way.
+const conflictTries = 3
 
-	// partsAtOnce is how many requests run at the same time; a developer's line is full with fewer.
-	partsAtOnce = 4
-
-	// abortTimeout is how long to try and remove the parts of an upload that failed or was cancelled.
-	abortTimeout = 10 * time.Second
-
-	// conflictTries is how often an upload is begun while somebody else's of the same commit is in its way.
-	conflictTries = 3
-)
+const contentType = "application/gzip"
 
 // Keys of an object's metadata.
 const (
@@ -45,10 +32,14 @@ const (
 	metaSHA256   = "sha256"
 )
 
-// S3API is the subset of *s3.Client that Existing and Upload call, and what the SDK's transfer manager, which
-// makes the requests of an upload, asks for besides.
+// S3API is the subset of *s3.Client that Existing and Upload call.
 type S3API interface {
-	transfermanager.S3APIClient
+	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
+	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
+	CreateMultipartUpload(context.Context, *s3.CreateMultipartUploadInput, ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error)
+	UploadPart(context.Context, *s3.UploadPartInput, ...func(*s3.Options)) (*s3.UploadPartOutput, error)
+	CompleteMultipartUpload(context.Context, *s3.CompleteMultipartUploadInput, ...func(*s3.Options)) (*s3.CompleteMultipartUploadOutput, error)
+	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
 }
 
 var _ S3API = (*s3.Client)(nil)
@@ -83,28 +74,34 @@ func Existing(ctx context.Context, api S3API, e Environment, c Commit) (Uploaded
 // progress, if not nil, is called with the bytes that were sent so far and their total; it never goes back, and is
 // called by one goroutine at a time.
 func Upload(ctx context.Context, api S3API, b Bundle, e Environment, progress func(done, total int64)) (Uploaded, error) {
-	for try := 1; ; try++ {
-		if u, found, err := Existing(ctx, api, e, b.Commit); err != nil || found {
-			return u, err
-		}
-		u, err := put(ctx, api, b, e, progress)
-		if err == nil {
+	m := newMeter(b.Size, progress)
+	var failure error
+	sent := false
+	for try := 0; ; try++ {
+		u, found, err := Existing(ctx, api, e, b.Commit)
+		switch {
+		case err != nil:
+			return Uploaded{}, err
+		case found:
+			u.Already = !sent
 			return u, nil
+		case try == conflictTries:
+			return Uploaded{}, explainS3("upload", e, e.Key(b.Commit.SHA), failure)
 		}
-		// Somebody was faster, or it was us: an answer was lost, and the SDK asked again.
-		if beaten(err) {
-			if u, found, lookErr := Existing(ctx, api, e, b.Commit); lookErr != nil || found {
-				return u, lookErr
-			}
-			if try < conflictTries {
-				continue
-			}
+		u, failure = put(ctx, api, b, e, m)
+		switch {
+		case failure == nil && u.Version != "":
+			return u, nil
+		case failure == nil: // a bucket without versions; or the answer to a second asking, which may leave it out
+			sent, failure = true, errors.New("it is deleted as soon as it is there")
+		case !beaten(failure):
+			return Uploaded{}, explainS3("upload", e, e.Key(b.Commit.SHA), failure)
 		}
-		return Uploaded{}, explainS3("upload", e, e.Key(b.Commit.SHA), err)
 	}
 }
 
-// beaten reports whether an upload failed for another of the same key.
+// beaten reports whether an upload failed for another of the same key. That may have been its own: when an answer
+// is lost, the SDK asks again.
 func beaten(err error) bool {
 	switch codeOf(err) {
 	case "ConditionalRequestConflict", "NoSuchUpload":
@@ -113,88 +110,58 @@ func beaten(err error) bool {
 	return statusOf(err) == http.StatusPreconditionFailed
 }
 
-// put makes the requests of an upload.
-func put(ctx context.Context, api S3API, b Bundle, e Environment, progress func(done, total int64)) (Uploaded, error) {
+// upload is a bundle on its way into S3.
+type upload struct {
+	api    S3API
+	bundle Bundle
+	file   *os.File
+	meter  *meter
+
+	bucket, key string
+	metadata    map[string]string
+}
+
+// put makes the requests of an upload. Nothing is overwritten: If-None-Match. The checksums that S3 compares with
+// are of the file as it was packed, so that what went wrong since then is found out.
+func put(ctx context.Context, api S3API, b Bundle, e Environment, m *meter) (Uploaded, error) {
 	f, err := os.Open(b.Path)
 	if err != nil {
 		return Uploaded{}, err
 	}
 	defer f.Close()
-	in := &transfermanager.UploadObjectInput{
-		Bucket: &e.Bucket, Key: aws.String(e.Key(b.Commit.SHA)), Body: f,
-		ContentType: aws.String("application/gzip"),
-		IfNoneMatch: aws.String("*"), // immutable
-		Metadata: map[string]string{
-			metaCommit:   b.Commit.SHA,
-			metaAuthor:   mime.QEncoding.Encode("utf-8", b.Commit.Author), // S3 takes ASCII
-			metaUnpacked: strconv.FormatInt(b.Unpacked, 10),
-			metaSHA256:   b.SHA256,
-		},
+	u := &upload{api: api, bundle: b, file: f, meter: m, bucket: e.Bucket, key: e.Key(b.Commit.SHA), metadata: map[string]string{
+		metaCommit:   b.Commit.SHA,
+		metaAuthor:   mime.QEncoding.Encode("utf-8", b.Commit.Author), // S3 takes ASCII
+		metaUnpacked: strconv.FormatInt(b.Unpacked, 10),
+		metaSHA256:   b.SHA256,
+	}}
+	m.restart()
+	send := u.whole
+	if b.Size >= partSize {
+		send = u.inParts
 	}
-	// Both are sums of the file as it was packed, so what went wrong since then is found out.
-	if b.Size < partSize {
-		sum, err := hex.DecodeString(b.SHA256)
-		if err != nil {
-			return Uploaded{}, fmt.Errorf("its SHA-256 is %q: %w", b.SHA256, err)
-		}
-		in.ChecksumAlgorithm = tm.ChecksumAlgorithmSha256
-		in.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(sum))
-	} else {
-		in.ChecksumAlgorithm, in.ChecksumType = "CRC64NVME", tm.ChecksumTypeFullObject
-		in.ChecksumCRC64NVME = aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, b.crc64)))
-	}
-	watched := &transfer{S3API: api, meter: newMeter(b.Size, progress)}
-	out, err := transfermanager.New(watched).UploadObject(ctx, in, func(o *transfermanager.Options) {
-		o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = partSize, partSize, partsAtOnce
-		o.FailTimeout = abortTimeout
-	})
-	if watched.refused != nil {
-		return Uploaded{}, errors.Join(watched.refused, watched.abort(ctx))
-	}
+	done, err := send(ctx)
 	if err != nil {
 		return Uploaded{}, err
 	}
-	watched.meter.finish()
-	return Uploaded{Bucket: e.Bucket, Key: *in.Key, Version: aws.ToString(out.VersionID), ETag: unquote(out.ETag)}, nil
+	m.finish()
+	return done, nil
 }
 
-// transfer is the S3 client as the transfer manager gets it: what it sends is measured.
-type transfer struct {
-	S3API
-	meter *meter
-
-	incomplete *s3.CompleteMultipartUploadInput
-	refused    error // why the parts could not be put together
-}
-
-func (t *transfer) PutObject(ctx context.Context, in *s3.PutObjectInput, options ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
-	return t.S3API.PutObject(ctx, in, append(options, t.meter.measure(0))...)
-}
-
-func (t *transfer) UploadPart(ctx context.Context, in *s3.UploadPartInput, options ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
-	return t.S3API.UploadPart(ctx, in, append(options, t.meter.measure(aws.ToInt32(in.PartNumber)))...)
-}
-
-// CompleteMultipartUpload keeps an error to itself: the transfer manager would write it to standard error, where
-// the progress is, although it is nothing unusual to come second.
-func (t *transfer) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput, options ...func(*s3.Options)) (*s3.CompleteMultipartUploadOutput, error) {
-	out, err := t.S3API.CompleteMultipartUpload(ctx, in, options...)
+// whole uploads in one request.
+func (u *upload) whole(ctx context.Context) (Uploaded, error) {
+	sum, err := hex.DecodeString(u.bundle.SHA256)
 	if err != nil {
-		t.incomplete, t.refused = in, err
-		return &s3.CompleteMultipartUploadOutput{}, nil
+		return Uploaded{}, fmt.Errorf("its SHA-256 is %q: %w", u.bundle.SHA256, err)
 	}
-	return out, nil
-}
-
-// abort removes the parts of an upload that could not be completed.
-func (t *transfer) abort(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
-	defer cancel()
-	_, err := t.S3API.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: t.incomplete.Bucket, Key: t.incomplete.Key, UploadId: t.incomplete.UploadId})
-	if err != nil && codeOf(err) != "NoSuchUpload" {
-		return fmt.Errorf("and its parts could not be removed: %w", err)
+	out, err := u.api.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &u.bucket, Key: &u.key, Body: u.file, ContentLength: &u.bundle.Size, ContentType: aws.String(contentType), Metadata: u.metadata,
+		IfNoneMatch: aws.String("*"), ChecksumAlgorithm: types.ChecksumAlgorithmSha256, ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum)),
+	}, u.meter.measure(1))
+	if err != nil {
+		return Uploaded{}, err
 	}
-	return nil
+	return Uploaded{Bucket: u.bucket, Key: u.key, Version: aws.ToString(out.VersionId), ETag: unquote(out.ETag)}, nil
 }
 
 // explainS3 says what an error of S3 means to a developer, and what to do.
