@@ -37,6 +37,10 @@ var commands = []subcommand{
 	{"rehearse", "[-root DIR] [-errexit MODE] PATH", "deploy a local revision under a scratch root, hooks run for real", runRehearse},
 	{"deploy", "ENV [REF] | status [ENV | d-ID]", "bring the servers of an environment to a commit; follow a deployment", runDeploy},
 	{"rollback", "ENV [d-ID | COMMIT]", "bring an environment back to what it ran before", rollBackEnvironment},
+	{"status", "[-json]", "on a server: what it runs, and what the agent does now", runStatus},
+	{"history", "[-n N] [-json]", "on a server: its deployments, the newest last", runHistory},
+	{"hold", "[DURATION]", "on a server: keep it when its launch fails, for a person to look", runHold},
+	{"release", "", "on a server: let a held one go, or take a hold back", runRelease},
 	{"version", "", "print usher's version", runVersion},
 }
 
