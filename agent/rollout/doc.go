@@ -5,6 +5,10 @@
 // Resolve give the one commit that is meant, Refusals and Warnings say what is wrong with it before anything
 // is uploaded, Archive packs it, and Upload stores it in S3, once.
 //
+// The second half is CodeDeploy's: Look says what the deployment group runs, Create begins a deployment of a
+// revision, Follow emits what happens in it until it has ended, and a View shows that. Before, OfDeployment and
+// OfCommit find a revision to go back to, which is deployed in the same way.
+//
 // What it promises, and what it does not:
 //
 //   - The commit names the content. A bundle's key ends in the commit's id, and an object that is there
@@ -17,11 +21,11 @@
 //   - A bundle has S3's checksum of the whole object, which instances verify: SHA-256 when it went up in one
 //     request, CRC-64/NVMe when in parts, because of parts S3 would keep only a checksum of their SHA-256 sums.
 //     Its SHA-256 is in its metadata in any case.
-//   - An upload that fails or is cancelled leaves no object. Its parts are removed too, but not when this
+//   - An upload that fails or is cancelled leaves no half of an object. Its parts are removed, but not when this
 //     program is killed: a lifecycle rule of the bucket (AbortIncompleteMultipartUpload) removes those.
 //
 // git is run as a program, without prompting for a password: credential helpers and agents of ssh answer as
-// for git itself. Nothing here prints, but for the functions that are given a writer.
+// for git itself. Nothing here prints, but a View.
 //
 // Errors name the file, the ref or the object, pass on what git or S3 said, and say what to do.
 package rollout

@@ -169,7 +169,7 @@ func TestResolveAmbiguous(t *testing.T) {
 	if got := w.resolve("refs/tags/release"); got.SHA != first {
 		t.Errorf("the tag is %s, want %s", got.SHA, first)
 	}
-	// Commits until two ids begin with the same four digits: with 65,536 beginnings, some hundreds do.
+	// So many commits that ids begin with the same four digits, of which there are 65,536; they are the same in every run.
 	seen, clash := map[string]bool{}, ""
 	var history strings.Builder
 	for i := range 1500 {

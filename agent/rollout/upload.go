@@ -179,6 +179,8 @@ func explainS3(verb string, e Environment, key string, err error) error {
 		return fmt.Errorf("%s: the bucket is %s, and the servers of %s are in %s: use a bucket there: %w", what, where, e.Name, e.Region, err)
 	case status == http.StatusPreconditionFailed, code == "ConditionalRequestConflict":
 		return fmt.Errorf("%s: others upload to the same key at the same time, or delete it: deploy again: %w", what, err)
+	case code == "BadDigest", code == "XAmzContentChecksumMismatch":
+		return fmt.Errorf("%s: what arrived is not what was packed: the disk or the line damages files, deploy again: %w", what, err)
 	case status == http.StatusForbidden && (code == "AccessDenied" || code == "Forbidden"):
 		permissions := fmt.Sprintf("s3:PutObject and s3:AbortMultipartUpload on arn:aws:s3:::%s/%s%s/*", e.Bucket, e.Prefix, e.Application)
 		if verb != "upload" { // without the second, S3 says the same of an object that is not there

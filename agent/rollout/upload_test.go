@@ -305,7 +305,19 @@ func TestUploadCancelled(t *testing.T) {
 
 func TestUploadRefused(t *testing.T) {
 	t.Parallel()
-	small := packed(t, 5000)
+	small, large := packed(t, 5000), packed(t, 9<<20)
+	damage := func(_ *yard, b *rollout.Bundle) {
+		data, err := os.ReadFile(b.Path)
+		if err != nil {
+			panic(err)
+		}
+		data[len(data)/2] ^= 1
+		b.Path += ".damaged"
+		if err := os.WriteFile(b.Path, data, 0o600); err != nil {
+			panic(err)
+		}
+	}
+	const damaged = "cannot upload s3://BUCKET/deploy/shop/SHA.tgz: what arrived is not what was packed: the disk or the line damages files, deploy again: "
 	for name, test := range map[string]struct {
 		prepare func(y *yard, b *rollout.Bundle)
 		want    string // the error begins so; BUCKET and SHA stand for themselves
@@ -329,17 +341,11 @@ func TestUploadRefused(t *testing.T) {
 				panic(err)
 			}
 		}, `cannot use s3://BUCKET/deploy/shop/SHA.tgz, whose metadata do not say that it was made of this commit (commit is ""): somebody else put it there: delete it, or set another prefix for production in usher.yml`},
-		"the file damaged since": {func(_ *yard, b *rollout.Bundle) {
-			data, err := os.ReadFile(b.Path)
-			if err != nil {
-				panic(err)
-			}
-			data[len(data)/2] ^= 1
-			b.Path += ".damaged"
-			if err := os.WriteFile(b.Path, data, 0o600); err != nil {
-				panic(err)
-			}
-		}, "cannot upload s3://BUCKET/deploy/shop/SHA.tgz: "},
+		"the file damaged since": {damage, damaged},
+		"a large file damaged since": {func(y *yard, b *rollout.Bundle) {
+			*b = large
+			damage(y, b)
+		}, damaged},
 		"the file gone": {func(_ *yard, b *rollout.Bundle) { b.Path += ".gone" }, "cannot upload s3://BUCKET/deploy/shop/SHA.tgz: open "},
 	} {
 		t.Run(name, func(t *testing.T) {
