@@ -16,8 +16,11 @@ import (
 // usher waits between two tries at first.
 const outage = 3 * time.Second
 
+// lateMetadata is how long metadata stays away at a boot: until usher's pauses between two tries are at their longest.
+const lateMetadata = 30 * time.Second
+
 // lasts waits for the end of an outage.
-func (s *shop) lasts() {
+func (s *shop) lasts(outage time.Duration) {
 	s.Helper()
 	select {
 	case <-time.After(outage):
@@ -35,7 +38,7 @@ func TestMetadataComesLate(t *testing.T) {
 	m.Boot()
 	m.WaitForEntry(message(systemd.MessageMetadataWaiting))
 	m.WaitRunning() // the boot goes on without it
-	s.lasts()
+	s.lasts(lateMetadata)
 	m.MetadataUp()
 	m.ends(standin.Continue, "1")
 	m.said("waiting for instance metadata", "usher 1.2.3 on "+m.server.ID, "with CONTINUE")
@@ -53,7 +56,7 @@ func TestNetworkGoesAway(t *testing.T) {
 	m.NetworkDown()
 	m.Run("touch", "/run/gone")
 	m.WaitForEntry(message(systemd.MessageDeploymentSucceeded)) // a deployment needs nobody once the bundle is here
-	s.lasts()
+	s.lasts(outage)
 	m.NetworkUp()
 	m.ends(standin.Continue, "1")
 }
@@ -68,7 +71,7 @@ func TestS3IsDown(t *testing.T) {
 	if _, err := s.cloud.WaitForCalls(s.ctx, "HeadObject", 2); err != nil {
 		t.Fatal(err)
 	}
-	s.lasts()
+	s.lasts(outage)
 	s.cloud.Heal("*")
 	m.ends(standin.Continue, "1")
 	m.said("DownloadBundle finished", "with CONTINUE")

@@ -168,6 +168,18 @@ func TestWhatWasOutsideIsPutBack(t *testing.T) {
 	s.expect("a file that was added", m.Exec("ls", "/etc/shop", "/data", "/srv/shop", "/usr/lib/shop").Stdout, "")
 }
 
+// Scripts that were the agent's children would be in its sandbox. They are not run there: usher says so.
+func TestNoScriptsInTheSandbox(t *testing.T) {
+	s := newShop(t)
+	s.publish("shop-1", app("1"))
+	m := s.machine()
+	m.Write("/etc/systemd/system/usher.service.d/processes.conf", "[Service]\nExecStart=\nExecStart=/usr/bin/usher run -runner processes\nRestart=no\n", 0o644)
+	m.Boot()
+	m.WaitFor("systemctl", "is-failed", "--quiet", "usher.service")
+	m.said("the sandbox of usher.service would confine them")
+	s.expect("scripts that ran", m.trace(), "")
+}
+
 // The tighter sandbox, for revisions that keep to their own place; and what it says to one that does not.
 func TestTheStrictSandbox(t *testing.T) {
 	strict := func(s *shop) *machine {
