@@ -1,7 +1,7 @@
-// Package standin is AWS on loopback: Auto Scaling, CodeDeploy, instance metadata and S3, for
-// usher's tests and its demo. It stands in for the servers, never for a client: the real agent, the
-// SDK and an AWS CLI talk to it over sockets with nothing but AWS's own endpoint variables, and it
-// knows no path, header or call that AWS does not have.
+// Package standin is AWS on loopback: Auto Scaling, CodeDeploy and its host commands, instance metadata,
+// S3 and enough of STS to say who one is, for usher's tests and its demo. It stands in for the servers,
+// never for a client: the real agent, the SDK and an AWS CLI talk to it over sockets with nothing but
+// AWS's own endpoint variables, and it knows no path, header or call that AWS does not have.
 //
 //	cloud, err := standin.Start(standin.Options{})
 //	defer cloud.Close()
@@ -14,34 +14,58 @@
 //	agent.Env = append(agent.Env, cloud.Environ(server)...)
 //	err = server.WaitFor(ctx, standin.InService)
 //
+// and then a deployment to the servers there are, which the agents on them carry out:
+//
+//	cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "shop", Name: "production", AutoScalingGroups: []string{"web"}})
+//	id, err := cloud.Deploy("shop", "production", revision)
+//	status, err := cloud.WaitForDeployment(ctx, id)
+//
 // # What is enforced
 //
-// The lifecycle of an instance: a launch waits in Pending:Wait until every EC2_INSTANCE_LAUNCHING
-// hook of its group is answered; one ABANDON, or one timeout whose default is ABANDON, terminates
-// the instance and launches a replacement; an answer that is late, second, or for a hook that is
-// not waiting gets "No active Lifecycle Action found". Heartbeats restart an action's timer and
-// never its global timeout. Warm pools, terminations, standby, attached instances and root-volume
-// replacements go through the states the service documents. Every request of the control plane
-// is signed (SigV4, recomputed), Describe calls page, and Options.Rate makes a fleet share one
-// request budget as an account does. The log (Cloud.Calls) lists what was asked, by whom and with
-// what result; Cloud.Fail and Instance.FailMetadata break any call on purpose.
+// The lifecycle of an instance: a launch waits in Pending:Wait until every EC2_INSTANCE_LAUNCHING hook of
+// its group is answered; one ABANDON, or one timeout whose default is ABANDON, terminates the instance
+// and launches a replacement; an answer that is late, second, or for a hook that is not waiting gets "No
+// active Lifecycle Action found". Heartbeats restart an action's timer and never its global timeout. Warm
+// pools, terminations, standby, attached instances and root-volume replacements go through the states the
+// service documents. Every request of the control plane is signed (SigV4, recomputed), Describe calls
+// page, and Options.Rate makes a fleet share one request budget as an account does. The log (Cloud.Calls)
+// lists what was asked, by whom and with what result; Cloud.Fail and Instance.FailMetadata break any call
+// on purpose.
+//
+// A deployment goes to the instances of its group that are in service when it begins: one host command
+// for each lifecycle event on each instance, the next only when the one before has succeeded. OneAtATime,
+// HalfAtATime and AllAtOnce keep their minimum of healthy hosts: instances under way and failed ones
+// count as unhealthy, and when nothing more may begin, the deployment fails with HEALTH_CONSTRAINTS and
+// skips the rest. An event that is not asked for or not completed in time fails; an instance that is
+// terminated is not waited for, and counts neither way. A group has one deployment at a time, launches by
+// CodeDeploy's own integration (DeploymentGroup.Managed) aside. Its target revision moves only when a
+// deployment succeeds. A failure or a stop is followed by a rollback when that was asked for, if ever a
+// deployment succeeded. A command is handed out until it is acknowledged, and its first result stays.
+// Specifications come signed, in envelopes as the service builds them (Cloud.SignerCA is their root,
+// Cloud.Forge spoils them), and Cloud.SendCommand sends what no deployment would.
 //
 // # Caveats
 //
-// Hooks put by the Go API may have timeouts below the service's 30 seconds, so that a test need not
-// wait for them; PutLifecycleHook on the wire may not. Times are real. Instances are only a
-// state and a metadata service: no machine runs, and the metadata service keeps answering after
-// the instance is Terminated, which a real one cannot. There is no IAM policy: a known key may do
-// anything, and Cloud.Fail with AccessDenied is how to take a permission away. Wording of errors
-// follows what the services are known to answer; clients should look at codes.
+// CodeDeploy takes nothing but the three configurations that every account has: no custom ones, alarms,
+// tag filters, blue/green or on-premises instances. That a revision's object exists is not looked at
+// until an agent fetches it. Only what the engine itself deployed counts for updateOutdatedInstancesOnly.
+// There is no follow-on deployment for an instance that launched while one was under way: the agent must
+// see to that. When CodeDeploy gives up on an event, the words of its diagnostics are the service's where
+// they are known.
+//
+// Hooks put by the Go API may have timeouts below the service's 30 seconds, so that a test need not wait
+// for them; PutLifecycleHook on the wire may not. A deployment group's timeouts can be as short. Times
+// are real. Instances are only a state and a metadata service: no machine runs, and the metadata service
+// keeps answering after the instance is Terminated, which a real one cannot. There is no IAM policy: a
+// known key may do anything, and Cloud.Fail with AccessDenied is how to take a permission away. Wording
+// of errors follows what the services are known to answer; clients should look at codes.
 //
 // S3 is not ours: it is versitygw, of which a process may run only one, and which makes a directory of
-// its own the working directory of the process until the last Cloud is closed, and a removed one
-// after that: make paths absolute before the first Start. All Clouds of a process
-// share it, each behind its own front (log, faults) and with its own buckets. A bucket name
-// belongs to the Cloud that made it, as it belongs to one account in AWS: use Cloud.Bucket, which is
-// different for each Cloud.
+// its own the working directory of the process until the last Cloud is closed, and a removed one after
+// that: make paths absolute before the first Start. All Clouds of a process share it, each behind its own
+// front (log, faults) and with its own buckets. A bucket name belongs to the Cloud that made it, as it
+// belongs to one account in AWS: use Cloud.Bucket, which is different for each Cloud.
 //
-// Calls that are a mistake of the test itself (an unknown group, a bad transition) panic,
-// as net/http/httptest does: they are never an answer of AWS.
+// Calls that are a mistake of the test itself (an unknown group, a bad transition) panic, as
+// net/http/httptest does: they are never an answer of AWS.
 package standin

@@ -518,5 +518,11 @@ func TestADeploymentMayStartLate(t *testing.T) {
 		if status, err := c.WaitForDeployment(t.Context(), id); err != nil || status != statusSucceeded {
 			t.Errorf("%s, %v", status, err)
 		}
+		if id, err = c.Deploy("shop", "production", release(3)); err != nil {
+			t.Fatal(err)
+		}
+		if got := stopOf(t, c, id, nil); got != "Succeeded" || picture(c, id) != "Stopped MANUAL_STOP:" {
+			t.Errorf("stopped before the start: %s, %s", got, picture(c, id))
+		}
 	})
 }
