@@ -206,13 +206,13 @@ func (s *serverStatus) print(w io.Writer, now time.Time) {
 	}
 	line("group", "%s of %s", cmp.Or(s.DeploymentGroup, "(of the instance's tags)"), cmp.Or(s.Application, "(of the instance's tags)"))
 	if a := s.Agent; a == nil {
-		line("agent", "not running: systemctl start usher")
+		line("agent", "does not answer: systemctl status usher")
 	} else {
 		line("agent", "running, version %s", join("; ", a.Version, a.Doing))
 	}
 	line("live", "%s", s.Live.text(now))
 	if d := s.UnderWay; d != nil {
-		line("under way", "%s of %s since %s", d.what(), d.Deployment, when(d.Began))
+		line("under way", "%s %s since %s", d.what(), d.Deployment, when(d.Began))
 		line("", "%s", join(", ", "in "+cmp.Or(d.Step, "between two steps"), d.Release))
 	}
 	if s.Command != nil {
