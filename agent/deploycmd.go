@@ -89,7 +89,7 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 		return err
 	}
 	if dryRun {
-		return ending{exitDone, rollout.EndedDryRun, "\nA dry run: nothing was uploaded, and no deployment created."}
+		return ending{exitDone, rollout.EndedDryRun, "A dry run: nothing was uploaded, and no deployment created."}
 	}
 	if err := d.confirm(ctx); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 	if message == "" {
 		message = commit.Short() + " " + commit.Subject
 	}
-	return d.roll(ctx, uploaded.Revision(), message, commit.Short()+" ("+commit.Subject+")")
+	return d.roll(ctx, uploaded.Revision(), message, commit.Short()+" "+commit.Subject)
 }
 
 // commit is the commit that ref means now, after a fetch when it is a remote's, with what is odd about it. One
@@ -176,6 +176,6 @@ func (d *developer) roll(ctx context.Context, r rollout.Revision, description, n
 		d.done = fmt.Sprintf("Deployment %s of %s to %s has begun: `usher deploy status %s` follows it.", id, name, d.env.Name, id)
 		return nil
 	}
-	d.done = fmt.Sprintf("%s runs %s.", d.env.Name, name)
+	d.done = fmt.Sprintf("%s runs %s", d.env.Name, name)
 	return d.follow(ctx)
 }

@@ -44,6 +44,9 @@ func (d *developer) show(ctx context.Context, p plan) error {
 	}
 	line("servers", "%s; %s", servers, strings.TrimPrefix(p.group.Config, "CodeDeployDefault."))
 	line("running", "%s", d.whatRuns(ctx, p.group))
+	if g := p.group; g.Failed != "" && g.Failed != p.stops {
+		line("failed", "deployment %s: servers may have what it brought", g.Failed)
+	}
 	line("deploying", "%s", p.revision)
 	if err := d.showCommits(ctx, running, p.commit.SHA, line); err != nil {
 		return err
@@ -52,12 +55,10 @@ func (d *developer) show(ctx context.Context, p plan) error {
 	if p.stops != "" {
 		line("stops", "deployment %s, which is in progress", p.stops)
 	}
-	if len(p.warnings) > 0 {
-		fmt.Fprintln(d.people)
-	}
 	for _, w := range p.warnings {
-		fmt.Fprintf(d.people, "  warning: %s\n", w)
+		line("warning", "%s", w)
 	}
+	fmt.Fprintln(d.people)
 	return nil
 }
 

@@ -169,7 +169,7 @@ func (d *developer) confirm(ctx context.Context) error {
 	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.people) {
 		return refusal{fmt.Errorf("%s must be confirmed by a person (confirm in usher.yml), and this is not a terminal: use -yes to go ahead", d.env.Name)}
 	}
-	fmt.Fprintf(d.people, "\nType %s to go ahead: ", d.env.Name)
+	fmt.Fprintf(d.people, "Type %s to go ahead: ", d.env.Name)
 	answer, err := readLine(ctx)
 	if err != nil {
 		fmt.Fprintln(d.people)

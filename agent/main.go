@@ -36,7 +36,7 @@ var commands = []subcommand{
 	{"check", "[-errexit MODE] PATH", "judge a revision (directory, zip, tar, tgz) exactly as an instance will", runCheck},
 	{"rehearse", "[-root DIR] [-errexit MODE] PATH", "deploy a local revision under a scratch root, hooks run for real", runRehearse},
 	{"deploy", "ENV [REF] | status [ENV | d-ID]", "bring the servers of an environment to a commit; follow a deployment", runDeploy},
-	{"rollback", "ENV [d-ID | COMMIT]", "bring an environment back to what it ran before", rollBackEnvironment},
+	{"rollback", "ENV [d-ID | COMMIT]", "bring an environment back to what it ran before; on a server: the server", runRollback},
 	{"status", "[-json]", "on a server: what it runs, and what the agent does now", runStatus},
 	{"history", "[-n N] [-json]", "on a server: its deployments, the newest last", runHistory},
 	{"hold", "[DURATION]", "on a server: keep it when its launch fails, for a person to look", runHold},

@@ -2,8 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"time"
 
 	"usher/agent/rollout"
@@ -11,7 +17,32 @@ import (
 
 const rollbackAbout = "usher rollback [-yes] [-stop] [-dry-run] [-no-wait] [-json] ENV [d-ID | COMMIT]: bring an environment back to what it ran before.\n" +
 	"The same bundle is deployed again, nothing is built: that of the last good deployment of something else, or of the one that is named.\n" +
-	"exit codes: those of usher deploy"
+	"exit codes: those of usher deploy. On a server, usher rollback -h is about the server itself."
+
+// runRollback is `usher rollback`: of the server, on a server; of an environment, everywhere else.
+func runRollback(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if onServer(args) {
+		return rollBackServer(ctx, args, stdout, stderr)
+	}
+	return rollBackEnvironment(ctx, args, stdout, stderr)
+}
+
+// onServer tells whether an agent has worked on this machine, or an agent's configuration is named. A record that
+// one may not look at is one.
+func onServer(args []string) bool {
+	if slices.ContainsFunc(args, func(arg string) bool { return configForm.MatchString(arg) }) {
+		return true
+	}
+	cfg, err := loadConfig(defaultConfigFile)
+	if err != nil {
+		cfg = defaultConfig()
+	}
+	_, err = os.Stat(filepath.Join(cfg.State, "record.jsonl"))
+	return err == nil || errors.Is(err, fs.ErrPermission)
+}
+
+// configForm is the flag that only servers have.
+var configForm = regexp.MustCompile(`^--?config(=|$)`)
 
 // rollBackEnvironment is `usher rollback ENV [d-ID | COMMIT]`, on a developer's machine.
 func rollBackEnvironment(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -64,7 +95,7 @@ func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bo
 		return err
 	}
 	if dryRun {
-		return ending{exitDone, rollout.EndedDryRun, "\nA dry run: no deployment was created."}
+		return ending{exitDone, rollout.EndedDryRun, "A dry run: no deployment was created."}
 	}
 	if err := d.confirm(ctx); err != nil {
 		return err

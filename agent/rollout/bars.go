@@ -28,9 +28,9 @@ const (
 // bars is the live view: a bar for the upload, one for the deployment, and one for each instance that is being
 // deployed to, which is full when all its lifecycle events have ended.
 type bars struct {
-	out       io.Writer
-	style     mpb.BarFillerBuilder
-	good, bad string // marks of what has ended
+	out             io.Writer
+	style           mpb.BarFillerBuilder
+	good, bad, idle string // marks of what has ended
 
 	progress   *mpb.Progress // nil until there is something to watch, and at the end
 	upload     *live
@@ -49,9 +49,9 @@ type live struct {
 }
 
 func newBars(out io.Writer) *bars {
-	b := &bars{out: out, good: "ok    ", bad: "failed", style: mpb.BarStyle().Lbound("[").Filler("=").Tip("=").Padding(" ").Rbound("]"), instances: map[string]*live{}}
+	b := &bars{out: out, good: "ok", bad: "!!", idle: "--", style: mpb.BarStyle().Lbound("[").Filler("=").Tip("=").Padding(" ").Rbound("]"), instances: map[string]*live{}}
 	if locale := cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_CTYPE"), os.Getenv("LANG")); strings.Contains(strings.ReplaceAll(strings.ToLower(locale), "-", ""), "utf8") {
-		b.good, b.bad = "✓", "✗"
+		b.good, b.bad, b.idle = "✓", "✗", "·"
 		b.style = mpb.BarStyle().Lbound("").Filler("━").Tip("━").Padding("─").Rbound("")
 	}
 	return b
@@ -181,10 +181,7 @@ func (b *bars) instance(e Event) {
 	case Succeeded, Failed, Skipped:
 		l.end()
 		delete(b.instances, e.Instance)
-		mark := b.good
-		if e.Status != Succeeded {
-			mark = b.bad
-		}
+		mark := map[string]string{Succeeded: b.good, Failed: b.bad, Skipped: b.idle}[e.Status]
 		b.print("  %s %s %s\n", mark, e.Instance, instanceText(e))
 	default:
 		if l == nil && len(b.instances) < mostBars {

@@ -31,6 +31,8 @@ type Outcome struct {
 	Status     string   // Succeeded, Failed or Stopped
 	Reason     string   // why it failed or was stopped, in CodeDeploy's words
 	Failed     []string // the instances on which it failed, also when enough others succeeded
+	Instances  int      // on how many it succeeded
+	Took       time.Duration
 
 	// Rollback is what became of the automatic rollback, nil when there was none; NoRollback is why, if
 	// CodeDeploy says so.
@@ -145,6 +147,7 @@ func (f *follower) look(ctx context.Context) (*types.DeploymentInfo, error) {
 	}
 	if over(string(info.Status)) { // last, when all that led to it was said
 		f.out.Status = string(info.Status)
+		f.out.Took = aws.ToTime(info.CompleteTime).Sub(aws.ToTime(info.CreateTime))
 		if e := info.ErrorInformation; e != nil {
 			f.out.Reason = aws.ToString(e.Message)
 		}

@@ -18,7 +18,7 @@ import (
 // Past is a revision that was deployed, or registered, before.
 type Past struct {
 	Revision   Revision
-	Deployment string // the last successful deployment of it that was found, "" when none was
+	Deployment string    // the last successful deployment of it that was found, "" when none was
 	When       time.Time // its creation
 }
 

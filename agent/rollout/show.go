@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,7 +25,8 @@ type View struct {
 	out      io.Writer
 	json     *json.Encoder // of -json, or nil
 	bars     *bars         // on a terminal, or nil
-	uploaded int           // tenths of an upload that were told
+	began    time.Time     // of an upload
+	uploaded int           // tenths of it that were told
 }
 
 // JSONView prints each event as one line of JSON.
@@ -94,16 +96,21 @@ func (v *View) line(e Event) {
 	}
 }
 
-// upload is a line for every tenth of an upload.
+// longUpload is how long an upload must take for lines about its progress.
+const longUpload = 2 * time.Second
+
+// upload is a line for every tenth of an upload that takes a while.
 func (v *View) upload(e Event) string {
 	switch {
 	case e.Status != InProgress:
 		return uploadText(e)
 	case e.Total == 0:
 		return ""
+	case v.began.IsZero():
+		v.began = e.Time
 	}
 	tenth := int(10 * e.Done / e.Total)
-	if tenth <= v.uploaded || tenth == 10 {
+	if tenth <= v.uploaded || tenth == 10 || e.Time.Sub(v.began) < longUpload {
 		return ""
 	}
 	v.uploaded = tenth
@@ -136,8 +143,8 @@ func deploymentText(e Event) string {
 		}
 	case Succeeded, Failed, Stopped:
 		text = lower(e.Status)
-		if e.Message != "" {
-			text += ": " + strings.TrimSpace(e.Code+" "+e.Message)
+		if e.Code != "" { // the sentence to it is how the command ends
+			text += " (" + e.Code + ")"
 		}
 	default:
 		text = "is " + lower(e.Status)
@@ -162,18 +169,21 @@ func eventText(e Event) string {
 	case InProgress:
 		return e.Event + " began"
 	case Failed:
-		text := e.Event + " failed after " + took(e.Seconds)
-		if e.Script != "" {
-			text += ": " + e.Script
-		}
-		if e.Message != "" {
-			text += ": " + e.Message
-		} else if e.Code != "" {
-			text += ": " + e.Code
-		}
-		return text
+		return e.Event + " failed after " + took(e.Seconds) + ": " + failure(e)
 	}
 	return e.Event + " " + lower(e.Status) + " in " + took(e.Seconds)
+}
+
+// failure is why an event failed. usher's agent says it in a whole sentence, others in words to put together.
+func failure(e Event) string {
+	text := strings.TrimPrefix(e.Message, e.Event+" ")
+	if e.Log != "" { // it is printed below
+		text, _, _ = strings.Cut(text, "; its last line: ")
+	}
+	if e.Script != "" && !strings.Contains(text, e.Script) {
+		text = strings.TrimSuffix(e.Script+": "+text, ": ")
+	}
+	return cmp.Or(printable(text), e.Code, "CodeDeploy does not say why")
 }
 
 // lastWords is the end of a failed script's output, a line each.
@@ -203,7 +213,7 @@ func took(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	switch {
 	case d < time.Second:
-		return d.Round(time.Millisecond).String()
+		return fmt.Sprintf("%dms", d.Milliseconds())
 	case d < time.Minute:
 		return fmt.Sprintf("%.1fs", seconds)
 	}

@@ -86,8 +86,11 @@ func (f *follower) instance(now *types.InstanceTarget) (news []Event) {
 			e.Time, e.Seconds = last.UTC(), seconds(last.Sub(first))
 		}
 		news = append(news, e)
-		if status == Failed {
+		switch status {
+		case Failed:
 			f.out.Failed = append(f.out.Failed, id)
+		case Succeeded:
+			f.out.Instances++
 		}
 	}
 	was.status = status
