@@ -47,6 +47,10 @@ type ProcessGroups struct {
 	// KillGrace is the time between TERM and KILL; 0 is the constant KillGrace.
 	KillGrace time.Duration
 
+	// Owner stands before every script's ID where several agents share a machine, as in a demo: they
+	// may run the same event of the same deployment at once.
+	Owner string
+
 	mu       sync.Mutex
 	captures []*capture // held open by processes that were left behind
 	closed   bool
@@ -76,6 +80,7 @@ func (g *ProcessGroups) Run(ctx context.Context, s Script, argv []string, line f
 	if s.ID == "" || strings.ContainsRune(s.ID, 0) {
 		return Result{}, fmt.Errorf("cannot start %s: it has no ID", s)
 	}
+	s.ID = g.Owner + s.ID
 	if left := stop(s.ID, 0, g.grace(), g.alive); len(left) > 0 {
 		return Result{}, fmt.Errorf("cannot start %s: of its earlier run, %s does not end", s, left[0])
 	}
