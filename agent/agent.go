@@ -43,6 +43,7 @@ type agent struct {
 	commands    *hostcommand.Client // nil: CodeDeploy's deployments are not answered
 	http        *http.Client
 
+	control      *control
 	seen         string // the target lifecycle state that boot acted on
 	unprivileged bool   // not root, and meant to do without (rehearsal)
 }

@@ -17,6 +17,7 @@ import (
 // also what a second wait (a warm pool) and a restart of the agent in the middle come through. The error
 // is the deployment's; errNothingToDo says that there was none to make.
 func (a *agent) boot(ctx context.Context) error {
+	defer a.control.launching(ctx)()
 	a.finishSuccess()
 	a.settle()
 	launch, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Launching))
@@ -45,7 +46,7 @@ func (a *agent) boot(ctx context.Context) error {
 	case todo == dueCheck:
 		err = a.checkAgain(work)
 	case todo == dueDeployment:
-		err = a.deployLatest(work, "") // starts before the wait state is confirmed: only Complete needs it
+		err = a.deployDue(work) // starts before the wait state is confirmed: only Complete needs it
 	}
 	if stopped(work, err) {
 		return err // the service is being stopped: the next start goes on from the record
@@ -119,18 +120,22 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 		return err
 	}
 	result := lifecycle.VerdictOf(failure)
+	held := false
+	if failure != nil && kind == lifecycle.Action {
+		_, held = a.control.heldUntil(a.cfg, a.failedAt())
+	}
 	switch {
 	case failure == nil, kind != lifecycle.Action:
+	case held:
+		a.hold(ctx, launch)
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // the next start holds on, from the record
+		}
 	case a.cfg.OnFailure == onFailureContinue && a.undone():
 		a.log.Warn("on_failure is continue: the server goes into service with what was live before")
 		result = lifecycle.Continue
 	case a.cfg.OnFailure == onFailureContinue:
 		a.log.Error("on_failure is continue, but what was live before could not be put back: abandoned")
-	case a.cfg.OnFailure == onFailureHold:
-		a.hold(ctx, launch)
-		if ctx.Err() != nil {
-			return context.Cause(ctx) // the next start holds on, from the record
-		}
 	}
 	if err := a.complete(ctx, launch, result, failure); err != nil {
 		return err
@@ -181,20 +186,39 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 // holdEvery is how often a hold looks whether somebody has decided in its place.
 const holdEvery = time.Second
 
-// hold keeps a failed instance for a person to look at, while the heartbeats go on. The time counts from
-// the failure, also over a restart of the agent.
-func (a *agent) hold(ctx context.Context, launch *lifecycle.Launch) {
-	until := time.Now().Add(a.cfg.HoldFor)
+// failedAt is when the launch under way failed.
+func (a *agent) failedAt() time.Time {
 	if due := a.rec.State().VerdictDue(); due != nil {
-		until = due.Ended.Add(a.cfg.HoldFor)
+		return due.Ended
 	}
-	if end := launch.Deadline(); end.Before(until) {
-		until = end
-	}
-	clock := until.Local().Format(time.TimeOnly)
-	a.log.Warn("on_failure is hold: this instance is kept until "+clock+" for you to look, then abandoned", systemd.ID(systemd.MessageHeld))
-	a.notify.Status("deployment failed; holding until %s", clock)
-	for time.Now().Before(until) && !launch.Over() && a.pause(ctx, min(time.Until(until), holdEvery)) {
+	return time.Now()
+}
+
+// hold keeps a failed instance for a person to look at, while the heartbeats go on. The time counts from
+// the failure, also over a restart of the agent; the operator may change it meanwhile.
+func (a *agent) hold(ctx context.Context, launch *lifecycle.Launch) {
+	failed, said := a.failedAt(), time.Time{}
+	for {
+		until, held := a.control.heldUntil(a.cfg, failed)
+		if end := launch.Deadline(); end.Before(until) {
+			until = end
+		}
+		if !held || !time.Now().Before(until) || launch.Over() {
+			return
+		}
+		if !until.Equal(said) {
+			said = until
+			why := "on_failure is hold"
+			if a.cfg.OnFailure != onFailureHold {
+				why = "an operator holds it"
+			}
+			clock := until.Local().Format(time.TimeOnly)
+			a.log.Warn(why+": this instance is kept until "+clock+" for you to look, then abandoned", systemd.ID(systemd.MessageHeld))
+			a.notify.Status("deployment failed; holding until %s", clock)
+		}
+		if !a.pause(ctx, min(time.Until(until), holdEvery)) {
+			return
+		}
 		a.notify.Alive()
 	}
 }

@@ -57,12 +57,13 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 		return a.deliver(ctx, *past) // carried out before: answered, not repeated
 	}
 	var spec hostcommand.Specification
-	err := a.insist(ctx, func() (err error) {
+	passes := func(err error) bool { return !errors.Is(err, hostcommand.ErrUnacceptable) }
+	err := a.insistWhile(ctx, passes, func() (err error) {
 		spec, err = a.commands.Specification(ctx, cmd)
 		return err
 	})
-	if ctx.Err() != nil || err != nil && mayPass(err) {
-		return err // it is tried again: CodeDeploy gives it out, or the record does
+	if ctx.Err() != nil {
+		return err
 	}
 	if err == nil {
 		err = a.accepts(cmd, spec)

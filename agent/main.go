@@ -136,6 +136,8 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		return a.ended(ctx, err)
 	}
 	defer a.rec.Close()
+	a.control = a.listen(ctx)
+	defer a.control.close()
 	err = a.boot(ctx)
 	if *once || ctx.Err() != nil {
 		return a.ended(ctx, err)

@@ -37,6 +37,8 @@ func (a *agent) serve(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case r := <-a.control.requests:
+			r.do(ctx)
 		case o := <-orders:
 			err = a.obey(ctx, o.Command)
 			close(o.taken)

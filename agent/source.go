@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"go.uber.org/zap"
 
@@ -36,6 +35,21 @@ type fetched struct {
 	stats  bundle.Stats
 	etag   string
 	detail string
+}
+
+// deployDue deploys what the launch needs, or goes on with what was cut off: a rollback by hand with the
+// release that was chosen, anything else with the group's revision.
+func (a *agent) deployDue(ctx context.Context) error {
+	open, by := a.rec.State().Open(), ""
+	if open != nil && open.By == record.ByOperator {
+		if r, ok := a.layout.Load(open.Release); ok {
+			return a.deployRelease(ctx, r)
+		}
+	}
+	if open != nil && open.By == record.ByRepair {
+		by = record.ByRepair
+	}
+	return a.deployLatest(ctx, by)
 }
 
 // deployLatest deploys the revision of this server's deployment group, or goes on with a deployment of it
@@ -246,39 +260,4 @@ func (a *agent) fetch(ctx context.Context, rev revision.Revision, dir string) (f
 	}
 	return fetched{stats: stats, etag: got.ETag, detail: fmt.Sprintf("%s in %s, verified by %s; %s, %s unpacked",
 		size(got.Size), took(download), got.Checksum, count(stats.Files, "file"), size(stats.Bytes))}, nil
-}
-
-// insist repeats a call that fails for a reason that may pass, for as long as the configuration's
-// patience. Replacing the instance would not help against an outage.
-func (a *agent) insist(ctx context.Context, call func() error) error {
-	began := time.Now()
-	for try := 0; ; try++ {
-		err := call()
-		if err == nil || ctx.Err() != nil || !mayPass(err) || time.Since(began) > a.cfg.Patience {
-			return err
-		}
-		next := min(retryFirst<<min(try, 10), retryMost)
-		next += time.Duration(float64(next) * retryJitter * randomShare())
-		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(next), err), systemd.ID(systemd.MessageRetrying))
-		a.notify.Status("waiting: %v", err)
-		a.notify.Alive()
-		if !a.pause(ctx, next) {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-const (
-	// retryFirst and retryMost are between tries on top of the SDK's own, which take some seconds each.
-	retryFirst, retryMost = time.Second, 20 * time.Second
-	// retryJitter keeps a fleet that lost S3 together from coming back together.
-	retryJitter = 0.3
-)
-
-// mayPass says whether an error can go away by itself: what the SDK itself retries, and credentials that
-// metadata does not have yet.
-func mayPass(err error) bool {
-	return retry.IsErrorRetryables(append([]retry.IsErrorRetryable{retry.RetryableErrorCode{Codes: map[string]struct{}{
-		"ExpiredToken": {}, "ExpiredTokenException": {}, "RequestTimeTooSkewed": {},
-	}}}, append(retry.DefaultRetryables, retry.IsErrorRetryableFunc(noCredentials))...)).IsErrorRetryable(err) == aws.TrueTernary
 }

@@ -214,6 +214,12 @@ var modules = map[string]string{
 	"github.com/godbus/dbus/v5":        "of go-systemd: systemd's own socket, to start units",
 	"github.com/goccy/go-yaml":         "appspec.yml and agent.yml, with line and column of what is wrong",
 	"github.com/klauspost/compress":    "inflate and gzip, faster than the standard library's",
+	"github.com/smallstep/pkcs7":       "the signature of deployment specifications; it needs nothing else",
+	"github.com/vbauerster/mpb/v8":     "usher deploy: progress on a terminal",
+	"github.com/VividCortex/ewma":      "of mpb",
+	"github.com/acarl005/stripansi":    "of mpb",
+	"github.com/mattn/go-runewidth":    "of mpb",
+	"github.com/rivo/uniseg":           "of mpb",
 	"go.uber.org/zap":                  "structured log lines, for the journal and for a person",
 	"go.uber.org/multierr":             "of zap",
 	"golang.org/x/sys":                 "flock, syncfs, extended attributes",
@@ -236,7 +242,7 @@ var modules = map[string]string{
 	"github.com/aws/aws-sdk-go-v2/service/signin":                   "of config: the credential chain",
 	"github.com/aws/aws-sdk-go-v2/service/sso":                      "of config: the credential chain",
 	"github.com/aws/aws-sdk-go-v2/service/ssooidc":                  "of config: the credential chain",
-	"github.com/aws/aws-sdk-go-v2/service/sts":                      "of config: the credential chain",
+	"github.com/aws/aws-sdk-go-v2/service/sts":                      "of config: the credential chain; usher deploy says in whose name it deploys",
 }
 
 func TestModulesLinked(t *testing.T) {

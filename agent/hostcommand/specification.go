@@ -43,6 +43,10 @@ type GitHub struct {
 	BundleType          string // "tar" or "zip"; "" is tar
 }
 
+// ErrUnacceptable: a specification came, and is not one to act on: not what its signer wrote, of a signer
+// that is not trusted, or not whole. To ask again does not help.
+var ErrUnacceptable = errors.New("cannot accept the specification")
+
 // Specification gets and verifies the specification of the deployment that cmd is of.
 func (c *Client) Specification(ctx context.Context, cmd Command) (Specification, error) {
 	in := struct{ DeploymentExecutionId, HostIdentifier string }{cmd.Execution, c.opt.Host}
@@ -57,7 +61,7 @@ func (c *Client) Specification(ctx context.Context, cmd Command) (Specification,
 	}
 	envelope := out.DeploymentSpecification.GenericEnvelope
 	refuse := func(err error) (Specification, error) {
-		return Specification{}, fmt.Errorf("cannot accept the specification of deployment %s: %w", last(cmd.Execution), err)
+		return Specification{}, fmt.Errorf("%w of deployment %s: %v", ErrUnacceptable, last(cmd.Execution), err)
 	}
 	if out.DeploymentSystem != "CodeDeploy" {
 		return refuse(fmt.Errorf("it is of the system %q, not of CodeDeploy", out.DeploymentSystem))
