@@ -180,6 +180,7 @@ func replaceDurably(path string, content []byte) error {
 		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
+		_ = os.Remove(path + ".new")
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(path))

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"usher/agent/record"
+)
+
+// The moments of a hold that a running agent is in for too short a time to be caught there.
+func TestHoldAtTheWrongMoment(t *testing.T) {
+	t.Parallel()
+	failed := time.Now()
+	failing := func(state string) *control {
+		c := &control{cfg: Config{State: state, OnFailure: onFailureAbandon, HoldFor: time.Hour}, log: zap.NewNop(), rec: record.InMemory(record.Owner{})}
+		c.launching(t.Context())
+		return c
+	}
+	t.Run("after the verdict", func(t *testing.T) {
+		t.Parallel()
+		c := failing(t.TempDir())
+		if _, held := c.heldUntil(c.cfg, failed); held {
+			t.Error("held, and nobody asked for it")
+		}
+		if got := c.keep(0); got.Code != exitNothing || !strings.HasPrefix(got.Error, "it is too late") {
+			t.Errorf("hold: %+v", got)
+		}
+		if got := c.letGo(); got.Code != exitNothing || got.Error != "nothing is held here" {
+			t.Errorf("release: %+v", got)
+		}
+	})
+	t.Run("released between two looks, and asked for again", func(t *testing.T) {
+		t.Parallel()
+		c := failing(t.TempDir())
+		c.cfg.OnFailure = onFailureHold
+		if until, held := c.heldUntil(c.cfg, failed); !held || !until.Equal(failed.Add(time.Hour)) {
+			t.Errorf("held %v until %s", held, until)
+		}
+		if got := c.letGo(); got.Code != exitDone {
+			t.Errorf("release: %+v", got)
+		}
+		if got := c.keep(2 * time.Hour); got.Code != exitDone {
+			t.Errorf("hold: %+v", got)
+		}
+		if until, held := c.heldUntil(c.cfg, failed); !held || until.Before(failed.Add(2*time.Hour)) {
+			t.Errorf("held %v until %s", held, until)
+		}
+	})
+	t.Run("on a disk that takes nothing", func(t *testing.T) {
+		t.Parallel()
+		c := failing(filepath.Join(t.TempDir(), "gone"))
+		if got := c.keep(0); got.Code != exitFailed || !strings.HasPrefix(got.Error, "cannot write the hold down, so that it outlives a restart of the agent: ") {
+			t.Errorf("hold: %+v", got)
+		}
+		if _, held := c.heldUntil(c.cfg, failed); held {
+			t.Error("held, and the operator was told that it is not")
+		}
+	})
+	t.Run("before there is a socket", func(t *testing.T) {
+		t.Parallel()
+		var none *control
+		none.launching(t.Context())()
+		for on, want := range map[string]bool{onFailureAbandon: false, onFailureHold: true} {
+			if until, held := none.heldUntil(Config{OnFailure: on, HoldFor: time.Hour}, failed); held != want || !until.Equal(failed.Add(time.Hour)) {
+				t.Errorf("on_failure %s: held %v until %s", on, held, until)
+			}
+		}
+	})
+}

@@ -1,0 +1,449 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+
+	"usher/agent/record"
+	"usher/agent/standin"
+)
+
+// What a person types on a server, and what the agent that is at work there makes of it.
+
+// types is a command line with this server's configuration, typed by root.
+func (s *stage) types(line string) typed {
+	s.Helper()
+	command, rest, _ := strings.Cut(line, " ")
+	return usherAs(s.T, -1, s.binary, s.dir, append([]string{command, "-config", s.path("agent.yml")}, strings.Fields(rest)...))
+}
+
+// answered types a command line and compares what comes of it. Times, and what differs from run to run, are
+// written as TIME, SPAN and N.
+func (s *stage) answered(line string, code int, stdout, stderr string) {
+	s.Helper()
+	got := s.types(line)
+	if out, err := s.plain(got.stdout), s.plain(got.stderr); got.code != code || out != stdout || err != stderr {
+		s.Errorf("usher %s: exit %d, want %d\nstdout: %s\n  want: %s\nstderr: %s\n  want: %s", line, got.code, code, out, stdout, err, stderr)
+	}
+}
+
+var variable = []struct {
+	of *regexp.Regexp
+	as string
+}{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "TIME"},
+	{regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} `), ""},
+	{regexp.MustCompile(`\b((\d+h)?(\d+m)?\d+(\.\d+)?s|\d+ms)\b`), "SPAN"},
+	{regexp.MustCompile(`rollback-\d{8}T\d{6}Z`), "rollback-TIME"},
+	{regexp.MustCompile(`shop-(\d)-[0-9a-f]{8}`), "shop-$1-N"},
+	{regexp.MustCompile(`\bd-[0-9A-Z]{9}\b`), "d-N"},
+	{regexp.MustCompile(`\?versionId=\S+( \(etag [0-9a-f]+\))?`), ""},
+}
+
+func (s *stage) plain(text string) string {
+	text = strings.ReplaceAll(strings.ReplaceAll(text, s.dir, "DIR"), s.cloud.Bucket, "BUCKET")
+	for _, v := range variable {
+		text = v.of.ReplaceAllString(text, v.as)
+	}
+	return text
+}
+
+// inService is a server that was brought up with each revision in turn, and is in service. The agent is
+// started again, and has nothing to deploy.
+func (s *stage) inService(revisions ...files) (*standin.Instance, *agentRun) {
+	s.Helper()
+	s.config["on_failure"] = "continue" // so that a revision that fails leaves the server as it is
+	var server *standin.Instance
+	for n, f := range revisions {
+		s.publish("shop-"+itoa(n+1), f)
+		if n == 0 {
+			server, _, _ = s.launch()
+		} else {
+			s.takeOut(server)
+		}
+		s.waitFor(server, standin.InService)
+	}
+	r := s.start(server)
+	r.says("nothing to deploy")
+	return server, r
+}
+
+// gateIf makes a script wait at a gate, as gate does, once a file is there: close makes it.
+func (s *stage) gateIf(f files, script string) (with files, shut, open func()) {
+	s.Helper()
+	gated, open := s.gate(files{script: ""}, script)
+	return f.with(files{script: f[script] + "if [ -e " + s.path("shut") + " ]; then\n" + gated[script] + "fi\n"}), func() { s.Helper(); s.write("shut", "") }, open
+}
+
+// A launch that fails is held when an operator has asked for it before, for as long as they say, and let go
+// when they say so: once.
+func TestHoldAndRelease(t *testing.T) {
+	s := newStage(t)
+	s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
+	app, open := s.gate(s.app("1"), "scripts/after.sh")
+	s.publish("shop-1", app.with(files{"scripts/start.sh": failing}))
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	r := s.start(server)
+	r.says("at the gate")
+	s.answered("release", 3, "", "usher release: nothing is held here\n")
+	s.answered("hold 1h", 0, "from now on: a launch that fails is kept for SPAN, then abandoned\n", "")
+	s.answered("release", 0, "the hold is taken back: a launch that fails is abandoned at once\n", "")
+	s.answered("hold", 0, "from now on: a launch that fails is kept for SPAN, then abandoned\n", "")
+	open()
+	r.says("this instance is kept until")
+	s.answered("hold 2h", 0, "this instance is kept until TIME, at most until the global timeout of its lifecycle hook, then abandoned\n", "")
+	_, err := s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", len(s.cloud.CallsOf("RecordLifecycleActionHeartbeat"))+2)
+	s.must(err)
+	s.expect("state", string(server.State()), "Pending:Wait")
+	s.expect("completions while it is held", completions(s.cloud, server), "")
+	s.answered("release", 0, "this instance is let go: its launch is abandoned now\n", "")
+	s.waitFor(server, standin.Terminated)
+	r.says("with ABANDON")
+	s.expect("completions", completions(s.cloud, server), "ABANDON accepted")
+	s.expect("exit code of the agent", itoa(r.stop()), "0")
+}
+
+// A hold outlives the agent that was asked for it, and so does its end.
+func TestHoldOutlivesTheAgent(t *testing.T) {
+	s := newStage(t)
+	app, open := s.gate(s.app("1"), "scripts/after.sh")
+	s.publish("shop-1", app.with(files{"scripts/start.sh": failing}))
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	first := s.start(server)
+	first.says("at the gate")
+	s.answered("hold 1h", 0, "from now on: a launch that fails is kept for SPAN, then abandoned\n", "")
+	s.expect("exit code of the first agent", itoa(first.stop()), "0")
+
+	second := s.start(server)
+	second.says("at the gate")
+	open()
+	second.says("this instance is kept until")
+	s.must(second.cmd.Process.Kill())
+	second.wait()
+	s.expect("completions", completions(s.cloud, server), "")
+
+	third := s.start(server)
+	third.says("this instance is kept until")
+	s.answered("release", 0, "this instance is let go: its launch is abandoned now\n", "")
+	s.waitFor(server, standin.Terminated)
+	third.says("with ABANDON")
+	s.expect("completions in all", completions(s.cloud, server), "ABANDON accepted")
+}
+
+// What is left of a hold of another boot, or in a form that is none, holds nothing.
+func TestHoldOfBefore(t *testing.T) {
+	for _, c := range []struct{ name, hold, says string }{
+		{"of another boot", `{"instance":"INSTANCE","boot":"00000000-0000-4000-8000-000000000000","asked":"2026-01-02T03:04:05Z","for":"1h0m0s"}`, ""},
+		{"of the machine the image was made from", `{"instance":"i-0baked","boot":"BOOT","asked":"2026-01-02T03:04:05Z","for":"1h0m0s"}`, ""},
+		{"cut off", `{"instance":"INST`, "what hold.json asks for is not known: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
+			server := s.cloud.Launch("web", standin.LaunchOptions{})
+			boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+			s.must(err)
+			s.write("state/hold.json", strings.NewReplacer("INSTANCE", server.ID, "BOOT", strings.TrimSpace(string(boot))).Replace(c.hold))
+			r := s.start(server, "-once")
+			s.expect("exit code", itoa(r.wait()), "1")
+			s.waitFor(server, standin.Terminated)
+			s.said(r, c.says)
+		})
+	}
+}
+
+// release also ends what on_failure: hold keeps.
+func TestReleaseOfOnFailureHold(t *testing.T) {
+	s := newStage(t)
+	s.config["on_failure"], s.config["hold_for"] = "hold", "1h"
+	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	r := s.start(server, "-once")
+	r.says("on_failure is hold")
+	s.answered("rollback", 1, "", "usher rollback: the launch of this instance failed, and is held. Try again when it is over: usher status\n")
+	s.answered("release", 0, "this instance is let go: its launch is abandoned now\n", "")
+	s.waitFor(server, standin.Terminated)
+	s.expect("exit code", itoa(r.wait()), "1")
+	s.expect("completions", completions(s.cloud, server), "ABANDON accepted")
+}
+
+// On a server in service there is no verdict to hold back. A hold that was asked for in a launch that went
+// well is over with it.
+func TestNothingToHold(t *testing.T) {
+	s := newStage(t)
+	app, open := s.gate(s.app("1"), "scripts/after.sh")
+	s.publish("shop-1", app)
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	r := s.start(server)
+	r.says("at the gate")
+	s.answered("hold 1h", 0, "from now on: a launch that fails is kept for SPAN, then abandoned\n", "")
+	open()
+	s.waitFor(server, standin.InService)
+	r.says("with CONTINUE")
+	s.answered("hold 1h", 3, "", "usher hold: nothing needs holding: the launch of this instance is over, and Auto Scaling waits for no verdict on it\n")
+	s.answered("release", 3, "", "usher release: nothing is held here\n")
+	if _, err := os.Lstat(s.path("state/hold.json")); !os.IsNotExist(err) {
+		t.Errorf("the hold of the launch is still on disk (%v)", err)
+	}
+}
+
+// Back to the release before, with all the steps of a deployment.
+func TestRollbackOnAServer(t *testing.T) {
+	s := newStage(t)
+	_, r := s.inService(s.app("1"), s.app("2"))
+	before := s.trace()
+	s.answered("rollback", 0, `an operator rolls this server back to release shop-1-N (s3://BUCKET/shop-1.zip)
+deployment rollback-TIME begins: s3://BUCKET/shop-1.zip
+ApplicationStop finished in SPAN (1 script)
+DownloadBundle finished in SPAN (release shop-1-N is on disk already)
+BeforeInstall finished in SPAN (1 script)
+Install finished in SPAN (the revision as it is)
+AfterInstall finished in SPAN (1 script)
+Flip finished in SPAN (DIR/opt/app -> DIR/opt/app-releases/shop-1-N)
+ApplicationStart finished in SPAN (1 script)
+ValidateService finished in SPAN (1 script)
+release shop-1-N of deployment rollback-TIME is live and good
+release shop-1-N is live
+`, "")
+	s.expect("live", s.live(), "1")
+	s.expect("the scripts saw", strings.TrimPrefix(s.trace(), before),
+		"\nApplicationStop 2 live=2\nBeforeInstall 1 live=2\nAfterInstall 1 live=2\nApplicationStart 1 live=1\nValidateService 1 live=1")
+	r.says("an operator rolls this server back to release shop-1-") // in the journal too
+	s.expect("exit code of status", itoa(s.types("status").code), "0")
+	s.answered("rollback shop-1", 3, "", "usher rollback: release shop-1-N is live already\n")
+	s.expect("exit code of a rollback by name", itoa(s.types("rollback shop-2").code), "0")
+	s.expect("live", s.live(), "2")
+}
+
+// What failed, or was never finished, is not gone back to unless that is meant.
+func TestRollbackSkipsWhatIsBad(t *testing.T) {
+	s := newStage(t)
+	s.inService(s.app("1"), s.app("2"), s.app("3").with(files{"scripts/start.sh": failing}))
+	s.expect("releases", s.releases(), "shop-1 good, shop-2 good, shop-3 bad")
+	s.expect("live", s.live(), "2")
+	s.answered("rollback shop-3", 2, "", "usher rollback: release shop-3-N is not good: its deployment failed. To deploy it all the same: usher rollback -force shop-3-N\n")
+	const here = "; the releases here are\n  shop-3-N  bad since TIME\n  shop-2-N  good, live since TIME\n  shop-1-N  good since TIME\n"
+	s.answered("rollback shop-4", 2, "", `usher rollback: there is no release "shop-4" on this server`+here)
+	s.answered("rollback shop", 2, "", `usher rollback: "shop" is the beginning of 3 releases`+here)
+	s.expect("exit code of a rollback", itoa(s.types("rollback").code), "0")
+	s.expect("live", s.live(), "1")
+
+	got := s.types("rollback -force shop-3")
+	s.expect("exit code of a rollback to what is bad", itoa(got.code), "1")
+	if err := s.plain(got.stderr); err != "usher rollback: ApplicationStart script scripts/start.sh failed with exit code 1 after SPAN; its last line: about to fail\n" {
+		t.Errorf("it said %s", err)
+	}
+	if !strings.Contains(got.stdout, " | about to fail\n") || !strings.Contains(s.plain(got.stdout), "Rollback finished in SPAN (DIR/opt/app -> DIR/opt/app-releases/shop-1-N; ApplicationStart: 1 script)\n") {
+		t.Errorf("what went on was not shown:\n%s", got.stdout)
+	}
+	s.expect("live after it", s.live(), "1")
+	s.expect("exit code of status", itoa(s.types("status").code), "1")
+}
+
+func TestNothingToGoBackTo(t *testing.T) {
+	s := newStage(t)
+	s.inService(s.app("1"))
+	s.answered("rollback", 3, "", "usher rollback: there is no other good release on this server to go back to; the releases here are\n  shop-1-N  good, live since TIME\n")
+}
+
+// One thing at a time: a rollback is refused while a launch is under way, and while another is.
+func TestRollbackWhileADeploymentIsUnderWay(t *testing.T) {
+	t.Run("a launch", func(t *testing.T) {
+		s := newStage(t)
+		app, open := s.gate(s.app("1"), "scripts/after.sh")
+		s.publish("shop-1", app)
+		server := s.cloud.Launch("web", standin.LaunchOptions{})
+		r := s.start(server, "-once")
+		r.says("at the gate")
+		s.answered("rollback", 1, "", "usher rollback: a deployment is under way: d-N, AfterInstall. Try again when it is over: usher status\n")
+		open()
+		s.expect("exit code", itoa(r.wait()), "0")
+	})
+	t.Run("a rollback, whose client does not wait", func(t *testing.T) {
+		s := newStage(t)
+		one, shut, open := s.gateIf(s.app("1"), "scripts/after.sh")
+		_, r := s.inService(one, s.app("2"))
+		shut()
+		var said bytes.Buffer
+		client := exec.CommandContext(s.ctx, s.binary, "rollback", "-config", s.path("agent.yml"))
+		client.Stderr = &said
+		s.must(client.Start())
+		r.says("at the gate")
+		s.answered("rollback", 1, "", "usher rollback: a deployment is under way: rollback-TIME, AfterInstall. Try again when it is over: usher status\n")
+		s.answered("rollback -force", 1, "", "usher rollback: a deployment is under way: rollback-TIME, AfterInstall. Try again when it is over: usher status\n")
+		s.must(client.Process.Signal(syscall.SIGINT))
+		_ = client.Wait() // its exit code is looked at below
+		s.expect("exit code of the interrupted client", itoa(client.ProcessState.ExitCode()), "130")
+		s.expect("it said", said.String(), "usher rollback: interrupted. The agent goes on with it: usher status; journalctl -fu usher\n")
+		s.expect("live", s.live(), "2")
+		open()
+		r.says("is live and good")
+		s.expect("live at the end", s.live(), "1")
+	})
+}
+
+// A deployment that CodeDeploy drives is not rolled back over while it goes on, nor between two of its
+// commands. One that was stopped there is never ended by a command: that is for the operator to say.
+func TestRollbackOverADeploymentThatWasStopped(t *testing.T) {
+	s := newStage(t)
+	_, r := s.serving()
+	app, open := s.gate(s.app("2"), "scripts/after.sh")
+	id, err := s.cloud.Deploy("shop", "production", s.revision("shop-2", app))
+	s.must(err)
+	r.says("at the gate")
+	s.answered("rollback", 1, "", "usher rollback: a deployment is under way: d-N, AfterInstall. Try again when it is over: usher status\n")
+	now, code := s.status()
+	s.expect("exit code of status", itoa(code), "0")
+	if now.UnderWay == nil || now.UnderWay.Deployment != id || now.UnderWay.What != "command" || now.UnderWay.Step != "AfterInstall" || now.Command == nil || now.Command.Event != "AfterInstall" {
+		t.Errorf("status: under way is %+v, the command %+v", now.UnderWay, now.Command)
+	}
+
+	s.cloud.Fail("PollHostCommand", -1, standin.Fault{Status: 503})
+	told := len(s.cloud.CallsOf("PutHostCommandComplete"))
+	open()
+	_, err = s.cloud.WaitForCalls(s.ctx, "PutHostCommandComplete", told+1)
+	s.must(err)
+	const between = "usher rollback: a deployment is under way: d-N, between two steps. If nothing goes on with it, because it was stopped at CodeDeploy: usher rollback -force gives it up first\n"
+	s.answered("rollback", 1, "", between)
+	client := codedeploy.New(codedeploy.Options{Region: s.cloud.Region, BaseEndpoint: &s.cloud.Endpoint,
+		Credentials: credentials.NewStaticCredentialsProvider(s.cloud.AccessKey, s.cloud.SecretKey, "")})
+	_, err = client.StopDeployment(s.ctx, &codedeploy.StopDeploymentInput{DeploymentId: &id})
+	s.must(err)
+	s.answered("rollback", 1, "", between)
+	s.expect("live", s.live(), "2")
+	s.expect("exit code of a rollback with force", itoa(s.types("rollback -force").code), "0")
+	s.expect("live after it", s.live(), "1")
+	s.expect("releases", s.releases(), "shop-1 good, shop-2 bad")
+}
+
+// Without an agent, and for anybody but root, it is said what to do.
+func TestNoAgent(t *testing.T) {
+	s := newStage(t)
+	_, r := s.inService(s.app("1"))
+	const none = "no agent answers here: systemctl start usher; if it is running, journalctl -u usher says what it waits for\n"
+	s.must(r.cmd.Process.Kill()) // its socket stays
+	r.wait()
+	for _, line := range []string{"hold", "release", "rollback"} {
+		s.answered(line, 1, "", "usher "+line+": "+none)
+	}
+	second := s.start(s.cloud.Instances()[0])
+	second.says("nothing to deploy")
+	s.answered("release", 3, "", "usher release: nothing is held here\n")
+	s.expect("exit code", itoa(second.stop()), "0")
+	if _, err := os.Lstat(s.path("state/control")); !os.IsNotExist(err) {
+		t.Errorf("the socket of an agent that was stopped is still there (%v)", err)
+	}
+	s.answered("hold", 1, "", "usher hold: "+none)
+}
+
+func TestOperatorIsRoot(t *testing.T) {
+	t.Parallel()
+	dir, nobody := openToAll(t)
+	if os.Geteuid() != 0 {
+		nobody = -1 // who runs the test is somebody else already; the directory is closed to them too
+	}
+	writeIn(t, filepath.Join(dir, "agent.yml"), "application: shop\ndeployment_group: production\nstate: "+filepath.Join(dir, "state")+"\n")
+	r, err := record.Open(filepath.Join(dir, "state"), record.Owner{Instance: "i-0aaa", Image: "ami-1", Boot: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if nobody < 0 {
+		if err := os.Chmod(filepath.Join(dir, "state"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for line, want := range map[string]string{
+		"status":   "usher status: only root may read the record: sudo usher status\n",
+		"history":  "usher history: only root may read the record: sudo usher history\n",
+		"hold":     "usher hold: only root may do that: sudo usher hold\n",
+		"release":  "usher release: only root may do that: sudo usher release\n",
+		"rollback": "usher rollback: only root may do that: sudo usher rollback\n",
+	} {
+		got := usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{line, "-config", "agent.yml"})
+		if got != (typed{"", want, 2}) {
+			t.Errorf("usher %s: %+v", line, got)
+		}
+	}
+}
+
+// The path of the state directory may be longer than the address of a socket.
+func TestLongStatePath(t *testing.T) {
+	s := newStage(t)
+	s.config["state"] = s.path(strings.Repeat("a-very-long-name/", 15) + "state")
+	_, r := s.inService(s.app("1"), s.app("2"))
+	info, err := os.Lstat(filepath.Join(s.config["state"], "control"))
+	s.must(err)
+	s.expect("mode of the socket", info.Mode().String(), "Srw-------")
+	s.expect("exit code of a rollback", itoa(s.types("rollback").code), "0")
+	s.expect("live", s.live(), "1")
+	s.expect("exit code", itoa(r.stop()), "0")
+}
+
+// dials is a client that knows nothing of what to say.
+func (s *stage) dials() net.Conn {
+	s.Helper()
+	conn, err := dialIn(s.ctx, s.path("state"))
+	s.must(err)
+	s.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// A client that says nothing, too much or something else does not keep the agent from the others.
+func TestOddClients(t *testing.T) {
+	s := newStage(t)
+	_, r := s.inService(s.app("1"))
+	for _, c := range []struct{ says, answer string }{
+		{"rubble\n", `{"done":true,"code":2,"error":"the agent does not understand what it is asked: invalid character 'r' looking for beginning of value"}` + "\n"},
+		{`{"do":"hold","for":"1h"}` + "\n", `{"done":true,"code":2,"error":"the agent does not understand what it is asked: json: cannot unmarshal string into Go struct field ask.for of type time.Duration"}` + "\n"},
+		{`{"do":"fly"}` + "\n", `{"done":true,"code":2,"error":"the agent, usher ` + "VERSION" + `, does not know how to \"fly\": is it of another version than this command? systemctl restart usher"}` + "\n"},
+		{strings.Repeat("x", maxAsk+1), `{"done":true,"code":2,"error":"the agent does not understand what it is asked: invalid character 'x' looking for beginning of value"}` + "\n"},
+		{"\x00\xff\n", ""},
+	} {
+		conn := s.dials()
+		_, err := conn.Write([]byte(c.says))
+		s.must(err)
+		got, err := bufio.NewReader(conn).ReadString('\n')
+		got = regexp.MustCompile(`usher devel[-0-9a-f]*`).ReplaceAllString(got, "usher VERSION")
+		if c.answer != "" && got != c.answer || got == "" {
+			t.Errorf("to %.40q: %q (%v), want %q", c.says, got, err, c.answer)
+		}
+	}
+
+	var silent []net.Conn
+	for range maxClients + 2 {
+		silent = append(silent, s.dials())
+	}
+	s.answered("release", 3, "", "usher release: nothing is held here\n") // in its turn
+	for n, conn := range silent {
+		s.must(conn.SetReadDeadline(time.Now().Add(patience)))
+		if got, err := conn.Read(make([]byte, 1)); got != 0 || err == nil || os.IsTimeout(err) {
+			t.Fatalf("silent client %d was not sent away: %d, %v", n, got, err)
+		}
+	}
+	s.expect("exit code", itoa(r.stop()), "0")
+}
+
+// An agent that is stopped does not wait for its clients.
+func TestStoppedWithClients(t *testing.T) {
+	s := newStage(t)
+	_, r := s.inService(s.app("1"))
+	s.dials()
+	began := time.Now()
+	s.expect("exit code", itoa(r.stop()), "0")
+	if took := time.Since(began); took > askTime/2 {
+		t.Errorf("it took %s to stop", took)
+	}
+}
