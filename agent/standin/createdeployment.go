@@ -47,6 +47,12 @@ func (a *autoRollback) after(event string) bool {
 	return a != nil && a.Enabled && slices.Contains(a.Events, event)
 }
 
+// shown is the configuration as the API shows it: its list of events is never absent.
+func (a autoRollback) shown() autoRollback {
+	a.Events = append([]string{}, a.Events...)
+	return a
+}
+
 func checkDescription(text string) *apiError {
 	if len(text) > maxDescription {
 		return &apiError{400, "DescriptionTooLongException", fmt.Sprintf("The description is longer than %d characters.", maxDescription)}

@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -31,7 +32,9 @@ func (d *deployment) info() map[string]any {
 		"deploymentOverview": overview, "deploymentStyle": d.settings.style(),
 		"ignoreApplicationStopFailures": d.order.ignoreStopFailures,
 		"updateOutdatedInstancesOnly":   d.order.outdatedOnly,
-		"autoRollbackConfiguration":     d.order.rollback,
+		"autoRollbackConfiguration":     d.order.rollback.shown(),
+		"fileExistsBehavior":            cmp.Or(d.order.fileExists, "DISALLOW"),
+		"deploymentStatusMessages":      []string{},
 
 		"instanceTerminationWaitTimeStarted": false,
 	}
@@ -40,9 +43,6 @@ func (d *deployment) info() map[string]any {
 	}
 	if d.order.description != "" {
 		info["description"] = d.order.description
-	}
-	if d.order.fileExists != "" {
-		info["fileExistsBehavior"] = d.order.fileExists
 	}
 	if !d.started.IsZero() {
 		info["startTime"] = epoch(d.started)
