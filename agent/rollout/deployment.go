@@ -58,6 +58,7 @@ func (r Revision) Commit() string {
 // keyForm is a key as Environment.Key makes it.
 var keyForm = regexp.MustCompile(`(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})\.tgz$`)
 
+// String is where the revision is, for a person.
 func (r Revision) String() string {
 	if r.Repository != "" {
 		return "github.com/" + r.Repository + " at " + Short(r.CommitID)
@@ -217,24 +218,66 @@ func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, de
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
 	defer cancel()
-	// An answer can be lost, and the call repeated: by this mark our own deployment is known from another's.
+	// An answer can be lost, and to ask again might deploy twice: by this mark our own deployment is found.
 	mark := make([]byte, 4)
 	rand.Read(mark) // never fails
 	description = strings.TrimSpace(fmt.Sprintf("%s (usher %s)", description, hex.EncodeToString(mark)))
-	out, err := api.CreateDeployment(ctx, &codedeploy.CreateDeploymentInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup,
-		Revision: r.location(), Description: &description})
-	if limit := (*types.DeploymentLimitExceededException)(nil); errors.As(err, &limit) {
-		id := deploymentID.FindString(limit.ErrorMessage())
-		if id == "" {
-			return "", Busy{Group: env.DeploymentGroup}
+	began := time.Now()
+	for try := 1; ; try++ {
+		out, err := api.CreateDeployment(ctx, &codedeploy.CreateDeploymentInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup,
+			Revision: r.location(), Description: &description}, func(o *codedeploy.Options) { o.RetryMaxAttempts = 1 })
+		if err == nil {
+			return aws.ToString(out.DeploymentId), nil
 		}
-		if d, err := api.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &id}); err == nil && aws.ToString(d.DeploymentInfo.Description) == description {
+		if limit := (*types.DeploymentLimitExceededException)(nil); errors.As(err, &limit) {
+			return "", Busy{Deployment: deploymentID.FindString(limit.ErrorMessage()), Group: env.DeploymentGroup}
+		}
+		err = Explain("create a deployment of "+r.String()+" to group "+env.DeploymentGroup, env, err)
+		if !passing(err) || try == createTries {
+			return "", err
+		}
+		if pause(ctx, lookEvery) != nil {
+			return "", err
+		}
+		if id, lookErr := marked(ctx, api, env, description, began); lookErr != nil {
+			return "", fmt.Errorf("%w; it may have begun all the same: `usher deploy status %s` tells", err, env.Name)
+		} else if id != "" {
 			return id, nil
 		}
-		return "", Busy{Deployment: id, Group: env.DeploymentGroup}
 	}
+}
+
+// createTries is how often the creation of a deployment is asked for while that fails for a passing reason.
+const createTries = 3
+
+// clockSkew is how far this machine's clock may be ahead of CodeDeploy's.
+const clockSkew = 15 * time.Minute
+
+// marked is the id of the deployment with this description, "" when there is none.
+func marked(ctx context.Context, api CodeDeploy, env Environment, description string, began time.Time) (string, error) {
+	out, err := api.ListDeployments(ctx, &codedeploy.ListDeploymentsInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup,
+		CreateTimeRange: &types.TimeRange{Start: aws.Time(began.Add(-clockSkew))}})
 	if err != nil {
-		return "", Explain("create a deployment of "+r.String()+" to group "+env.DeploymentGroup, env, err)
+		return "", err
 	}
-	return aws.ToString(out.DeploymentId), nil
+	all, err := describe(ctx, api, env, out.Deployments)
+	if err != nil {
+		return "", err
+	}
+	for _, d := range all {
+		if aws.ToString(d.Description) == description {
+			return aws.ToString(d.DeploymentId), nil
+		}
+	}
+	return "", nil
+}
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
 }

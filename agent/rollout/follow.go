@@ -118,10 +118,8 @@ func (f *follower) follow(ctx context.Context) (Outcome, error) {
 		if time.Since(f.began) > longAfter {
 			every = lookEveryLong
 		}
-		select {
-		case <-ctx.Done():
-			return f.out, context.Cause(ctx)
-		case <-time.After(every):
+		if err := pause(ctx, every); err != nil {
+			return f.out, err
 		}
 	}
 }

@@ -198,10 +198,8 @@ func Stop(ctx context.Context, api CodeDeploy, env Environment, id string) error
 		if err != nil && ctx.Err() == nil && !passing(err) {
 			return Explain("read deployment "+id, env, err)
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(lookEvery):
+		if err := pause(ctx, lookEvery); err != nil {
+			return err
 		}
 	}
 }

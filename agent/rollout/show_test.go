@@ -1,0 +1,95 @@
+package rollout
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
+	"github.com/aws/smithy-go"
+)
+
+// What people see of events, a line each.
+func TestLines(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 3, 0, time.Local)
+	for _, c := range []struct {
+		name string
+		e    Event
+		want string
+	}{
+		{"nothing for a plan", Event{Type: Planned, Commit: "abc"}, ""},
+		{"created", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Created}, "12:00:03 d-1 created\n"},
+		{"a rollback", Event{Type: DeploymentChanged, Deployment: "d-2", Status: Created, Undoes: "d-1"}, "12:00:03 d-2 created by CodeDeploy: it rolls d-1 back\n"},
+		{"begun", Event{Type: DeploymentChanged, Deployment: "d-1", Status: InProgress, Total: 3}, "12:00:03 d-1 in progress: 3 instances\n"},
+		{"nothing for a count", Event{Type: DeploymentChanged, Deployment: "d-1", Status: InProgress, Done: 1, Total: 3}, ""},
+		{"failed", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Failed, Code: "HEALTH_CONSTRAINTS", Message: "a long sentence"}, "12:00:03 d-1 failed (HEALTH_CONSTRAINTS)\n"},
+		{"a status of its own", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Baking}, "12:00:03 d-1 is baking\n"},
+		{"nothing for a server that waits", Event{Type: InstanceChanged, Instance: "i-1", Status: Pending}, ""},
+		{"a server", Event{Type: InstanceChanged, Instance: "i-1", Status: Succeeded, Seconds: 252}, "12:00:03 i-1 succeeded in 4m12s\n"},
+		{"a step", Event{Type: LifecycleEvent, Instance: "i-1", Event: "AfterInstall", Status: Succeeded, Seconds: 1.24}, "12:00:03 i-1 AfterInstall succeeded in 1.2s\n"},
+		{"a script of usher's agent", Event{Type: LifecycleEvent, Instance: "i-1", Event: "AfterInstall", Status: Failed, Seconds: 0.02, Code: "ScriptFailed", Script: "scripts/x.sh",
+			Message: "AfterInstall script scripts/x.sh failed with exit code 1 after 3ms; its last line: no", Log: "yes\nno\n"},
+			"12:00:03 i-1 AfterInstall failed after 20ms: script scripts/x.sh failed with exit code 1 after 3ms\n    | yes\n    | no\n"},
+		{"a script of another agent", Event{Type: LifecycleEvent, Instance: "i-1", Event: "AfterInstall", Status: Failed, Code: "ScriptTimedOut", Script: "x.sh", Message: "Script timed out"},
+			"12:00:03 i-1 AfterInstall failed after 0ms: x.sh: Script timed out\n"},
+		{"no words at all", Event{Type: LifecycleEvent, Instance: "i-1", Event: "BlockTraffic", Status: Failed}, "12:00:03 i-1 BlockTraffic failed after 0ms: CodeDeploy does not say why\n"},
+		{"output that would move the cursor", Event{Type: LifecycleEvent, Instance: "i-1", Event: "AfterInstall", Status: Failed, Code: "ScriptFailed",
+			Log: "\x1b[2J\x1b]0;mine\x07 é\tok\r\n\u009b31m"}, "12:00:03 i-1 AfterInstall failed after 0ms: ScriptFailed\n    | ?[2J?]0;mine? é\tok\n    | ?31m\n"},
+		{"uploaded", Event{Type: UploadProgress, Status: Succeeded, Total: 104857600, Seconds: 3.14, Message: "s3://b/k"}, "12:00:03 uploaded 104.9 MB in 3.1s to s3://b/k\n"},
+		{"the end", Event{Type: Finished, Message: "production runs 1234"}, "production runs 1234\n"},
+	} {
+		c.e.Time = at
+		var out bytes.Buffer
+		v := PeopleView(&out)
+		v.Show(c.e)
+		v.Close()
+		if out.String() != c.want {
+			t.Errorf("%s:\n got: %q\nwant: %q", c.name, out.String(), c.want)
+		}
+	}
+}
+
+// An upload is told in tenths once it takes a while, and never twice the same.
+func TestUploadLines(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	v := PeopleView(&out)
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local)
+	for i := range 201 {
+		v.Show(Event{Type: UploadProgress, Status: InProgress, Time: at.Add(time.Duration(i) * 50 * time.Millisecond), Done: int64(i) * 500_000, Total: 100_000_000})
+	}
+	if n := strings.Count(out.String(), "\n"); n != 8 || !strings.HasPrefix(out.String(), "12:00:02 uploading: 20% of 100.0 MB\n") {
+		t.Errorf("%d lines:\n%s", n, out.String())
+	}
+}
+
+// Every error that a developer can do something about says what.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	env := Environment{Application: "shop", DeploymentGroup: "web", Region: "eu-west-1", Profile: "acme"}
+	call := func(code string) error {
+		return &smithy.OperationError{ServiceID: "CodeDeploy", OperationName: "CreateDeployment", Err: &smithy.GenericAPIError{Code: code}}
+	}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&smithy.OperationError{Err: &ssocreds.InvalidTokenError{Err: errors.New("expired")}}, "your sign-in has expired: run `aws sso login --profile acme`"},
+		{call("AccessDeniedException"), "allow codedeploy:CreateDeployment in its policy"},
+		{call("ExpiredTokenException"), "your AWS credentials have expired: run `aws sso login --profile acme`"},
+		{call("UnrecognizedClientException"), "AWS does not know these credentials"},
+		{call("InvalidSignatureException"), "check the secret key and this machine's clock"},
+		{call("ApplicationDoesNotExistException"), "there is no application shop in this account and eu-west-1"},
+		{call("DeploymentGroupDoesNotExistException"), "application shop has no deployment group web"},
+		{errors.New("failed to refresh cached credentials, no EC2 IMDS role found"), "there are no AWS credentials: run `aws sso login --profile acme`"},
+	} {
+		if err := Explain("do it", env, c.err); !strings.HasPrefix(err.Error(), "cannot do it: ") || !strings.Contains(err.Error(), c.want) || !errors.Is(err, c.err) {
+			t.Errorf("%v\nwant: %s", err, c.want)
+		}
+	}
+	if Explain("do it", env, nil) != nil {
+		t.Error("no error became one")
+	}
+}
