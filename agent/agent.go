@@ -44,8 +44,9 @@ type agent struct {
 	http        *http.Client
 
 	control      *control
-	seen         string // the target lifecycle state that boot acted on
-	unprivileged bool   // not root, and meant to do without (rehearsal)
+	seen         string    // the target lifecycle state that boot acted on
+	obeyed       time.Time // when a host command was carried out last
+	unprivileged bool      // not root, and meant to do without (rehearsal)
 }
 
 // append records an entry of the deployment under way.

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
 
 	"usher/agent/hostcommand"
 	"usher/agent/record"
@@ -53,6 +57,7 @@ func (a *agent) receive(ctx context.Context) (orders chan order, ended chan stru
 // first, because CodeDeploy does not give out again what was acknowledged. The error is one that keeps
 // CodeDeploy from knowing how the event ended; how it ended is no error here.
 func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
+	defer func() { a.obeyed = time.Now() }()
 	if past := a.rec.State().Command; past != nil && past.ID == cmd.ID && past.Result != "" {
 		return a.deliver(ctx, *past) // carried out before: answered, not repeated
 	}
@@ -117,6 +122,8 @@ func (a *agent) goOn(ctx context.Context) error {
 	case due.Result != "":
 		return a.deliver(ctx, *due)
 	}
+	a.log.Info(fmt.Sprintf("going on with deployment %s: usher was restarted in %s", due.Execution[strings.LastIndexByte(due.Execution, '/')+1:], due.Event),
+		systemd.ID(systemd.MessageResumed), zap.String("lifecycle_event", due.Event))
 	return a.obey(ctx, hostcommand.Command{ID: due.ID, Execution: due.Execution, Event: due.Event})
 }
 

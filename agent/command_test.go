@@ -309,10 +309,7 @@ func TestDeploymentOfAFleet(t *testing.T) {
 			group := fleetGroup()
 			group.Config = config
 			s.cloud.PutDeploymentGroup(group)
-			f := s.app("2") // each server has its own paths: a revision that names none
-			f["appspec.yml"] = "version: 0.0\nos: linux\nhooks:\n  ValidateService: [{location: scripts/validate.sh}]\n"
-			f["scripts/validate.sh"] = "#!/bin/sh\nset -eu\n[ \"$(cat \"$USHER_RELEASE_DIR/VERSION\")\" = 2 ]\n"
-			_, status := s.deploy(s.revision("shop-2", f))
+			_, status := s.deploy(s.revision("shop-2", versioned("2")))
 			s.expect("deployment", status, "Succeeded")
 			for _, server := range append(others, s) {
 				server.expect("live", server.live(), "2")
@@ -321,22 +318,26 @@ func TestDeploymentOfAFleet(t *testing.T) {
 	}
 }
 
-// another is one more server of the group, with a disk of its own.
+// another is one more server of the group, in service on version 1, with a disk of its own.
 func (s *stage) another() *stage {
 	s.Helper()
-	o := &stage{T: s.T, cloud: s.cloud, ctx: s.ctx, dir: s.TempDir(), binary: s.binary}
-	o.config = map[string]string{}
+	o := s.beside()
+	s.publish("shop-1-anywhere", versioned("1")) // its launch must not install into the first server's paths
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	r := o.start(server)
+	o.waitFor(server, standin.InService)
+	r.says("completed the lifecycle action")
+	return o
+}
+
+// beside is a stage in the same cloud for one more server.
+func (s *stage) beside() *stage {
+	s.Helper()
+	o := &stage{T: s.T, cloud: s.cloud, ctx: s.ctx, dir: s.TempDir(), binary: s.binary, config: map[string]string{}}
 	for k, v := range s.config {
 		o.config[k] = strings.Replace(v, s.dir, o.dir, 1)
 	}
 	o.write("opt/app-base/VERSION", "base")
 	o.must(os.Symlink(o.path("opt/app-base"), o.path("opt/app")))
-	// Its launch must not install into the first server's paths.
-	f := files{"VERSION": "1", "appspec.yml": "version: 0.0\nos: linux\n"}
-	s.publish("shop-1-anywhere", f)
-	server := s.cloud.Launch("web", standin.LaunchOptions{})
-	r := o.start(server)
-	o.waitFor(server, standin.InService)
-	r.says("completed the lifecycle action")
 	return o
 }

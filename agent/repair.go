@@ -40,6 +40,9 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 		return again, fmt.Errorf("cannot see whether the group has moved on: %w", err)
 	}
 	if open := past.Open(); open != nil {
+		if time.Since(a.obeyed) < again { // what CodeDeploy says of its group may be late
+			return again, nil
+		}
 		if !a.giveUp(ctx, open, errors.New("CodeDeploy has ended this deployment, and did not finish it here")) {
 			return again, nil
 		}

@@ -28,6 +28,9 @@ func (a *agent) serve(ctx context.Context) {
 	if leaving(a.seen) {
 		a.seen = "" // boot has nothing to do with that; this loop has
 	}
+	if err := a.goOn(ctx); ctx.Err() == nil { // before CodeDeploy is asked for more, which may be the same again
+		_ = a.say(err)
+	}
 	orders, ended := a.receive(ctx)
 	defer func() { <-ended }()
 	look, drift := time.NewTimer(0), time.NewTimer(a.nextRepair())
