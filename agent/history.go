@@ -17,7 +17,7 @@ import (
 // Times are RFC 3339, in UTC; what does not apply is left out.
 type deploymentStatus struct {
 	Deployment string     `json:"deployment"`        // CodeDeploy's id, d-..., or rollback-TIME of an operator's rollback
-	What       string     `json:"what"`              // launch, command, repair or operator: what brought it about
+	What       string     `json:"what"`              // launch, command (CodeDeploy's), repair or rollback (an operator's)
 	Release    string     `json:"release"`           // id of the release
 	Revision   string     `json:"revision"`          // where its bundle is from
 	Began      time.Time  `json:"began"`             //
@@ -97,7 +97,7 @@ func runHistory(_ context.Context, args []string, stdout, stderr io.Writer) int 
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "WHEN\tDEPLOYMENT\tRELEASE\tWHAT\tOUTCOME\tTOOK")
 	for _, d := range all {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", when(d.Began), d.Deployment, d.Release, d.what(), d.outcome(), took(time.Duration(d.Seconds*1e9)))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", when(d.Began), d.Deployment, d.Release, d.What, d.outcome(), took(time.Duration(d.Seconds*1e9)))
 	}
 	if err := table.Flush(); err != nil {
 		fmt.Fprintln(stderr, "usher history:", err)
@@ -110,6 +110,9 @@ func runHistory(_ context.Context, args []string, stdout, stderr io.Writer) int 
 func describe(p record.Past, now time.Time) deploymentStatus {
 	d := deploymentStatus{Deployment: p.ID, What: cmp.Or(p.By, "launch"), Release: p.Release, Revision: p.Revision, Began: p.Began, Ended: p.Ended,
 		Verdict: p.Verdict, Seconds: p.Took(now).Seconds(), Steps: []doneStep{}}
+	if p.By == record.ByOperator {
+		d.What = "rollback"
+	}
 	switch p.End {
 	case record.Succeeded:
 		d.Outcome = outcomeSucceeded
@@ -124,14 +127,6 @@ func describe(p record.Past, now time.Time) deploymentStatus {
 		d.Steps = append(d.Steps, doneStep{s.Name, s.Done, s.Seconds, s.Detail, s.Error})
 	}
 	return d
-}
-
-// what is what brought the deployment about, for a person.
-func (d deploymentStatus) what() string {
-	if d.What == record.ByOperator {
-		return "rollback"
-	}
-	return d.What
 }
 
 // outcome is how it ended, for a person: where it failed, and whether that was undone.

@@ -328,6 +328,34 @@ func TestRollbackOverADeploymentThatWasStopped(t *testing.T) {
 	s.expect("releases", s.releases(), "shop-1 good, shop-2 bad")
 }
 
+// The agent is killed in the middle of a rollback. Its client is told, and the next agent goes on with it:
+// not with the revision of the group.
+func TestKilledInARollback(t *testing.T) {
+	s := newStage(t)
+	one, shut, _ := s.gateIf(s.app("1"), "scripts/after.sh")
+	server, r := s.inService(one, s.app("2"))
+	shut()
+	var said bytes.Buffer
+	client := exec.CommandContext(s.ctx, s.binary, "rollback", "-config", s.path("agent.yml"))
+	client.Stderr = &said
+	s.must(client.Start())
+	r.says("at the gate")
+	s.must(r.cmd.Process.Kill())
+	_ = client.Wait() // its exit code is looked at below
+	s.expect("exit code of the client", itoa(client.ProcessState.ExitCode()), "1")
+	s.expect("it said", said.String(), "usher rollback: the agent went away before it answered: journalctl -u usher says why\n")
+	s.must(os.Remove(s.path("shut")))
+	next := s.start(server)
+	next.says("going on with deployment rollback-")
+	next.says("is live and good")
+	s.expect("live", s.live(), "1")
+	s.expect("releases", s.releases(), "shop-2 good, shop-1 good") // the older first
+	last, code := s.status()
+	s.expect("exit code of status", itoa(code), "0")
+	s.expect("the last deployment", last.Last.What+" "+last.Last.Outcome, "rollback succeeded")
+	s.nothingRuns()
+}
+
 // Without an agent, and for anybody but root, it is said what to do.
 func TestNoAgent(t *testing.T) {
 	s := newStage(t)

@@ -212,7 +212,7 @@ func (s *serverStatus) print(w io.Writer, now time.Time) {
 	}
 	line("live", "%s", s.Live.text(now))
 	if d := s.UnderWay; d != nil {
-		line("under way", "%s %s since %s", d.what(), d.Deployment, when(d.Began))
+		line("under way", "%s %s since %s", d.What, d.Deployment, when(d.Began))
 		line("", "%s", join(", ", "in "+cmp.Or(d.Step, "between two steps"), d.Release))
 	}
 	if s.Command != nil {
