@@ -125,7 +125,7 @@ func TestEnvelope(t *testing.T) {
 	t.Parallel()
 	root := certify(t, "CodeDeploy Root", nil, issuer)
 	between := certify(t, "CodeDeploy Intermediate", root, issuer)
-	good := certify(t, signerName, between, nil)
+	good := certify(t, signerName, between, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning} })
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -183,6 +183,7 @@ func TestEnvelope(t *testing.T) {
 		{"no content", string(openssl(t, spec, "cms", "-sign", "-binary", "-outform", "PEM", "-signer", good.file)), nil, "its envelope is empty", "its envelope is empty"},
 		{"signed without attributes", sign(good, "-noattr"), nil, "the signature of its envelope does not say that it is over data", "the signature of its envelope does not say"},
 		{"signed as another type", sign(good, "-econtent_type", "1.2.840.113549.1.9.16.1.4"), nil, "the signature of its envelope does not say that it is over data", "the signature of its envelope does not say"},
+		{"signed at no time", swap("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05", "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x63"), nil, "the signature of its envelope does not say when it was made", "the signature of its envelope does not say when"}, // the attribute is now another
 		{"not signed at all", inPEM("CMS", openssl(t, spec, "cms", "-data_create", "-outform", "DER")), nil, "its envelope is not a PKCS #7 message: ", "its envelope is not a PKCS #7 message: "},
 		{"two messages", normal + normal, nil, notOne + "2", notOne},
 		{"a broken message before a good one", "-----BEGIN CMS-----\n!\n" + normal, nil, notOne + "2", notOne},
