@@ -56,45 +56,47 @@ const (
 
 // image is a base image as a user makes one: a base application, the package, two lines of configuration.
 var image = &box.Image{Name: "shop", Install: func(b *box.Box) {
-	deb, _ := packages()
-	b.Copy(deb, "/root/usher.deb")
+	built, _ := packages()
+	b.Copy(built.deb, "/root/usher.deb")
 	b.Run("dpkg", "--install", "/root/usher.deb")
+	prepare(b)
+}}
+
+// prepare makes an image of a machine with the package.
+func prepare(b *box.Box) {
 	b.Run("sh", "-c", "{ systemctl is-active usher; systemctl is-enabled usher; ls -A /var/lib/usher 2>/dev/null || echo no state; } >/root/installed")
 	b.Write("/opt/app-base/VERSION", "base\n", 0o644)
 	b.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\n", 0o644)
 	// The id of the box's boot, for a unit that has a /proc of its own: see systemd/box/base.sh.
 	b.Write("/etc/systemd/system/usher.service.d/box.conf", "[Service]\nBindReadOnlyPaths=/run/boot-id:/proc/sys/kernel/random/boot_id\n", 0o644)
 	b.Write("/etc/default/usher", "AWS_ENDPOINT_URL=http://"+awsAddress+"\nAWS_ENDPOINT_URL_S3=http://"+s3Address+"\n", 0o644)
-}}
+}
+
+// built are the packages: their files.
+type built struct{ deb, rpm, nextRPM string }
 
 // packages builds the program and its packages, once.
-var packages = sync.OnceValues(func() (deb string, err error) {
+var packages = sync.OnceValues(func() (b built, err error) {
 	binary, version := filepath.Join(work, "usher"), "1.2.3"
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.released="+version, "-o", binary, "./agent")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	nfpm := func(packager string) *exec.Cmd {
-		c := exec.Command("nfpm", "package", "--config", "packaging/nfpm.yaml", "--packager", packager, "--target", work)
+	nfpm := func(version, file string) *exec.Cmd {
+		c := exec.Command("nfpm", "package", "--config", "packaging/nfpm.yaml", "--target", file)
 		c.Env = append(os.Environ(), "VERSION="+version, "ARCH="+runtime.GOARCH, "BINARY="+binary, "SOURCE_DATE_EPOCH=1700000000")
 		return c
 	}
-	for _, c := range []*exec.Cmd{build, nfpm("deb"), nfpm("rpm")} {
+	b = built{filepath.Join(work, "usher.deb"), filepath.Join(work, "usher.rpm"), filepath.Join(work, "next.rpm")}
+	for _, c := range []*exec.Cmd{build, nfpm(version, b.deb), nfpm(version, b.rpm), nfpm("1.2.4", b.nextRPM)} {
 		c.Dir = house
 		if out, err := c.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("cannot build the packages: %s: %w\n%s", strings.Join(c.Args, " "), err, out)
+			return b, fmt.Errorf("cannot build the packages: %s: %w\n%s", strings.Join(c.Args, " "), err, out)
 		}
 	}
-	found, err := filepath.Glob(filepath.Join(work, "*.deb"))
-	if err == nil && len(found) != 1 {
-		err = fmt.Errorf("there are %d .deb files", len(found))
-	}
-	if err != nil {
-		return "", err
-	}
-	return found[0], nil
+	return b, nil
 })
 
 // needPackages ends a test that cannot have them.
-func needPackages(t *testing.T) string {
+func needPackages(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("nfpm"); err != nil || os.Geteuid() != 0 {
 		const why = "booting the package needs root and nfpm (go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2); CI has them"
@@ -103,11 +105,9 @@ func needPackages(t *testing.T) string {
 		}
 		t.Skip(why)
 	}
-	deb, err := packages()
-	if err != nil {
+	if _, err := packages(); err != nil {
 		t.Fatal(err)
 	}
-	return deb
 }
 
 // shop is an account of AWS with deployment group production of application shop, and Auto Scaling group web,
@@ -116,7 +116,7 @@ type shop struct {
 	*testing.T
 	cloud *standin.Cloud
 	image *box.Image
-	ctx   context.Context
+	ctx   context.Context // of what is waited for, from when there is a machine: an image may have to be baked first
 }
 
 func newShop(t *testing.T, options ...standin.Options) *shop {
@@ -128,12 +128,10 @@ func newShop(t *testing.T, options ...standin.Options) *shop {
 		t.Fatal(err)
 	}
 	t.Cleanup(cloud.Close)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
 	cloud.CreateGroup(standin.Group{Name: "web", NoReplacement: true})
 	cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: 5 * time.Minute})
 	cloud.PublishRevision("shop", "production", standin.Revision{})
-	return &shop{t, cloud, image, ctx}
+	return &shop{T: t, cloud: cloud, image: image}
 }
 
 // files is a revision: name -> content. Scripts are executable.
@@ -222,8 +220,16 @@ func (s *shop) machine(args ...string) *machine {
 func (s *shop) hardware(server *standin.Instance, args ...string) *machine {
 	s.Helper()
 	m := &machine{s.image.New(s.T, box.Options{Args: args}), s, server}
+	s.limit()
 	join(m.Box, s.cloud, m.server)
 	return m
+}
+
+// limit begins the time in which what is waited for has to come.
+func (s *shop) limit() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	s.Cleanup(cancel)
+	s.ctx = ctx
 }
 
 // join joins a box to AWS, as an instance.

@@ -79,6 +79,7 @@ func TestAnImageThatRanBefore(t *testing.T) {
 	s.image = &box.Image{Name: "ran-before", From: image, Install: func(b *box.Box) {
 		server := s.cloud.Launch("web", standin.LaunchOptions{})
 		join(b, s.cloud, server)
+		s.limit()
 		s.must(server.WaitFor(s.ctx, standin.InService))
 		b.WaitForEntry(message(systemd.MessageCompleted))
 		b.Run("systemctl", "stop", "usher.service")

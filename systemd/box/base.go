@@ -23,8 +23,13 @@ import (
 var customize string
 
 // packages are in every base, besides what the distribution calls essential and apt: a systemd that
-// boots, and what a person debugging a box or a hook script would miss.
-const packages = "systemd,systemd-sysv,dbus,bash,ca-certificates,unzip,curl,iproute2"
+// boots, what a person debugging a box or a hook script would miss, and rpm, to install what other
+// distributions have.
+const packages = "systemd,systemd-sysv,dbus,bash,ca-certificates,unzip,curl,iproute2,rpm"
+
+// unusedFor is how long a base is kept that nobody used: one with packages that only some tests need is not made
+// anew each time the others have run.
+const unusedFor = 14 * 24 * time.Hour
 
 // unread are files that are most of a root and that no test reads.
 var unread = []string{"/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*"}
@@ -41,9 +46,9 @@ func cacheFolder() (string, error) {
 	return filepath.Join(dir, "usher-box"), nil
 }
 
-// takeBase returns the root every image is baked on, made if it is not in the cache, and a lock that keeps other
-// processes from removing it.
-func takeBase(cache string) (dir string, lock *os.File, err error) {
+// takeBase returns the root that images with these packages besides the usual are baked on, made if it is not in the
+// cache, and a lock that keeps other processes from removing it.
+func takeBase(cache string, more []string) (dir string, lock *os.File, err error) {
 	making, err := lockFolder(cache, unix.LOCK_EX) // made once, however many processes ask
 	if err != nil {
 		return "", nil, err
@@ -54,29 +59,35 @@ func takeBase(cache string) (dir string, lock *os.File, err error) {
 		return "", nil, err
 	}
 	year, week := time.Now().ISOWeek() // a new one every week: security updates come in
-	key := sha256.Sum256(fmt.Append(nil, customize, packages, unread, suite, sources, year, week))
-	dir = filepath.Join(cache, fmt.Sprintf("base-%x", key[:6]))
+	include := strings.Join(append([]string{packages}, more...), ",")
+	set := sha256.Sum256([]byte(include))
+	key := sha256.Sum256(fmt.Append(nil, customize, include, unread, suite, sources, year, week))
+	kind := filepath.Join(cache, fmt.Sprintf("base-%x-", set[:3]))
+	dir = kind + fmt.Sprintf("%x", key[:6])
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		if err := makeBase(dir, suite, sources); err != nil {
+		if err := makeBase(dir, include, suite, sources); err != nil {
 			return "", nil, err
 		}
+	}
+	if err := os.Chtimes(dir, time.Time{}, time.Now()); err != nil {
+		return "", nil, fmt.Errorf("cannot note that a base is used: %w", err)
 	}
 	if lock, err = lockFolder(dir, unix.LOCK_SH); err != nil {
 		return "", nil, err
 	}
-	pruneBases(cache, dir)
+	pruneBases(cache, kind, dir)
 	return dir, lock, nil
 }
 
 // makeBase makes a base beside its place, and moves it there when it is complete.
-func makeBase(dir, suite, sources string) error {
+func makeBase(dir, include, suite, sources string) error {
 	half, err := os.MkdirTemp(filepath.Dir(dir), "half-made-")
 	if err != nil {
 		return fmt.Errorf("cannot make a base: %w", err)
 	}
 	defer os.RemoveAll(half) // by then empty, or not worth keeping
 	root := filepath.Join(half, "root")
-	args := []string{"--mode=root", "--variant=apt", "--include=" + packages, "--aptopt=Acquire::Retries \"3\"",
+	args := []string{"--mode=root", "--variant=apt", "--include=" + include, "--aptopt=Acquire::Retries \"3\"",
 		"--customize-hook=" + customize}
 	for _, path := range unread {
 		args = append(args, "--dpkgopt=path-exclude="+path)
@@ -94,15 +105,16 @@ func makeBase(dir, suite, sources string) error {
 	return nil
 }
 
-// pruneBases removes the bases nobody uses, but for one, and what a killed process was making. The caller has locked
-// the cache.
-func pruneBases(cache, keep string) {
+// pruneBases removes the bases of a kind that nobody uses, but for one; those of any kind that nobody has used for
+// long; and what a killed process was making. The caller has locked the cache.
+func pruneBases(cache, kind, keep string) {
 	old, _ := filepath.Glob(filepath.Join(cache, "base-*"))
 	half, _ := filepath.Glob(filepath.Join(cache, "half-made-*"))
+	old = slices.DeleteFunc(old, func(dir string) bool {
+		info, err := os.Stat(dir)
+		return dir == keep || !strings.HasPrefix(dir, kind) && err == nil && time.Since(info.ModTime()) < unusedFor
+	})
 	for _, dir := range slices.Concat(old, half) {
-		if dir == keep {
-			continue
-		}
 		if lock, err := lockFolder(dir, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			_ = os.RemoveAll(dir) // the next run tries again
 			lock.Close()

@@ -19,11 +19,11 @@
 // # From nothing to a running box
 //
 // The base is a minimal root of the release this machine runs, from the package sources it has. It is
-// made by mmdebstrap once a week and kept in $USHER_BOX_CACHE, or else in usher-box below the user's
-// cache directory. An image is baked from it at its first use in a process: a box is booted, Install is
-// run in it, it is switched off and cleaned as for an AMI (no machine id, no journal), and what it wrote
-// becomes the layer under every instance. An instance writes into a layer of its own, which
-// outlives its reboots and power cuts.
+// made by mmdebstrap once a week, for each set of packages that images ask for, and kept in
+// $USHER_BOX_CACHE, or else in usher-box below the user's cache directory. An image is baked from it at
+// its first use in a process: a box is booted, Install is run in it, it is switched off and cleaned as for
+// an AMI (no machine id, no journal), and what it wrote becomes the layer under every instance. An
+// instance writes into a layer of its own, which outlives its reboots and power cuts.
 //
 // # What a box has
 //

@@ -17,6 +17,10 @@ type Image struct {
 	// From is the image this one is baked from; nil: the base.
 	From *Image
 
+	// Packages are the distribution's that its base has besides the usual, for an image that is baked from the
+	// base. A base with others is another, which is made and kept as well.
+	Packages []string
+
 	// Install, if not nil, installs what the image is for, in a box that is running.
 	Install func(b *Box)
 
@@ -62,12 +66,18 @@ func (im *Image) bakeOnce(t testing.TB, s *session) error {
 // bake installs the image in a box, whose own layer is the image's.
 func (im *Image) bake(t testing.TB, s *session) (err error) {
 	t.Helper()
-	from := []string{s.base}
+	var from []string
 	if im.From != nil {
 		if err := im.From.bakeOnce(t, s); err != nil {
 			return err
 		}
 		from = im.From.layers
+	} else {
+		base, err := s.base(im.Packages)
+		if err != nil {
+			return err
+		}
+		from = []string{base}
 	}
 	b, err := s.newBox(t, Options{Name: "image-" + im.Name}, from)
 	if err != nil {

@@ -38,9 +38,12 @@ type session struct {
 	name   string
 	dir    string
 	cgroup string
-	base   string // the root of every image
 	locks  []*os.File
 	guard  *guard
+
+	cache string
+	mu    sync.Mutex
+	bases map[string]string // the roots of images, by their packages
 }
 
 // here is the session of this process.
@@ -48,7 +51,6 @@ var here struct {
 	sync.Mutex
 	main   bool // Main runs: it will close the session
 	opened *session
-	err    error // why it has no base
 }
 
 // Main runs the tests of a package, removes every image, and fails when something is left behind. To be
@@ -97,7 +99,7 @@ func openSession() (*session, error) {
 		return nil, errors.New("nobody would remove the boxes: call box.Main from TestMain")
 	}
 	if here.opened != nil {
-		return here.opened, here.err
+		return here.opened, nil
 	}
 	cache, err := cacheFolder()
 	if err != nil {
@@ -111,14 +113,25 @@ func openSession() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.cache, s.bases = cache, map[string]string{}
 	here.opened = s // and Main removes it, whatever follows
-	base, lock, err := takeBase(cache)
-	if err != nil {
-		here.err = err
-		return nil, err
-	}
-	s.base, s.locks = base, append(s.locks, lock)
 	return s, nil
+}
+
+// base is the root of images with these packages besides the usual.
+func (s *session) base(more []string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := strings.Join(more, ",")
+	if dir, ok := s.bases[key]; ok {
+		return dir, nil
+	}
+	dir, lock, err := takeBase(s.cache, more)
+	if err != nil {
+		return "", err
+	}
+	s.bases[key], s.locks = dir, append(s.locks, lock)
+	return dir, nil
 }
 
 // newSession removes dead sessions and makes a folder and a control group for one.
