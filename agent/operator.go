@@ -21,9 +21,6 @@ import (
 // answerTime bounds what the agent answers at once: the longest is a write to a disk that is busy.
 const answerTime = 10 * time.Second
 
-// exitDetached is the exit code of a command that was interrupted while what it asked for goes on.
-const exitDetached = 130
-
 var (
 	errNoAgent = errors.New("no agent answers here: systemctl start usher; if it is running, journalctl -u usher says what it waits for")
 	errNotRoot = errors.New("only root may do that")
@@ -100,7 +97,7 @@ func tellAgent(ctx context.Context, command, file string, what ask, stdout, stde
 		return fail(exitUsage, fmt.Errorf("%w: sudo usher %s", err, command))
 	case ctx.Err() != nil && what.Do == askRollback && !errors.Is(err, errNoAgent):
 		fmt.Fprintln(stderr, "usher rollback: interrupted. The agent goes on with it: usher status; journalctl -fu usher")
-		return exitDetached
+		return exitInterrupted
 	case err != nil:
 		return fail(exitFailed, err)
 	case last.Error != "":
