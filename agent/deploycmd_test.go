@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -96,6 +97,31 @@ event server1 ValidateService Succeeded
 instance server1 Succeeded
 deployment Succeeded
 end succeeded 0`)
+}
+
+// The upload of a large commit is seen while it goes on.
+func TestDeployLarge(t *testing.T) {
+	h := newShop(t, 0, production())
+	noise := make([]byte, 40<<20)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	h.commit("2", edition("2").with(files{"assets.bin": string(noise)}))
+	got := h.usher("deploy -json -no-wait production")
+	h.ended(got, 0)
+	last, steps := int64(0), 0
+	for line := range strings.Lines(got.stdout) {
+		var e rollout.Event
+		h.must(json.Unmarshal([]byte(line), &e))
+		if e.Type != rollout.UploadProgress {
+			continue
+		}
+		if e.Done < last || e.Done > e.Total || e.Total < 40<<20 {
+			t.Errorf("the upload goes from %d to %d of %d", last, e.Done, e.Total)
+		}
+		last, steps = e.Done, steps+1
+	}
+	if steps < 2 || len(h.cloud.CallsOf("CreateMultipartUpload")) != 1 {
+		t.Errorf("%d steps of an upload in %d requests", steps, len(h.cloud.CallsOf("UploadPart")))
+	}
 }
 
 // What a script that fails said last is printed, and CodeDeploy's own rollback is followed to its end.

@@ -35,7 +35,7 @@ func (d *developer) show(ctx context.Context, p plan) error {
 	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Planned, Commit: p.commit.SHA, From: running})
 	fmt.Fprintf(d.people, "%s %s of %s (%s, account %s)\n\n", p.action, d.env.Name, d.env.Application, d.env.Region, p.account)
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(d.people, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(d.people, "  %-10s %s\n", name, rollout.Printable(fmt.Sprintf(format, args...)))
 	}
 	line("as", "%s", p.arn)
 	servers := "no Auto Scaling group"

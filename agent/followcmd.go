@@ -137,6 +137,8 @@ func (d *developer) findDeployment(ctx context.Context, name string) (rollout.De
 				return e.Application == found.Application && e.DeploymentGroup == found.Group
 			}); at >= 0 {
 				d.env = all[at]
+			} else {
+				d.env.Name = ""
 			}
 			return found, nil
 		}

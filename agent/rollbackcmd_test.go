@@ -66,6 +66,17 @@ func TestRollBackOfAFailure(t *testing.T) {
 	h.expect("live", h.live(), "1 1")
 }
 
+// A deployment that CodeDeploy calls a success, because enough servers have it, is none while one does not.
+func TestDeployFailsOnOneOfMany(t *testing.T) {
+	group := production()
+	group.Config = "CodeDeployDefault.HalfAtATime"
+	h := newShop(t, 2, group)
+	h.commit("2", edition("2").with(files{"scripts/validate.sh": "#!/bin/sh\nset -eu\ntest \"$INSTANCE_ID\" != " + h.ids[1] + "\n"}))
+	got := h.usher("deploy production")
+	h.ended(got, 1, "succeeded, but failed on "+h.ids[1])
+	h.expect("live", h.live(), "2 base")
+}
+
 // A deployment in progress is stopped first, when that is asked for.
 func TestRollBackStops(t *testing.T) {
 	h := newShop(t, 1, production())

@@ -209,9 +209,15 @@ func IsDeployment(s string) bool { return deploymentID.FindString(s) == s && s !
 // a deployment, and somebody must be told its id.
 const createTimeout = time.Minute
 
+// longestDescription is in characters. CodeDeploy refuses a description that is too long for it.
+const longestDescription = 200
+
 // Create registers the revision, begins its deployment to the environment and returns its id. A Ctrl-C does
 // not cut it off between the request and its answer. The error is Busy when another deployment is under way.
 func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, description string) (string, error) {
+	if words := []rune(description); len(words) > longestDescription {
+		description = string(words[:longestDescription]) + "..."
+	}
 	if _, err := api.RegisterApplicationRevision(ctx, &codedeploy.RegisterApplicationRevisionInput{ApplicationName: &env.Application,
 		Revision: r.location(), Description: &description}); err != nil {
 		return "", Explain("register "+r.String()+" with application "+env.Application, env, err)

@@ -183,7 +183,7 @@ func failure(e Event) string {
 	if e.Script != "" && !strings.Contains(text, e.Script) {
 		text = strings.TrimSuffix(e.Script+": "+text, ": ")
 	}
-	return cmp.Or(printable(text), e.Code, "CodeDeploy does not say why")
+	return cmp.Or(Printable(text), e.Code, "CodeDeploy does not say why")
 }
 
 // lastWords is the end of a failed script's output, a line each.
@@ -193,13 +193,14 @@ func lastWords(e Event) string {
 	}
 	var b strings.Builder
 	for line := range strings.Lines(strings.TrimRight(e.Log, "\n")) {
-		b.WriteString("    | " + printable(strings.TrimRight(line, "\r\n")) + "\n")
+		b.WriteString("    | " + Printable(strings.TrimRight(line, "\r\n")) + "\n")
 	}
 	return b.String()
 }
 
-// printable keeps what a script printed from moving the cursor, or ringing the bell, of whoever reads it.
-func printable(s string) string {
+// Printable keeps what a script printed, or an author wrote, from moving the cursor, or ringing the bell, of whoever
+// reads it.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return '?'
