@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
-	"os/user"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +26,8 @@ const closeTime = 10 * time.Second
 //
 // What a script writes goes straight to the journal, with the deployment's fields, also while no agent
 // runs; line is not called. A Result tells neither Lines nor Dropped, and has a Tail when the script failed.
+// What one script may put there is limited by journald, and by time: a daemon that it leaves behind goes on
+// writing there.
 type units struct {
 	manager *systemd.Manager
 	agent   *agent
@@ -67,7 +65,18 @@ func (u *units) Run(ctx context.Context, s hooks.Script, argv []string, _ func(s
 		u.agent.log.Info(fmt.Sprintf("%s was started before usher was: it is not started again", s),
 			systemd.ID(systemd.MessageResumed), zap.String("lifecycle_event", s.Event), zap.String("hook_script", s.Location))
 	}
-	result := hooks.Result{ExitCode: out.ExitCode, TimedOut: out.TimedOut, Duration: out.Duration, Tail: out.Tail, Leftovers: out.Leftovers}
+	result := hooks.Result{ExitCode: out.ExitCode, TimedOut: out.TimedOut, Duration: out.Duration, Leftovers: out.Leftovers}
+	for _, line := range out.Tail {
+		result.Tail = append(result.Tail, hooks.Clean(line))
+	}
+	if out.Flooded {
+		const missing = "wrote more at its end than the journal takes: its last lines may be missing there"
+		u.agent.log.Warn(s.Location+" "+missing, systemd.ID(systemd.MessageScriptWarning),
+			zap.String("lifecycle_event", s.Event), zap.String("hook_script", s.Location))
+		if !out.OK() { // what stands last there is not what it said last
+			result.Tail = append(result.Tail, "(it "+missing+")")
+		}
+	}
 	if out.Signal != 0 {
 		result.Signal = unix.SignalName(out.Signal)
 	}
@@ -83,9 +92,11 @@ func (u *units) unit(s hooks.Script, argv []string) (systemd.Unit, error) {
 	if err != nil {
 		return systemd.Unit{}, err
 	}
-	login, err := loginOf(s.RunAs)
+	// systemd sets them as well, but not where it thinks they say nothing (SHELL=/usr/sbin/nologin), and scripts run
+	// with `set -u`.
+	login, err := hooks.Login(s.RunAs)
 	if err != nil {
-		return systemd.Unit{}, fmt.Errorf("cannot run it as user %s: %w", s.RunAs, err)
+		return systemd.Unit{}, err
 	}
 	timeout := s.Timeout
 	if timeout <= 0 {
@@ -120,29 +131,4 @@ func (u *units) fields(s hooks.Script) map[string]string {
 		}
 	}
 	return fields
-}
-
-// loginOf are the variables that a login of a user sets; "" is root. systemd sets them as well, but not
-// where it thinks they say nothing (SHELL=/usr/sbin/nologin), and scripts run with `set -u`.
-func loginOf(name string) ([]string, error) {
-	find, key := user.Lookup, name
-	if name == "" {
-		find, key = user.LookupId, strconv.Itoa(os.Geteuid())
-	}
-	account, err := find(key)
-	if err != nil {
-		return nil, err
-	}
-	shell := "/bin/sh"
-	passwd, err := os.Open("/etc/passwd") // os/user does not tell the shell
-	if err != nil {
-		return nil, err
-	}
-	defer passwd.Close()
-	for lines := bufio.NewScanner(passwd); lines.Scan(); {
-		if f := strings.Split(lines.Text(), ":"); len(f) == 7 && f[0] == account.Username && f[6] != "" {
-			shell = f[6]
-		}
-	}
-	return []string{"HOME=" + account.HomeDir, "USER=" + account.Username, "LOGNAME=" + account.Username, "SHELL=" + shell}, nil
 }

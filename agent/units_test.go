@@ -31,6 +31,7 @@ func TestUnits(t *testing.T) {
 	t.Run("both runners", testBothRunners)
 	t.Run("both runners refuse", testBothRunnersRefuse)
 	t.Run("fields", testUnitFields)
+	t.Run("flood", testFlood)
 	t.Run("restart in the middle", testRestartInTheMiddle)
 }
 
@@ -59,7 +60,7 @@ var runnerTable = []struct {
 	{"background child", "#!/bin/sh\nsleep 600 &\necho started", nil, hooks.Result{Tail: []string{"started"}}, []string{"sleep"}, ""},
 	{"setsid daemon", "#!/bin/sh\nsetsid sleep 600 >/dev/null 2>&1 &\necho started", nil, hooks.Result{Tail: []string{"started"}}, []string{"sleep"}, ""},
 	{"ends a moment later", "#!/bin/bash\nexec > >(sleep 0.05; sed 's/^/log: /')\necho one", nil, hooks.Result{Tail: []string{"log: one"}}, nil, ""},
-	{"50 MB", "#!/bin/bash\nprintf -v line '%*s' 999 ''\nyes \"${line// /x}\" | head -n 50000\necho the end >&2\nexit 3", nil,
+	{"4 MB", "#!/bin/bash\nprintf -v line '%*s' 999 ''\nyes \"${line// /x}\" | head -n 4000\necho the end >&2\nexit 3", nil,
 		hooks.Result{ExitCode: 3, Tail: append(slices.Repeat([]string{strings.Repeat("x", 999)}, 19), "the end")}, nil, "its last line: the end"},
 	{"not UTF-8, and colours", `#!/bin/sh` + "\n" + `printf '\033[31mred\033[0m caf\351 \303\251 \001\t.\n'; exit 1`, nil,
 		hooks.Result{ExitCode: 1, Tail: []string{`red caf\xe9 é \x01` + "\t."}}, nil, `its last line: red caf\xe9 é \x01` + "\t."},
@@ -220,6 +221,21 @@ func testBothRunners(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Both runners limit what one script puts into the journal. A process group's last lines are kept all the same; a
+// unit's, which journald drops, are not, and both the warning and the error say so.
+func testFlood(t *testing.T) {
+	runner, logs := unitRunner(t)
+	r, err := hooks.Run(t.Context(), runner, hook(t, "#!/bin/bash\nprintf -v line '%*s' 999 ''\nyes \"${line// /x}\" | head -n 50000\necho the end >&2\nexit 3"), hooks.Enforce, nil)
+	const missing = "wrote more at its end than the journal takes: its last lines may be missing there"
+	if err == nil || r.ExitCode != 3 || !strings.HasSuffix(err.Error(), "its last line: (it "+missing+")") {
+		t.Errorf("the error is %v", err)
+	}
+	if logs.FilterMessageSnippet(missing).Len() != 1 {
+		t.Errorf("no warning: %v", logs.All())
+	}
+	runningWell(t)
 }
 
 // runningWell says that no failed unit is left.

@@ -40,7 +40,7 @@ func (o *output) add(stream string, raw []byte) {
 		o.dropped++
 		return
 	}
-	text := clean(raw)
+	text := Clean(raw)
 	if o.bytes+len(text) > MaxOutput {
 		o.dropped++
 		return
@@ -57,7 +57,7 @@ func (o *output) tail() []string {
 	var lines []string
 	end := o.lines + o.dropped
 	for i := max(0, end-TailLines); i < end; i++ {
-		lines = append(lines, clean(o.last[i%TailLines]))
+		lines = append(lines, Clean(o.last[i%TailLines]))
 	}
 	return lines
 }
@@ -72,10 +72,10 @@ func wholeRunes(b []byte, n int) int {
 	return n // no UTF-8 at all
 }
 
-// clean makes a line fit for a journal and a terminal: terminal control sequences (colours) are
+// Clean makes a line fit for a journal and a terminal: terminal control sequences (colours) are
 // dropped, tabs kept, other control characters and bytes that are not UTF-8 written as \xNN, and the
 // carriage return of a CRLF left out.
-func clean(raw []byte) string {
+func Clean(raw []byte) string {
 	raw = bytes.TrimSuffix(raw, []byte("\r"))
 	var b strings.Builder
 	b.Grow(len(raw))

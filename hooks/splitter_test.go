@@ -55,11 +55,11 @@ func FuzzClean(f *testing.F) {
 	f.Add([]byte("\x1b[1;31mred\x1b[0m\x1b]0;title\x1b\\ \x1b"))
 	f.Add([]byte("\xff\x00\xc2\x85\r"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		got := clean(raw)
+		got := Clean(raw)
 		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 }) {
 			t.Fatalf("%q becomes %q", raw, got)
 		}
-		if clean([]byte(got)) != got {
+		if Clean([]byte(got)) != got {
 			t.Fatalf("%q becomes %q, and that something else again", raw, got)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,21 @@ const pollProcesses = 20 * time.Millisecond
 // waits for a device that does not answer, and then it may be never.
 const killTime = 10 * time.Second
 
+// mark is what a script's processes have in their environment: its ID and, where it is told one, the
+// instance. Several agents may share a machine, as in a demo, and run the same event of the same deployment
+// at once.
+type mark []string
+
+func markOf(s Script) mark {
+	m := mark{Tag + "=" + s.ID}
+	for _, kv := range s.Env {
+		if strings.HasPrefix(kv, "INSTANCE_ID=") {
+			m = append(m, kv)
+		}
+	}
+	return m
+}
+
 // process is one process of a script.
 type process struct {
 	pid  int
@@ -33,9 +49,9 @@ type process struct {
 
 func (p process) String() string { return fmt.Sprintf("%s (pid %d)", p.name, p.pid) }
 
-// belong are the living processes, other than our own, that carry the tag id or are in the process
+// belong are the living processes, other than our own, that carry the mark or are in the process
 // group; group 0 is none. Zombies are not living.
-func belong(id string, group int) []process {
+func belong(id mark, group int) []process {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
@@ -54,7 +70,7 @@ func belong(id string, group int) []process {
 }
 
 // inspect tells whether pid belongs. A process that ends meanwhile does not.
-func inspect(pid int, id string, group int) (process, bool) {
+func inspect(pid int, id mark, group int) (process, bool) {
 	folder := filepath.Join("/proc", strconv.Itoa(pid))
 	stat, err := os.ReadFile(filepath.Join(folder, "stat"))
 	if err != nil {
@@ -69,7 +85,7 @@ func inspect(pid int, id string, group int) (process, bool) {
 	if len(fields) < 3 || fields[0] == "Z" || fields[0] == "X" {
 		return process{}, false
 	}
-	p := process{pid: pid, name: clean(stat[open+1 : end])}
+	p := process{pid: pid, name: Clean(stat[open+1 : end])}
 	if group > 0 && fields[2] == strconv.Itoa(group) {
 		return p, true
 	}
@@ -77,16 +93,17 @@ func inspect(pid int, id string, group int) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
+	found := 0
 	for kv := range bytes.SplitSeq(environ, []byte{0}) {
-		if string(kv) == Tag+"="+id {
-			return p, true
+		if slices.Contains(id, string(kv)) {
+			found++
 		}
 	}
-	return process{}, false
+	return p, found == len(id)
 }
 
 // signalAll sends sig to every process that belongs.
-func signalAll(id string, group int, sig syscall.Signal) {
+func signalAll(id mark, group int, sig syscall.Signal) {
 	for _, p := range belong(id, group) {
 		// A Process holds a pidfd: having looked once more, we cannot hit a stranger that was given
 		// the same number meanwhile.
@@ -104,7 +121,7 @@ func signalAll(id string, group int, sig syscall.Signal) {
 // stop ends all processes that belong: TERM, and KILL for those left after grace, over and over,
 // because a process may start others between two looks. It returns those not even KILL has ended.
 // alive is called at every look.
-func stop(id string, group int, grace time.Duration, alive func()) []process {
+func stop(id mark, group int, grace time.Duration, alive func()) []process {
 	tick := time.NewTicker(pollProcesses)
 	defer tick.Stop()
 	signalAll(id, group, syscall.SIGTERM)

@@ -82,6 +82,13 @@ func runAs(name string) (*syscall.Credential, []string, error) {
 	return credential, login, nil
 }
 
+// Login returns the variables that a login of a user sets, as every script has them: HOME, USER, LOGNAME and
+// SHELL. "" is the agent's own user.
+func Login(name string) ([]string, error) {
+	_, login, err := runAs(name)
+	return login, err
+}
+
 // loginShell is a user's shell from /etc/passwd, which os/user does not tell; /bin/sh when it says
 // none.
 func loginShell(name string) string {

@@ -30,12 +30,7 @@ func LastWords(lines []string) error {
 func writeConsole(console string, lines []string) error {
 	var b strings.Builder
 	for _, line := range lines {
-		b.WriteString("usher: " + strings.Map(func(r rune) rune {
-			if !unicode.IsPrint(r) && r != '\t' {
-				return '?'
-			}
-			return r
-		}, line) + "\n")
+		b.WriteString("usher: " + printable(line) + "\n")
 	}
 	// Never the terminal that controls this process; and nonblocking, so that the deadline holds.
 	f, err := os.OpenFile(console, os.O_WRONLY|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)
@@ -48,6 +43,16 @@ func writeConsole(console string, lines []string) error {
 		return fmt.Errorf("cannot write to the console: %w", err)
 	}
 	return nil
+}
+
+// printable is a text for a line of a terminal: what is not printable is shown as "?".
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && r != '\t' {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // isService reports whether this process is a service of Type=notify of the machine's own systemd.

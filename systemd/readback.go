@@ -8,14 +8,10 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 const (
@@ -62,7 +58,7 @@ const startSlack = 10 * time.Second
 // They are found by the unit. journald does not know the invocation of a line whose writer has ended before
 // it looked, and that is the last line of every script that fails after much output; such a line counts by
 // its time.
-func lastLines(ctx context.Context, unit, invocation string, since uint64) (tail []string) {
+func lastLines(ctx context.Context, unit, invocation string, since uint64) (tail [][]byte) {
 	entries, _ := readJournal(ctx, tailLines, "_TRANSPORT=stdout", "_SYSTEMD_UNIT="+unit)
 	since -= min(since, uint64(startSlack.Microseconds()))
 	for _, e := range entries {
@@ -75,9 +71,24 @@ func lastLines(ctx context.Context, unit, invocation string, since uint64) (tail
 		if len(line) > maxTailLine {
 			line = line[:maxTailLine]
 		}
-		tail = append(tail, printable(line))
+		tail = append(tail, line)
 	}
 	return tail
+}
+
+// flooded reports whether a unit whose command ended at a time of the monotonic clock in µs wrote so much just before
+// that journald may have dropped the end of it. journald itself says that it did only when the same unit writes
+// again, later.
+func flooded(ctx context.Context, unit string, end uint64) bool {
+	text, err := journalctl(ctx, "_PID", burstLines, "_TRANSPORT=stdout", "_SYSTEMD_UNIT="+unit)
+	if err != nil || bytes.Count(text, []byte("\n")) < burstLines {
+		return false
+	}
+	var first struct {
+		At uint64 `json:"__MONOTONIC_TIMESTAMP,string"`
+	}
+	err = json.NewDecoder(bytes.NewReader(text)).Decode(&first)
+	return err == nil && first.At+uint64(burstTime.Microseconds()) > end
 }
 
 // spawnFailure is why systemd could not start the command of an invocation, nil when it says nothing.
@@ -87,7 +98,7 @@ func spawnFailure(ctx context.Context, invocation string) error {
 		return nil // then the number is the command's own
 	}
 	last := entries[len(entries)-1]
-	_, text, _ := strings.Cut(printable(last["MESSAGE"]), ": ") // "UNIT: Failed at step EXEC spawning FILE: REASON"
+	_, text, _ := strings.Cut(printable(string(last["MESSAGE"])), ": ") // "UNIT: Failed at step EXEC spawning FILE: REASON"
 	number, err := strconv.Atoi(string(last["ERRNO"]))
 	if err != nil {
 		return fmt.Errorf("systemd: %s", text)
@@ -101,14 +112,9 @@ func spawnFailure(ctx context.Context, invocation string) error {
 // readJournal reads the last n entries of this boot that match all of the conditions, the oldest first, with their fields
 // as bytes.
 func readJournal(ctx context.Context, n int, conditions ...string) ([]map[string][]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, journalTime)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "journalctl", append([]string{"--quiet", "--no-pager", "--boot", "--output=json", "--all",
-		"--output-fields=MESSAGE,ERRNO,_SYSTEMD_INVOCATION_ID", "--lines=" + strconv.Itoa(n)}, conditions...)...)
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8"}
-	text, err := cmd.Output()
+	text, err := journalctl(ctx, "MESSAGE,ERRNO,_SYSTEMD_INVOCATION_ID", n, conditions...)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the journal (%s): %w", strings.Join(cmd.Args, " "), err)
+		return nil, err
 	}
 	var entries []map[string][]byte
 	for line := range bytes.Lines(text) {
@@ -133,24 +139,16 @@ func readJournal(ctx context.Context, n int, conditions ...string) ([]map[string
 	return entries, nil
 }
 
-// terminal are the control sequences of a terminal: colours, cursor (CSI) and titles (OSC).
-var terminal = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(\x07|\x1b\\\\)")
-
-// printable makes a line fit for a message: terminal control sequences are dropped, tabs kept, other
-// control characters and bytes that are not UTF-8 written as \xNN.
-func printable(line []byte) string {
-	line = bytes.TrimSuffix(terminal.ReplaceAll(slices.Clone(line), nil), []byte("\r"))
-	var b strings.Builder
-	for len(line) > 0 {
-		r, n := utf8.DecodeRune(line)
-		if r == utf8.RuneError && n == 1 || unicode.IsControl(r) && r != '\t' {
-			for _, c := range line[:n] {
-				fmt.Fprintf(&b, `\x%02x`, c)
-			}
-		} else {
-			b.Write(line[:n])
-		}
-		line = line[n:]
+// journalctl is what it says of the last n entries of this boot: an object of JSON with these fields on a line each.
+func journalctl(ctx context.Context, fields string, n int, conditions ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, journalTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "journalctl", append([]string{"--quiet", "--no-pager", "--boot", "--output=json", "--all",
+		"--output-fields=" + fields, "--lines=" + strconv.Itoa(n)}, conditions...)...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8"}
+	text, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal (%s): %w", strings.Join(cmd.Args, " "), err)
 	}
-	return b.String()
+	return text, nil
 }

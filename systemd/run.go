@@ -41,7 +41,8 @@ type Outcome struct {
 	Duration time.Duration  // from start to exit of the command itself
 
 	InvocationID string   // of systemd's own lines about it in the journal
-	Tail         []string // its last lines, fit for a terminal; of a command that failed only
+	Tail         [][]byte // its last lines, as it wrote them; of a command that failed only
+	Flooded      bool     // it wrote so much at its end that journald may have dropped its last lines
 	Leftovers    []string // processes that it left running, "sleep (pid 123)"
 }
 
@@ -143,7 +144,11 @@ func (m *Manager) conclude(ctx context.Context, name string, s status, attached 
 		}
 	}
 	// While the unit is there: journald takes the fields from it.
+	began := time.Now()
 	syncJournal(ctx)
+	if out.Duration+time.Since(began) > burstLeast {
+		out.Flooded = flooded(ctx, name, s.to)
+	}
 	if out.OK() && s.result == "success" && s.ran() {
 		return out, nil
 	}
@@ -230,5 +235,5 @@ func (p process) String() string {
 	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.PID)); err == nil { // usher's sandbox may hide it
 		name = strings.TrimSpace(string(comm))
 	}
-	return fmt.Sprintf("%s (pid %d)", printable([]byte(path.Base(name))), p.PID)
+	return fmt.Sprintf("%s (pid %d)", printable(path.Base(name)), p.PID)
 }

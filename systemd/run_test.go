@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -101,8 +102,8 @@ func TestUnitEndsAlone(t *testing.T) {
 		name, script string
 		want         Outcome
 	}{
-		{"too slow", "echo waiting; sleep 600", Outcome{ExitCode: -1, Signal: syscall.SIGTERM, TimedOut: true, Tail: []string{"waiting"}}},
-		{"fails", "sleep 0.3; echo no; exit 7", Outcome{ExitCode: 7, Tail: []string{"no"}}},
+		{"too slow", "echo waiting; sleep 600", Outcome{ExitCode: -1, Signal: syscall.SIGTERM, TimedOut: true, Tail: [][]byte{[]byte("waiting")}}},
+		{"fails", "sleep 0.3; echo no; exit 7", Outcome{ExitCode: 7, Tail: [][]byte{[]byte("no")}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			u := shell(t, c.script)
@@ -191,6 +192,7 @@ func TestReexec(t *testing.T) {
 	defer m.Close()
 	for _, verb := range []string{"daemon-reload", "daemon-reexec"} {
 		u := shell(t, "sleep 1; echo end; exit 3")
+		u.Name = "usher-hook-" + verb + ".service"
 		done := make(chan error, 1)
 		go func() {
 			_ = until(func() bool { return state(u.Name, "ActiveState") == "activating" })
@@ -201,7 +203,7 @@ func TestReexec(t *testing.T) {
 			done <- err
 		}()
 		out, err := m.Run(t.Context(), u, nil)
-		if err != nil || out.ExitCode != 3 || !slices.Equal(out.Tail, []string{"end"}) {
+		if err != nil || out.ExitCode != 3 || string(bytes.Join(out.Tail, []byte("|"))) != "end" {
 			t.Errorf("%s: %+v and %v", verb, out, err)
 		}
 		t.Logf("systemctl %s: %v", verb, <-done)
@@ -297,6 +299,43 @@ func TestFieldsOfShortScripts(t *testing.T) {
 			t.Fatalf("an entry is %v", e)
 		}
 	}
+}
+
+// A command that never stops writing does not push everything else out of the journal.
+func TestFlood(t *testing.T) {
+	if !booted(t) {
+		return
+	}
+	m := &Manager{}
+	defer m.Close()
+	for _, c := range []struct {
+		name, script string
+		flooded      bool
+		least, most  int // lines in the journal
+	}{
+		{"quiet", "echo one; echo end; exit 3", false, 2, 2},
+		{"chatty", "seq 4000; echo end; exit 3", false, 4001, 4001},
+		{"50 MB", "yes \"$(seq -s ' ' 35)\" | head -c 50000000; echo end; exit 3", true, burstLines, 6 * burstLines},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			u := shell(t, c.script)
+			u.Name = "usher-hook-" + strings.ReplaceAll(c.name, " ", "-") + ".service"
+			began := time.Now()
+			out, err := m.Run(t.Context(), u, nil)
+			if err != nil || out.ExitCode != 3 || out.Flooded != c.flooded {
+				t.Errorf("%+v and %v", out, err)
+			}
+			if last := out.Tail[len(out.Tail)-1]; !c.flooded && string(last) != "end" {
+				t.Errorf("its last line is %q", last)
+			}
+			text, err := exec.Command("journalctl", "--quiet", "--output=cat", "_TRANSPORT=stdout", "_SYSTEMD_UNIT="+u.Name).Output()
+			if lines := bytes.Count(text, []byte("\n")); err != nil || lines < c.least || lines > c.most {
+				t.Errorf("%d lines in the journal, want %d to %d: %v", lines, c.least, c.most, err)
+			}
+			t.Logf("%d bytes in the journal after %s", len(text), time.Since(began).Round(time.Millisecond))
+		})
+	}
+	healthy(t)
 }
 
 func TestUnitName(t *testing.T) {

@@ -64,6 +64,19 @@ func UnitName(prefix, id string) (string, error) {
 	return b.String(), nil
 }
 
+// journald takes burstLines from a unit in burstTime, on a disk with much room up to some times as many, and drops
+// the rest until that time is over: a script that never stops writing does not push everything else out of the
+// journal. The time is journald's own default, and the lines come to about 20,000 on a disk of a usual size, which
+// is more than a script writes for somebody to read. A limit for the whole script would take its last lines, where
+// the reason of its failure is, and would be one for the daemon too that it leaves behind.
+const (
+	burstTime  = 30 * time.Second
+	burstLines = 5000
+
+	// burstLeast is the time in which journald cannot take so many lines: 10 µs for each.
+	burstLeast = 50 * time.Millisecond
+)
+
 // unitUmask is what a login has.
 const unitUmask = 0o022
 
@@ -129,10 +142,8 @@ func (u Unit) properties(inherited []string) ([]sd.Property, error) {
 	set("SyslogIdentifier", identifier)
 	set("SyslogLevelPrefix", false) // a line that begins with <3> is a line
 
-	// journald's rate limit would drop the end of what a chatty script writes, where the reason of its
-	// failure is. What bounds a script that never stops writing is the journal's own size, and journald's
-	// pace: a script waits for it.
-	set("LogRateLimitIntervalUSec", uint64(0))
+	set("LogRateLimitIntervalUSec", uint64(burstTime.Microseconds()))
+	set("LogRateLimitBurst", uint32(burstLines))
 	set("LogExtraFields", fields)
 	return list, nil
 }
