@@ -247,10 +247,14 @@ func TestAutomaticRollback(t *testing.T) {
 	group := fleetGroup()
 	group.AutoRollback = true
 	s.cloud.PutDeploymentGroup(group)
-	_, status := s.deploy(s.revision("shop-2", s.app("2").with(files{"scripts/validate.sh": failing})))
+	id, status := s.deploy(s.revision("shop-2", s.app("2").with(files{"scripts/validate.sh": failing})))
 	s.expect("deployment", status, "Failed")
-	all := s.cloud.HostCommands()
-	back := all[len(all)-1].DeploymentID
+	back := id
+	s.until(func() bool {
+		all := s.cloud.HostCommands()
+		back = all[len(all)-1].DeploymentID
+		return back != id
+	})
 	status, err := s.cloud.WaitForDeployment(s.ctx, back)
 	s.must(err)
 	s.expect("the rollback", status, "Succeeded")

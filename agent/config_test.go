@@ -89,7 +89,8 @@ func TestConfigurationFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "agent.yml")
 	text := "application: shop\ndeployment_group: production\nlifecycle_hook: deploy\nlink: /srv/app\nbase: /srv/base\nreleases: /srv/releases\n" +
 		"keep: 5\nerrexit: require\nrole_hooks: /srv/hooks\non_failure: hold\nhold_for: 1h30m\non_terminate: stop\npatience: 90s\n" +
-		"max_files: 7\nmax_bytes: 8\ngithub_api: https://github.example/api/v3\nstate: /srv/state\n"
+		"max_files: 7\nmax_bytes: 8\ngithub_api: https://github.example/api/v3\nstate: /srv/state\n" +
+		"host_commands: false\nsigner_ca_file: /srv/ca.pem\ndrift_repair: 0s\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestConfigurationFile(t *testing.T) {
 	want := Config{
 		Application: "shop", DeploymentGroup: "production", LifecycleHook: "deploy", Link: "/srv/app", Base: "/srv/base", Releases: "/srv/releases",
 		Keep: 5, Errexit: "require", RoleHooks: "/srv/hooks", OnFailure: "hold", HoldFor: 90 * time.Minute, OnTerminate: "stop", Patience: 90 * time.Second,
-		MaxFiles: 7, MaxBytes: 8, GitHubAPI: "https://github.example/api/v3", State: "/srv/state",
+		MaxFiles: 7, MaxBytes: 8, GitHubAPI: "https://github.example/api/v3", State: "/srv/state", SignerCA: "/srv/ca.pem",
 	}
 	if err != nil || got != want {
 		t.Errorf("got: %+v, %v\nwant: %+v", got, err, want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"usher/agent/record"
 	"usher/agent/release"
@@ -94,7 +95,7 @@ func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 		detail = d.layout.LinkPath() + " -> " + d.fallback
 	}
 	errs := []error{d.layout.Restore(d.source.id)}
-	if _, wasLive := d.liveRelease(); (flipped || wasLive) && d.fallback != "" {
+	if _, wasLive := d.liveRelease(); (flipped || wasLive && d.hasBegun()) && d.fallback != "" {
 		dir, tree := d.fallback, d.fallback
 		if r, ok := d.releaseAt(d.fallback); ok {
 			dir, tree = r.Bundle, r.Tree
@@ -114,4 +115,11 @@ func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 		errs = append(errs, d.layout.Mark(&d.release, status, d.me.InstanceID))
 	}
 	return detail, errors.Join(errs...)
+}
+
+// hasBegun says whether any step of the deployment was started, but for its rollback: the application may
+// have been stopped.
+func (d *deployment) hasBegun() bool {
+	last := d.rec.State().Last
+	return last != nil && slices.ContainsFunc(last.Started, func(step string) bool { return step != stepRollback })
 }

@@ -29,7 +29,7 @@ var errConfined = errors.New("cannot run scripts as processes of usher's: the sa
 // newRunner is the runner for a setting of -runner. The default takes units where usher itself is a
 // service of a systemd: only there does a successor come that takes a running script up.
 func (a *agent) newRunner(setting string) (scriptRunner, error) {
-	processes := &hooks.ProcessGroups{Alive: a.notify.Alive, Owner: a.cfg.State + "/"}
+	processes := &hooks.ProcessGroups{Alive: a.notify.Alive}
 	switch setting {
 	case runnerProcesses:
 		if systemd.Sandboxed() {

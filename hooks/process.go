@@ -47,10 +47,6 @@ type ProcessGroups struct {
 	// KillGrace is the time between TERM and KILL; 0 is the constant KillGrace.
 	KillGrace time.Duration
 
-	// Owner stands before every script's ID where several agents share a machine, as in a demo: they
-	// may run the same event of the same deployment at once.
-	Owner string
-
 	mu       sync.Mutex
 	captures []*capture // held open by processes that were left behind
 	closed   bool
@@ -80,8 +76,7 @@ func (g *ProcessGroups) Run(ctx context.Context, s Script, argv []string, line f
 	if s.ID == "" || strings.ContainsRune(s.ID, 0) {
 		return Result{}, fmt.Errorf("cannot start %s: it has no ID", s)
 	}
-	s.ID = g.Owner + s.ID
-	if left := stop(s.ID, 0, g.grace(), g.alive); len(left) > 0 {
+	if left := stop(markOf(s), 0, g.grace(), g.alive); len(left) > 0 {
 		return Result{}, fmt.Errorf("cannot start %s: of its earlier run, %s does not end", s, left[0])
 	}
 	out := &output{line: line}
@@ -138,11 +133,11 @@ func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script, began
 	// group from being given to another.
 	var left []process
 	if result.TimedOut || ended != nil {
-		left = stop(s.ID, pid, g.grace(), g.alive)
+		left = stop(markOf(s), pid, g.grace(), g.alive)
 		result.Duration = time.Since(began)
 	} else {
 		result.Duration = time.Since(began)
-		left = settle(s.ID, pid)
+		left = settle(markOf(s), pid)
 	}
 	stuck := false
 	for _, p := range left {
@@ -164,7 +159,7 @@ func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script, began
 }
 
 // settle waits a moment for the processes a script left to end, and returns those that stay.
-func settle(id string, group int) []process {
+func settle(id mark, group int) []process {
 	tick := time.NewTicker(pollProcesses)
 	defer tick.Stop()
 	for began := time.Now(); ; <-tick.C {
