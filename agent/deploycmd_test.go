@@ -147,7 +147,7 @@ func TestDeployFails(t *testing.T) {
 			t.Errorf("it does not print\n%s\nbut\n%s", want, picture)
 		}
 	}
-	if want := "usher deploy: deployment deployment1 failed: The overall deployment failed because"; !strings.HasPrefix(h.picture(got.stderr), want) {
+	if want := "usher deploy: deployment deployment1 failed on server1: The overall deployment failed because"; !strings.HasPrefix(h.picture(got.stderr), want) {
 		t.Errorf("stderr:\n%s", got.stderr)
 	}
 	h.ended(h.usher("deploy status production"), 0, "by codeDeployRollback")

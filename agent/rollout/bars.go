@@ -36,6 +36,8 @@ type bars struct {
 	upload     *live
 	deployment *live
 	instances  map[string]*live
+	ended      map[string]bool // instances of the deployment
+	total      int64           // of them all
 }
 
 // live is a bar with words behind it that change.
@@ -49,7 +51,8 @@ type live struct {
 }
 
 func newBars(out io.Writer) *bars {
-	b := &bars{out: out, good: "ok", bad: "!!", idle: "--", style: mpb.BarStyle().Lbound("[").Filler("=").Tip("=").Padding(" ").Rbound("]"), instances: map[string]*live{}}
+	b := &bars{out: out, good: "ok", bad: "!!", idle: "--", style: mpb.BarStyle().Lbound("[").Filler("=").Tip("=").Padding(" ").Rbound("]"),
+		instances: map[string]*live{}, ended: map[string]bool{}}
 	if locale := cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_CTYPE"), os.Getenv("LANG")); strings.Contains(strings.ReplaceAll(strings.ToLower(locale), "-", ""), "utf8") {
 		b.good, b.bad, b.idle = "✓", "✗", "·"
 		b.style = mpb.BarStyle().Lbound("").Filler("━").Tip("━").Padding("─").Rbound("")
@@ -161,17 +164,27 @@ func (b *bars) deploying(e Event) {
 		return
 	}
 	if b.deployment == nil {
+		b.ended = map[string]bool{}
 		if e.Undoes != "" {
 			b.print("  %s rolls %s back\n", e.Deployment, e.Undoes)
 		}
 		b.deployment = b.add(e.Deployment, e.Total, 0)
 		b.deployment.began = e.Time
 	}
-	words := lower(e.Status)
-	if e.Total > 0 {
-		words = fmt.Sprintf("%d of %s", e.Done, count(int(e.Total), "instance"))
+	b.total = e.Total
+	b.count(lower(e.Status), e.Done)
+}
+
+// count shows how far the deployment is: CodeDeploy's own count may be a look behind.
+func (b *bars) count(words string, done int64) {
+	if b.deployment == nil {
+		return
 	}
-	b.deployment.set(words, b.deployment.began, e.Done, e.Total)
+	done = max(done, int64(len(b.ended)))
+	if b.total > 0 {
+		words = fmt.Sprintf("%d of %s", done, count(int(b.total), "instance"))
+	}
+	b.deployment.set(words, b.deployment.began, done, b.total)
 }
 
 func (b *bars) instance(e Event) {
@@ -181,6 +194,8 @@ func (b *bars) instance(e Event) {
 	case Succeeded, Failed, Skipped:
 		l.end()
 		delete(b.instances, e.Instance)
+		b.ended[e.Instance] = true
+		b.count(lower(InProgress), 0)
 		mark := map[string]string{Succeeded: b.good, Failed: b.bad, Skipped: b.idle}[e.Status]
 		b.print("  %s %s %s\n", mark, e.Instance, instanceText(e))
 	default:

@@ -224,17 +224,23 @@ func (f *follower) undone(ctx context.Context, info *types.DeploymentInfo) (wait
 // oneLine is an error in a line.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// Trouble is the outcome in a sentence.
+// Trouble is the outcome in a sentence, "" when all is well.
 func (o Outcome) Trouble() string {
-	switch {
-	case o.Status == Succeeded && len(o.Failed) > 0:
-		return fmt.Sprintf("deployment %s succeeded, but failed on %s", o.Deployment, instances(o.Failed))
-	case o.Status == Succeeded:
-		return ""
-	case o.Status == Stopped && o.Reason == "":
-		return fmt.Sprintf("deployment %s was stopped", o.Deployment)
-	case o.Reason == "":
-		return fmt.Sprintf("deployment %s failed", o.Deployment)
+	on := ""
+	if len(o.Failed) > 0 {
+		on = " on " + instances(o.Failed)
 	}
-	return fmt.Sprintf("deployment %s %s: %s", o.Deployment, lower(o.Status), o.Reason)
+	text := fmt.Sprintf("deployment %s %s", o.Deployment, lower(o.Status))
+	switch {
+	case o.Status == Succeeded && on == "":
+		return ""
+	case o.Status == Succeeded:
+		return text + ", but failed" + on
+	case o.Status == Stopped && on != "":
+		text += ", and had failed"
+	}
+	if text += on; o.Reason != "" {
+		text += ": " + o.Reason
+	}
+	return text
 }

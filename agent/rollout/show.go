@@ -138,6 +138,9 @@ func deploymentText(e Event) string {
 			return ""
 		}
 		text = "in progress"
+		if e.Undoes != "" {
+			text = "rolls " + e.Undoes + " back"
+		}
 		if e.Total > 0 {
 			text += ": " + count(int(e.Total), "instance")
 		}

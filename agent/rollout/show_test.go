@@ -23,6 +23,7 @@ func TestLines(t *testing.T) {
 		{"created", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Created}, "12:00:03 d-1 created\n"},
 		{"a rollback", Event{Type: DeploymentChanged, Deployment: "d-2", Status: Created, Undoes: "d-1"}, "12:00:03 d-2 created by CodeDeploy: it rolls d-1 back\n"},
 		{"begun", Event{Type: DeploymentChanged, Deployment: "d-1", Status: InProgress, Total: 3}, "12:00:03 d-1 in progress: 3 instances\n"},
+		{"a rollback begun", Event{Type: DeploymentChanged, Deployment: "d-2", Status: InProgress, Undoes: "d-1", Total: 3}, "12:00:03 d-2 rolls d-1 back: 3 instances\n"},
 		{"nothing for a count", Event{Type: DeploymentChanged, Deployment: "d-1", Status: InProgress, Done: 1, Total: 3}, ""},
 		{"failed", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Failed, Code: "HEALTH_CONSTRAINTS", Message: "a long sentence"}, "12:00:03 d-1 failed (HEALTH_CONSTRAINTS)\n"},
 		{"a status of its own", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Baking}, "12:00:03 d-1 is baking\n"},
@@ -91,5 +92,24 @@ func TestExplain(t *testing.T) {
 	}
 	if Explain("do it", env, nil) != nil {
 		t.Error("no error became one")
+	}
+}
+
+func TestTrouble(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		o    Outcome
+		want string
+	}{
+		{Outcome{Deployment: "d-1", Status: Succeeded}, ""},
+		{Outcome{Deployment: "d-1", Status: Succeeded, Failed: []string{"i-1"}}, "deployment d-1 succeeded, but failed on i-1"},
+		{Outcome{Deployment: "d-1", Status: Failed, Reason: "no instances"}, "deployment d-1 failed: no instances"},
+		{Outcome{Deployment: "d-1", Status: Failed, Failed: []string{"i-1", "i-2", "i-3", "i-4"}}, "deployment d-1 failed on i-1, i-2, i-3 and 1 more"},
+		{Outcome{Deployment: "d-1", Status: Stopped, Reason: "by hand"}, "deployment d-1 stopped: by hand"},
+		{Outcome{Deployment: "d-1", Status: Stopped, Failed: []string{"i-1"}}, "deployment d-1 stopped, and had failed on i-1"},
+	} {
+		if got := c.o.Trouble(); got != c.want {
+			t.Errorf("%q, and not %q", got, c.want)
+		}
 	}
 }
