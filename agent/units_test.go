@@ -21,11 +21,12 @@ import (
 	"usher/agent/record"
 	"usher/hooks"
 	"usher/systemd"
+	"usher/systemd/box"
 )
 
 // TestUnits boots a systemd once, and runs all that needs it.
 func TestUnits(t *testing.T) {
-	if !booted(t) {
+	if !box.Within(t) {
 		return
 	}
 	t.Run("both runners", testBothRunners)

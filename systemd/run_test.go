@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"usher/systemd/box"
 )
 
 // shell is a unit that runs a script.
@@ -44,7 +46,7 @@ func healthy(t testing.TB) {
 func none(string, bool) bool { return false }
 
 func TestUnitRunsOnce(t *testing.T) {
-	if !booted(t) {
+	if !box.Within(t) {
 		return
 	}
 	dir := t.TempDir()
@@ -95,7 +97,7 @@ func TestUnitRunsOnce(t *testing.T) {
 
 // Its timeout holds while no usher is there, and its end is found.
 func TestUnitEndsAlone(t *testing.T) {
-	if !booted(t) {
+	if !box.Within(t) {
 		return
 	}
 	for _, c := range []struct {
@@ -130,7 +132,7 @@ func TestUnitEndsAlone(t *testing.T) {
 }
 
 func TestUnitIsStopped(t *testing.T) {
-	if !booted(t) {
+	if !box.Within(t) {
 		return
 	}
 	why := errors.New("the deployment's time is up")
@@ -165,7 +167,7 @@ func TestUnitIsStopped(t *testing.T) {
 }
 
 func TestUnitStoppedByAnOperator(t *testing.T) {
-	if !booted(t) {
+	if !box.Within(t) {
 		return
 	}
 	m := &Manager{}
@@ -185,7 +187,7 @@ func TestUnitStoppedByAnOperator(t *testing.T) {
 
 // An upgrade of systemd closes all connections in the middle of a script.
 func TestReexec(t *testing.T) {
-	if !booted(t) {
+	if !box.Within(t) {
 		return
 	}
 	m := &Manager{}
@@ -213,7 +215,7 @@ func TestReexec(t *testing.T) {
 
 // A daemon that a script leaves behind lives on in its unit, until it ends itself.
 func TestTidy(t *testing.T) {
-	if !booted(t) {
+	if !box.Within(t) {
 		return
 	}
 	m := &Manager{}
@@ -268,7 +270,7 @@ func TestTidy(t *testing.T) {
 
 // Also what ends at once has all its lines in the journal, under the deployment's fields.
 func TestFieldsOfShortScripts(t *testing.T) {
-	if !booted(t) {
+	if !box.Within(t) {
 		return
 	}
 	m := &Manager{}
@@ -303,7 +305,7 @@ func TestFieldsOfShortScripts(t *testing.T) {
 
 // A command that never stops writing does not push everything else out of the journal.
 func TestFlood(t *testing.T) {
-	if !booted(t) {
+	if !box.Within(t) {
 		return
 	}
 	m := &Manager{}
@@ -357,7 +359,7 @@ func TestUnitName(t *testing.T) {
 
 // What a script costs as a unit, beside a plain fork and exec of the same.
 func BenchmarkUnit(b *testing.B) {
-	if !booted(b) {
+	if !box.Within(b) {
 		return
 	}
 	b.Run("fork", func(b *testing.B) {
