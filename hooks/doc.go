@@ -154,7 +154,9 @@
 // it comes, with the deployment, the event and the script as fields. Terminal colours are dropped; other
 // control characters and bytes that are not UTF-8 are written \xNN. A line longer than 8 KiB is cut in
 // pieces. Of one script, 20000 lines and 4 MiB are kept, and what comes after is counted; the last 20
-// lines are known in any case, and the very last one is part of the message when the script fails. Both
+// lines are known in any case, and the very last one is part of the message when the script fails. Under
+// systemd, where a script is a unit of its own, journald keeps the limit instead: about 20000 lines in 30
+// seconds, and of a script that writes more just before it ends the last ones are lost; a warning says so. Both
 // streams are read together, but they are two: lines written to them at nearly the same time may
 // change places, and then those of standard error come last. Do not write secrets.
 package hooks
