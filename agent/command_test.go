@@ -85,6 +85,8 @@ func TestADeploymentUpdatesAServer(t *testing.T) {
 	s.expect("exit code", itoa(r.stop()), "0")
 	s.clean()
 	s.nothingRuns()
+	all := s.cloud.HostCommands()
+	t.Logf("seven events, all calls included: %s", all[len(all)-1].Ended.Sub(all[0].Sent))
 }
 
 // A server goes on being updated: over and over, back to a release that is still on disk, to the same one.

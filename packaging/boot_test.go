@@ -164,6 +164,12 @@ func app(version string) files {
 // publish uploads a revision and makes it the group's. It returns the deployment's id.
 func (s *shop) publish(name string, f files) string {
 	s.Helper()
+	return s.cloud.PublishRevision("shop", "production", s.upload(name, f))
+}
+
+// upload brings a revision to S3.
+func (s *shop) upload(name string, f files) standin.Revision {
+	s.Helper()
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
 	for _, name := range slices.Sorted(maps.Keys(f)) {
@@ -178,7 +184,7 @@ func (s *shop) publish(name string, f files) string {
 	s.must(w.Close())
 	etag, version, err := s.cloud.Upload(s.cloud.Bucket, name+".zip", b.Bytes())
 	s.must(err)
-	return s.cloud.PublishRevision("shop", "production", standin.S3Revision(s.cloud.Bucket, name+".zip", "zip", version, etag))
+	return standin.S3Revision(s.cloud.Bucket, name+".zip", "zip", version, etag)
 }
 
 func (s *shop) must(err error) {

@@ -1,0 +1,107 @@
+package packaging_test
+
+import (
+	"strings"
+	"testing"
+
+	"usher/agent/standin"
+	"usher/systemd"
+)
+
+// Servers in service that CodeDeploy brings another revision: on a booted machine, with its scripts in units.
+
+// serving is a machine that is in service on version 1, of a deployment group that CodeDeploy deploys to.
+func (s *shop) serving() *machine {
+	s.Helper()
+	s.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "shop", Name: "production", AutoScalingGroups: []string{"web"}})
+	s.publish("shop-1", app("1"))
+	m := s.launch()
+	m.ends(standin.Continue, "1")
+	m.Run("rm", "/var/lib/shop/trace")
+	return m
+}
+
+// begin begins a deployment of a revision.
+func (s *shop) begin(name string, f files) (id string) {
+	s.Helper()
+	id, err := s.cloud.Deploy("shop", "production", s.upload(name, f))
+	s.must(err)
+	return id
+}
+
+// deployed waits for the end of a deployment, and checks what must hold on the machine then.
+func (m *machine) deployed(id, status, version string) {
+	m.s.Helper()
+	got, err := m.s.cloud.WaitForDeployment(m.s.ctx, id)
+	m.s.must(err)
+	m.s.expect("deployment", got, status)
+	for _, c := range m.s.cloud.HostCommands() {
+		if c.DeploymentID == id && c.Completed > 1 {
+			m.s.Errorf("CodeDeploy was told %d times how %s ended", c.Completed, c.Name)
+		}
+	}
+	m.s.expect("live", m.Run("cat", "/opt/app/VERSION"), version)
+	m.s.expect("failed units", m.Run("systemctl", "list-units", "--failed", "--quiet", "--plain"), "")
+	m.WaitRunning()
+}
+
+// updated is what the scripts write when version 2 takes the place of version 1.
+var updated = lines("ApplicationStop 1 live=1", "BeforeInstall 2 live=1", "AfterInstall 2 live=1", "ApplicationStart 2 live=2", "ValidateService 2 live=2")
+
+func TestADeploymentToABootedServer(t *testing.T) {
+	s := newShop(t)
+	m := s.serving()
+	id := s.begin("shop-2", app("2"))
+	m.deployed(id, "Succeeded", "2")
+	s.expect("scripts", m.trace(), updated)
+	out := m.Journal("LIFECYCLE_EVENT=AfterInstall", "DEPLOYMENT_ID="+id)
+	if len(out) == 0 {
+		t.Error("the deployment's id is on no line of the journal")
+	}
+	s.expect("usher", m.Run("systemctl", "show", "--property=ActiveState,NRestarts", "usher.service"), "NRestarts=0\nActiveState=active")
+	all := s.cloud.HostCommands()
+	t.Logf("seven events, all calls included: %s", all[len(all)-1].Ended.Sub(all[0].Sent))
+
+	id = s.begin("shop-3", app("3").with(files{"scripts/validate.sh": "#!/bin/sh\nset -e\necho 'the page is empty' >&2\nexit 3\n"}))
+	m.deployed(id, "Failed", "2")
+	all = s.cloud.HostCommands()
+	last := all[len(all)-1]
+	s.expect("what CodeDeploy was told", last.Name+" "+last.Diagnostics.Script+": "+last.Diagnostics.Log, "ValidateService scripts/validate.sh: the page is empty")
+}
+
+// In the middle of an event the agent is restarted, or the whole machine: the event is finished, once, and
+// CodeDeploy sees nothing of it.
+func TestADeploymentIsCutOff(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		do     func(m *machine)
+		begins int // of the script that is in its middle
+	}{
+		{"systemctl restart", func(m *machine) {
+			m.Run("systemctl", "restart", "usher.service")
+			m.WaitForEntry(message(systemd.MessageResumed))
+		}, 1},
+		{"reboot", func(m *machine) { m.Reboot(); m.WaitForEntry(message(systemd.MessageResumed), m.ThisBoot()) }, 2},
+		{"power cut", func(m *machine) {
+			m.PowerCut()
+			m.Boot()
+			m.WaitForEntry(message(systemd.MessageResumed), m.ThisBoot())
+		}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShop(t)
+			m := s.serving()
+			id := s.begin("shop-2", app("2").with(files{"scripts/after.sh": waits}))
+			inTheMiddleOf("AfterInstall")(m)
+			c.do(m)
+			m.Run("touch", "/run/go-on")
+			m.deployed(id, "Succeeded", "2")
+			if begins := strings.Count(m.trace(), "AfterInstall begun"); begins != c.begins {
+				t.Errorf("the script began %d times", begins)
+			}
+			if ends := strings.Count(m.trace(), "AfterInstall ended"); ends != 1 {
+				t.Errorf("the script ended %d times", ends)
+			}
+		})
+	}
+}
