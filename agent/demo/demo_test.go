@@ -91,6 +91,45 @@ func TestDemo(t *testing.T) {
 		`    launch 1  InService    CONTINUE   \d+\.\d\ds +shop, from the base image \d+x, then shop 1\.0\.0 \d+x\n`,
 		`    launch 2  Terminated   ABANDON    \d+\.\d\ds +shop, from the base image \d+x\n`,
 		`AfterInstall script scripts/render\.sh failed with exit code 1`,
+
+		`\nDeploy 1: three servers in service on the base get the first release -`,
+		`  server 3    i-[0-9a-f]{17} is in service on the base after \d+\.\d\ds; its page is asked for every 2ms\n`,
+		`  \$ usher deploy production origin/master `,
+		`      running    nothing: no deployment to production has succeeded yet\n`,
+		`      deploying  [0-9a-f]{10} The shop opens \(origin/master, by Ann, just now\)\n`,
+		`    \d\d:\d\d:\d\d uploaded \S+ kB in \S+ to s3://\S+/shop/[0-9a-f]{40}\.tgz\n`,
+		`(    \d\d:\d\d:\d\d i-[0-9a-f]{17} succeeded in \S+\n){3}`,
+		`    production runs [0-9a-f]{10} The shop opens: 3 servers in `,
+
+		`\nDeploy 2: the second release, and a fourth server launches in the middle -`,
+		`      running    [0-9a-f]{10} The shop opens `,
+		`      brings     1 commit\n                 [0-9a-f]{10} The shop sells more\n`,
+		`    \d\d:\d\d:\d\d i-[0-9a-f]{17} AfterInstall succeeded in \S+\n    \d\d:\d\d:\d\d i-[0-9a-f]{17} ApplicationStart began\n`,
+		`  server 4    i-[0-9a-f]{17} is launched now, and in service after \d+\.\d\ds\. The servers answer:\n`,
+		`    server 1  i-[0-9a-f]{17}  shop 2\.0\.0    /opt/app -> /opt/app-releases/[0-9a-f]{10}\.\.\.-[0-9a-f]{8}\n`,
+		`(    server [234]  i-[0-9a-f]{17}  shop 1\.0\.0    /opt/app -> /opt/app-releases/[0-9a-f]{10}\.\.\.-[0-9a-f]{8}\n){3}`,
+		`i-[0-9a-f]{17} ApplicationStart succeeded in `,
+		`(    \d\d:\d\d:\d\d i-[0-9a-f]{17} succeeded in \S+\n){3}    \d\d:\d\d:\d\d d-[0-9A-Z]{9} succeeded\n`,
+		`    production runs [0-9a-f]{10} The shop sells more: 3 servers in `,
+		`warning: the deployment group has moved on to s3://\S+ .* without this server: deploying it\n`,
+		`release [0-9a-f]{40}-[0-9a-f]{8} of deployment d-[0-9A-Z]{9} is live and good\n`,
+
+		`\nDeploy 3: a release whose ValidateService script fails on the first server -`,
+		`    4  cat "\$USHER_RELEASE_DIR/www/orders\.html" +<- fails: there is no such page\n`,
+		`      running    [0-9a-f]{10} The shop sells more `,
+		`i-[0-9a-f]{17} ValidateService failed after \S+: script scripts/validate\.sh failed with exit code 1 after `,
+		`        \| asking release \S+ for its page of orders\n        \| cat: .*/www/orders\.html: No such file or directory\n`,
+		`    \d\d:\d\d:\d\d i-[0-9a-f]{17} failed after \S+\n(    \d\d:\d\d:\d\d i-[0-9a-f]{17} skipped\n){3}`,
+		`(    \d\d:\d\d:\d\d i-[0-9a-f]{17} succeeded in \S+\n){4}    \d\d:\d\d:\d\d d-[0-9A-Z]{9} succeeded\n`,
+		`    usher deploy: deployment d-[0-9A-Z]{9} failed on i-[0-9a-f]{17}: `,
+		`    deployment d-[0-9A-Z]{9} rolled it back\n`,
+		`    \d\d:\d\d:\d\d\.\d{3} Rollback finished in .*/opt/app -> /opt/app-releases/`,
+		`    \d\d:\d\d:\d\d\.\d{3} deployment d-[0-9A-Z]{9} begins: `,
+
+		`\nSummary of the deploys: what users saw -`,
+		`    server 1  shop, from the base image \d+x, then shop 1\.0\.0 \d+x, then shop 2\.0\.0 \d+x`,
+		`(    server [234]  shop, from the base image \d+x, then shop 1\.0\.0 \d+x, then shop 2\.0\.0 \d+x\n){3}`,
+		`  No request failed\. A new server gets [0-9a-f]{10} The shop sells more \(d-[0-9A-Z]{9}, just now\)\.\n`,
 	} {
 		at := regexp.MustCompile(want).FindStringIndex(rest)
 		if at == nil {
@@ -101,8 +140,8 @@ func TestDemo(t *testing.T) {
 	if strings.Contains(out, "\x1b") {
 		t.Error("colours, although this is no terminal")
 	}
-	if strings.Contains(out, "| migrated") {
-		t.Error("the failing script went on after its failing command")
+	if strings.Contains(out, "| migrated") || strings.Contains(out, "| the orders are there") {
+		t.Error("a failing script went on after its failing command")
 	}
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
@@ -112,9 +151,14 @@ func TestDemo(t *testing.T) {
 // An usher that does not do its work makes the demo fail, and the demo says what is wrong.
 func TestDemoFails(t *testing.T) {
 	scratch(t)
+	atHome(t)
+	usher := filepath.Join(t.TempDir(), "usher")
+	if err := build(t.Context(), filepath.Join(here, "..", ".."), usher); err != nil {
+		t.Fatal(err)
+	}
 	script := func(text string) string {
 		file := filepath.Join(t.TempDir(), "usher")
-		if err := os.WriteFile(file, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		if err := os.WriteFile(file, []byte("#!/bin/sh\n"+text+"\nexec "+usher+" \"$@\"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		return file
@@ -125,11 +169,18 @@ func TestDemoFails(t *testing.T) {
 		code int
 		want string
 	}{
-		{"usher ends at once", []string{"-usher", script("exit 1\n")}, 1,
+		{"usher ends at once", []string{"-usher", script("exit 1")}, 1,
 			"launch 1 did not go as it must: usher ended without saying \"completed the lifecycle action\""},
 		{"usher is not there", []string{"-usher", "/nowhere/usher"}, 1, "launch 1 did not go as it must: cannot start usher: "},
+		{"a server does not launch", []string{"-only", "deploy", "-usher", script(`[ "$1" = deploy ] || exit 1`)}, 1,
+			"deploy 1 did not go as it must: usher ended without saying \"completed the lifecycle action\""},
+		{"nothing is deployed", []string{"-only", "deploy", "-usher", script(`[ "$1" = run ] || exit 0`)}, 1,
+			"deploy 1 did not go as it must: server 1 should answer with \"shop 1.0.0\", and does with \"shop, from the base image\""},
+		{"the first release is deployed again", []string{"-only", "deploy", "-usher", script(`[ "$1" = run ] || set -- deploy production $(git rev-list --max-parents=0 HEAD)`)}, 1,
+			"deploy 2 did not go as it must: "},
 		{"an argument", []string{"everything"}, 2, "demo: takes no arguments, got [\"everything\"]"},
 		{"a flag that is not there", []string{"-server"}, 2, "flag provided but not defined: -server"},
+		{"a part that is not there", []string{"-only", "deploys"}, 2, "demo: there is no part \"deploys\": -only takes launch or deploy"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, _, bad := play(t, c.args...)
@@ -138,6 +189,12 @@ func TestDemoFails(t *testing.T) {
 			}
 		})
 	}
+	t.Run("there is no git", func(t *testing.T) {
+		t.Setenv("PATH", t.TempDir())
+		if code, _, bad := play(t); code != 1 || !strings.Contains(bad, "cannot find git") {
+			t.Errorf("exit code %d, standard error:\n%s", code, bad)
+		}
+	})
 }
 
 // With -serve, what is printed is all a client needs: one that has nothing else lets the instance into

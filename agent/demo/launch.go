@@ -62,11 +62,11 @@ func (d *demo) launch(ctx context.Context, version string, revision files, want 
 	d.say("", fmt.Sprintf("`usher run`, as its systemd unit starts it. Meanwhile the page is asked for every %s.", visitEvery), "")
 
 	users := s.watch(ctx)
-	if l.process, err = startUsher(ctx, d.usher, s, d.cloud.Environ(l.instance), d.journal); err != nil {
+	if l.process, err = startUsher(ctx, d.usher, s, d.cloud.Environ(l.instance), func(line string) { d.journal(s, line) }); err != nil {
 		users.stop()
 		return nil, err
 	}
-	if err = l.process.says(ctx, completedLine); err == nil {
+	if _, err = l.process.says(ctx, completedLine); err == nil {
 		err = l.instance.WaitFor(ctx, want)
 	}
 	err = cmp.Or(err, l.process.stop())

@@ -1,17 +1,20 @@
-// Command demo shows usher's main job on a laptop, with no AWS account, no root and no set-up:
+// Command demo shows usher's work on a laptop, with no AWS account, no root and no set-up:
 //
-//	go run ./agent/demo           two launches, then it ends
-//	go run ./agent/demo -serve    ... and a third instance waits for your own AWS CLI
+//	go run ./agent/demo                 launches, then deploys; then it ends
+//	go run ./agent/demo -only launch    one of the two
+//	go run ./agent/demo -serve          ... and another instance waits for your own AWS CLI
 //
-// It builds the real usher, starts AWS on loopback (package standin: Auto Scaling, CodeDeploy, instance
-// metadata and S3) and publishes the sample revision in hooks/example. Then it launches two instances and
-// runs `usher run` on each, as systemd would: the first goes into service on the new release; the second
-// gets a revision with a script that fails, and is abandoned. Everything is below one scratch directory,
-// which is removed at the end. Meanwhile a small web server answers through the link /opt/app, so that
-// it can be seen what users see: it is asked every few milliseconds while usher works.
+// It builds the real usher and starts AWS on loopback (package standin: Auto Scaling, CodeDeploy, instance
+// metadata and S3). First it publishes the sample revision in hooks/example, launches two instances and
+// runs `usher run` on each, as systemd would: one goes into service on the new release; the other
+// gets a revision with a script that fails, and is abandoned. Then it makes a git repository of the sample,
+// puts three servers in service and types `usher deploy` three times: a first release, a second while a fourth server
+// launches, and a third that fails and is rolled back. Everything is below one scratch directory,
+// which is removed at the end. Meanwhile a small web server of each server answers through its link /opt/app, so
+// that it can be seen what users see: it is asked every few milliseconds while usher works.
 //
 // The demo is also a test: it compares what happened with what must happen, and ends with 1 and the
-// difference if they are not the same.
+// difference if they are not the same. The deploys need git.
 package main
 
 import (
@@ -21,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -40,6 +44,12 @@ const (
 	hookName        = "usher-launch"
 )
 
+// The parts of the demo, for -only.
+const (
+	onlyLaunch = "launch"
+	onlyDeploy = "deploy"
+)
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -51,6 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	serve := flags.Bool("serve", false, "afterwards keep AWS up, with an instance that waits, until Ctrl-C")
+	only := flags.String("only", "", "play one `PART`: launch or deploy")
 	binary := flags.String("usher", "", "run this usher `BINARY` instead of building one")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -60,9 +71,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case flags.NArg() > 0:
 		fmt.Fprintf(stderr, "demo: takes no arguments, got %q\n", flags.Args())
 		return 2
+	case *only != "" && *only != onlyLaunch && *only != onlyDeploy:
+		fmt.Fprintf(stderr, "demo: there is no part %q: -only takes %s or %s\n", *only, onlyLaunch, onlyDeploy)
+		return 2
 	}
 	d := &demo{page: newPage(stdout), usher: *binary}
-	err := d.play(ctx, *serve)
+	err := d.play(ctx, *only, *serve)
 	switch {
 	case err == nil:
 		return 0
@@ -80,12 +94,18 @@ type demo struct {
 	example files
 	cloud   *standin.Cloud
 	scratch string
+
+	repo  *repository // of the second part
+	fleet []*member
 }
 
 // play is the whole demo, in order.
-func (d *demo) play(ctx context.Context, serve bool) error {
+func (d *demo) play(ctx context.Context, only string, serve bool) error {
 	d.title("usher: an instance enters service with the right code, or not at all")
 	var err error
+	if _, err := exec.LookPath("git"); err != nil && only != onlyLaunch {
+		return errNoGit
+	}
 	if d.scratch, err = os.MkdirTemp("", "usher-demo-"); err != nil {
 		return fmt.Errorf("cannot make a scratch directory: %w", err)
 	}
@@ -93,8 +113,32 @@ func (d *demo) play(ctx context.Context, serve bool) error {
 	if err := d.setUp(ctx); err != nil {
 		return err
 	}
-	defer d.cloud.Close()
+	defer func() { d.cloud.Close() }() // whichever it is by then
 
+	if only != onlyDeploy {
+		if err := d.launches(ctx); err != nil {
+			return err
+		}
+	}
+	if only == "" { // the first part has left its marks on this AWS
+		d.cloud.Close()
+		if err := d.startAWS(); err != nil {
+			return err
+		}
+	}
+	if only != onlyLaunch {
+		if err := d.deploys(ctx); err != nil {
+			return err
+		}
+	}
+	if serve {
+		return d.serve(ctx)
+	}
+	return nil
+}
+
+// launches is the first part: an instance that enters service, and one that does not.
+func (d *demo) launches(ctx context.Context) error {
 	good, err := d.goodLaunch(ctx)
 	if err != nil {
 		return fmt.Errorf("launch 1 did not go as it must: %w", err)
@@ -104,9 +148,6 @@ func (d *demo) play(ctx context.Context, serve bool) error {
 		return fmt.Errorf("launch 2 did not go as it must: %w", err)
 	}
 	d.summary(good, bad)
-	if serve {
-		return d.serve(ctx)
-	}
 	return nil
 }
 
@@ -133,14 +174,22 @@ func (d *demo) setUp(ctx context.Context) error {
 		}
 		d.end(fmt.Sprintf("%s in %s", megabytes(d.usher), seconds(time.Since(began))))
 	}
+	if err := d.startAWS(); err != nil {
+		return err
+	}
+	d.item("AWS", d.cloud.Endpoint+" is Auto Scaling and CodeDeploy, "+d.cloud.S3Endpoint+" is S3")
+	d.item("group", fmt.Sprintf("%s, whose launch hook %s holds every new instance in Pending:Wait", scalingGroup, hookName))
+	d.item("scratch", d.scratch+"; paths of a server are shown from its own directory there")
+	return nil
+}
+
+// startAWS starts a new AWS.
+func (d *demo) startAWS() (err error) {
 	if d.cloud, err = standin.Start(standin.Options{Silent: true}); err != nil {
 		return fmt.Errorf("cannot start AWS on loopback: %w", err)
 	}
 	d.cloud.CreateGroup(standin.Group{Name: scalingGroup, NoReplacement: true})
 	d.cloud.PutHook(scalingGroup, standin.Hook{Name: hookName})
-	d.item("AWS", d.cloud.Endpoint+" is Auto Scaling and CodeDeploy, "+d.cloud.S3Endpoint+" is S3")
-	d.item("group", fmt.Sprintf("%s, whose launch hook %s holds every new instance in Pending:Wait", scalingGroup, hookName))
-	d.item("scratch", d.scratch+"; paths of a server are shown from its own directory there")
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,19 @@ type page struct {
 	colour bool
 }
 
-func newPage(out io.Writer) *page { return &page{out, isTerminal(out)} }
+func newPage(out io.Writer) *page { return &page{&whole{to: out}, isTerminal(out)} }
+
+// whole keeps what two write at the same time apart: every line of the page is one Write.
+type whole struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (w *whole) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(b)
+}
 
 // isTerminal tells whether out is one whose user did not ask for plain text (https://no-color.org).
 func isTerminal(out io.Writer) bool {
@@ -100,6 +113,14 @@ func (p *page) journal(s *server, line string) {
 		line = p.styled(style, line)
 	}
 	fmt.Fprintln(p.out, "    "+line)
+}
+
+// program prints a line of a command's output.
+func (p *page) program(line string) {
+	if line != "" {
+		line = "    " + line
+	}
+	fmt.Fprintln(p.out, line)
 }
 
 // script prints a script with the numbers of its lines, and what is to be said about some.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -36,20 +35,18 @@ type server struct {
 
 func (s *server) path(name string) string { return filepath.Join(s.root, name) }
 
-func newServer(root string) (*server, error) {
+// newServer makes a fresh server; more are further lines of its configuration.
+func newServer(root string, more ...string) (*server, error) {
 	s := &server{root: root}
 	config := fmt.Sprintf("# usher's configuration on this server\napplication: %s\ndeployment_group: %s\n"+
 		"link: %s\nbase: %s\nreleases: %s\nrole_hooks: %s\nstate: %s\n", application, deploymentGroup,
-		s.path("opt/app"), s.path("opt/app-base"), s.path("opt/app-releases"), s.path("etc/usher/hooks.d"), s.path("var/lib/usher"))
+		s.path("opt/app"), s.path("opt/app-base"), s.path("opt/app-releases"), s.path("etc/usher/hooks.d"), s.path("var/lib/usher")) + strings.Join(more, "")
 	for name, content := range map[string]string{
 		"opt/app-base/www/index.html": basePage,
 		"etc/usher/agent.yml":         config,
 	} {
-		if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o755); err != nil {
-			return nil, fmt.Errorf("cannot make the server: %w", err)
-		}
-		if err := os.WriteFile(s.path(name), []byte(content), 0o644); err != nil {
-			return nil, fmt.Errorf("cannot make the server: %w", err)
+		if err := writeFile(s.path(name), content, 0o644); err != nil {
+			return nil, err
 		}
 	}
 	if err := os.Symlink(s.path("opt/app-base"), s.path("opt/app")); err != nil {
@@ -132,30 +129,33 @@ func (s *server) get(ctx context.Context) (answer, error) {
 
 // users ask for the page again and again.
 type users struct {
-	cancel context.CancelFunc
-	seen   chan tally
+	home chan struct{} // closed to send them home
+	seen chan tally
 }
 
-// watch lets users ask for the page until stop.
+// watch lets users ask for the page until stop. The first has its answer when watch returns, and the last asks
+// after stop was called: what was there before and what is there afterwards is always seen.
 func (s *server) watch(ctx context.Context) *users {
-	ctx, cancel := context.WithCancel(ctx)
-	u := &users{cancel: cancel, seen: make(chan tally, 1)}
+	u := &users{home: make(chan struct{}), seen: make(chan tally, 1)}
+	var t tally
+	t.add(s.get(ctx))
 	go func() {
-		var t tally
 		defer func() { u.seen <- t }()
 		every := time.NewTicker(visitEvery)
 		defer every.Stop()
-		for {
-			a, err := s.get(ctx)
-			if errors.Is(err, context.Canceled) {
-				return
-			}
-			t.add(a, err)
+		for last := false; !last; {
 			select {
 			case <-every.C:
+			case <-u.home:
+				last = true
 			case <-ctx.Done():
 				return
 			}
+			a, err := s.get(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			t.add(a, err)
 		}
 	}()
 	return u
@@ -163,6 +163,6 @@ func (s *server) watch(ctx context.Context) *users {
 
 // stop sends the users home and returns what they saw.
 func (u *users) stop() tally {
-	u.cancel()
+	close(u.home)
 	return <-u.seen
 }
