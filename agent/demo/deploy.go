@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -15,6 +13,9 @@ import (
 
 // deployLimit bounds the whole second part, which takes some seconds.
 const deployLimit = 2 * time.Minute
+
+// movedOn is what a server says that missed a deployment.
+const movedOn = "the deployment group has moved on to "
 
 // rolledBack is the exit code of `usher deploy` for a deployment that failed and was rolled back.
 const rolledBack = 3
@@ -70,7 +71,7 @@ func (d *demo) firstRelease(ctx context.Context) (err error) {
 	if err := d.runs(ctx, 0, 0, 0); err != nil {
 		return err
 	}
-	typed, err := d.deploy(ctx, "")
+	typed, err := d.deploy(ctx, "its last line", func(line string) bool { return strings.HasPrefix(line, "production runs") })
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,10 @@ func (d *demo) secondRelease(ctx context.Context) error {
 	}
 	d.say("The commit makes it version 2.0.0, and its start.sh takes a while: until the demo has launched the fourth server.")
 	first := d.fleet[0].instance.ID
-	typed, err := d.deploy(ctx, first)
+	typed, err := d.deploy(ctx, "of events that went well, those on server 1 only", func(line string) bool {
+		about := routine.FindStringSubmatch(line)
+		return about == nil || about[1] == first
+	})
 	if err != nil {
 		return err
 	}
@@ -121,7 +125,7 @@ func (d *demo) secondRelease(ctx context.Context) error {
 		return err
 	}
 	d.say("", fmt.Sprintf("Server 4 had come up on the last release that had succeeded. It looks for drift every %s here (drift_repair):", driftRepair), "")
-	for _, what := range []string{"the deployment group has moved on to ", "is live and good"} {
+	for _, what := range []string{movedOn, "is live and good"} {
 		line, err := late.agent.says(ctx, what)
 		if err != nil {
 			return err
@@ -142,7 +146,11 @@ func (d *demo) failingRelease(ctx context.Context) error {
 	if err := d.repo.push(ctx, "The shop takes orders", files{"VERSION": "3.0.0\n", "scripts/validate.sh": failingValidation}); err != nil {
 		return err
 	}
-	typed, err := d.deploy(ctx, "")
+	planned := false
+	typed, err := d.deploy(ctx, "without its plan, and events that went well", func(line string) bool {
+		planned = planned || clock.MatchString(line) // the plan is what comes before
+		return planned && !routine.MatchString(line)
+	})
 	if err != nil {
 		return err
 	}
@@ -174,12 +182,24 @@ func (d *demo) fleetSummary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	fleet := d.fleet
 	seen, err := d.disband()
 	if err != nil {
 		return err
 	}
 	for n, t := range seen {
 		d.row([]int{10}, fmt.Sprintf("server %d", n+1), t.String())
+	}
+	for n, m := range fleet {
+		repaired := 0 // by itself
+		for _, line := range m.agent.said() {
+			if strings.Contains(line, movedOn) {
+				repaired++
+			}
+		}
+		if late := n == 3; late != (repaired == 1) || !late && repaired > 0 {
+			return fmt.Errorf("server 4 alone should have found once that its group had moved on; server %d did %d times", n+1, repaired)
+		}
 	}
 	for n, t := range seen {
 		pages := []string{edition(0), edition(1), edition(2)}
@@ -193,7 +213,7 @@ func (d *demo) fleetSummary(ctx context.Context) error {
 	if want := d.repo.commits[1][:10]; !strings.HasPrefix(running, want+" ") {
 		return fmt.Errorf("a new server should get commit %s, the last that was deployed with success, and would get %s", want, running)
 	}
-	d.say("", "No request failed. A new server gets "+running+".", "")
+	d.say("", "No request failed. A new server gets "+running+".")
 	return nil
 }
 
@@ -206,55 +226,3 @@ environments:
     region: %s
     branch: origin/master
 `
-
-// routine are lines of `usher deploy` about one event that went well.
-var routine = regexp.MustCompile(`^\d\d:\d\d:\d\d (i-[0-9a-f]+) (begins|\w+ began|\w+ succeeded in \S+)$`)
-
-// deploy types `usher deploy` in the repository. Of what it prints, lines about events that went well are
-// shown for one server at most.
-func (d *demo) deploy(ctx context.Context, shown string) (*process, error) {
-	left := "without its lines about events that went well"
-	if shown != "" {
-		left += ", but for those of server 1"
-	}
-	d.say("", "$ usher deploy production origin/master    ("+left+")", "")
-	return d.types(ctx, func(line string) {
-		if about := routine.FindStringSubmatch(line); about == nil || about[1] == shown {
-			d.program(line)
-		}
-	}, "deploy", "production", "origin/master")
-}
-
-// types runs a command of usher's in the repository.
-func (d *demo) types(ctx context.Context, show func(string), args ...string) (*process, error) {
-	cmd := exec.CommandContext(ctx, d.usher, args...)
-	cmd.Dir, cmd.Env = d.repo.dir, append(d.cloud.CLIEnviron(), d.repo.environ...)
-	return start(cmd, show)
-}
-
-// running is what new servers get: the line of `usher deploy`'s plan.
-func (d *demo) running(ctx context.Context) (string, error) {
-	typed, err := d.types(ctx, func(string) {}, "deploy", "-dry-run", "production")
-	if err != nil {
-		return "", err
-	}
-	line, err := typed.says(ctx, " running ")
-	if err == nil {
-		err = typed.exits(ctx, 0)
-	}
-	_, running, _ := strings.Cut(line, " running ")
-	return strings.TrimSpace(running), err
-}
-
-// exits waits for the end of a command, which must have this exit code.
-func (p *process) exits(ctx context.Context, code int) error {
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-		return errors.New("usher did not end in time")
-	}
-	if got := p.cmd.ProcessState.ExitCode(); got != code {
-		return fmt.Errorf("usher ended with %d, and not with %d", got, code)
-	}
-	return nil
-}

@@ -129,8 +129,6 @@ func (d *demo) lifecycle(l *launch) {
 		standin.PendingWait:    "the hook holds it; usher deploys",
 		standin.PendingProceed: "usher completed the action with CONTINUE",
 		standin.InService:      "only now do users get to it",
-		standin.Terminating:    "usher completed the action with ABANDON",
-		standin.Terminated:     "it was never in service; a real group launches another",
 	}
 	d.say("", "The instance, as Auto Scaling saw it:", "")
 	history := l.instance.History()
@@ -166,11 +164,10 @@ func (d *demo) summary(good, bad *launch) {
 	for n, l := range []*launch{good, bad} {
 		d.row(columns, fmt.Sprintf("launch %d", n+1), string(l.instance.State()), l.verdicts(), seconds(l.waited()), l.seen.String())
 	}
-	d.say("", "No request failed. Launch 2 was abandoned, in usher's words:", "")
+	d.say("", "No request failed. Launch 2 was never in service; a real group launches another. Why, in usher's words:", "")
 	for _, line := range wrap(bad.reason, 90) {
 		d.say("  " + line)
 	}
-	d.say("")
 }
 
 // tally is who answered through the link, in order.

@@ -134,6 +134,7 @@ func (d *demo) play(ctx context.Context, only string, serve bool) error {
 	if serve {
 		return d.serve(ctx)
 	}
+	d.say("")
 	return nil
 }
 
@@ -248,7 +249,6 @@ func (d *demo) failingLaunch(ctx context.Context) (*launch, error) {
 	}
 	d.say("", "After: the link was not flipped, and the application that was there still answers.", "")
 	d.answer(l.server, after)
-	d.lifecycle(l)
 
 	l.reason = l.process.reason()
 	released, err := l.server.release()
