@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"usher/agent/standin"
@@ -158,6 +159,29 @@ func TestTrafficEvents(t *testing.T) {
 		s.expect("the next deployment", status, "Succeeded")
 		s.expect("live", s.live(), "3")
 	})
+}
+
+// A deployment group that selects by tag deploys to servers that are still launching, too: the launch ends
+// first, then the server takes the deployment's commands.
+func TestADeploymentMeetsALaunch(t *testing.T) {
+	s := newStage(t)
+	s.cloud.CreateGroup(standin.Group{Name: "web", NoReplacement: true, Tags: map[string]string{"usher:application": "shop"}})
+	s.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "shop", Name: "production", EC2Tags: map[string]string{"usher:application": "shop"}})
+	fifo := s.path("go")
+	s.must(syscall.Mkfifo(fifo, 0o600))
+	s.publish("shop-1", s.app("1").with(files{"scripts/validate.sh": "#!/bin/sh\nset -eu\necho it waits\ncat " + fifo + "\n"}))
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	r := s.start(server)
+	r.says("| it waits")
+	id, err := s.cloud.Deploy("shop", "production", s.revision("shop-2", s.app("2")))
+	s.must(err)
+	s.must(os.WriteFile(fifo, []byte("go\n"), 0))
+	status, err := s.cloud.WaitForDeployment(s.ctx, id)
+	s.must(err)
+	s.expect("deployment", status, "Succeeded")
+	s.expect("verdict", answers(server), "usher-launch CONTINUE")
+	s.expect("live", s.live(), "2")
+	s.expect("commands", s.commands(id), inPlace)
 }
 
 // What a script is told at each event.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,10 +39,14 @@ func (d *developer) show(ctx context.Context, p plan) error {
 		fmt.Fprintf(d.people, "  %-10s %s\n", name, rollout.Printable(fmt.Sprintf(format, args...)))
 	}
 	line("as", "%s", p.arn)
-	servers := "no Auto Scaling group"
-	if n := len(p.group.AutoScalingGroups); n > 0 {
-		servers = "Auto Scaling group " + list(p.group.AutoScalingGroups)
+	var selected []string
+	if len(p.group.AutoScalingGroups) > 0 {
+		selected = append(selected, "Auto Scaling group "+list(p.group.AutoScalingGroups))
 	}
+	if len(p.group.Tags) > 0 {
+		selected = append(selected, "tagged "+strings.Join(p.group.Tags, ", "))
+	}
+	servers := cmp.Or(strings.Join(selected, "; "), "none are selected by the deployment group")
 	line("servers", "%s; %s", servers, strings.TrimPrefix(p.group.Config, "CodeDeployDefault."))
 	line("running", "%s", d.whatRuns(ctx, p.group))
 	if g := p.group; g.Failed != "" && g.Failed != p.stops {

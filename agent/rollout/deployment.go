@@ -101,6 +101,7 @@ func revisionAt(l *types.RevisionLocation) Revision {
 type Group struct {
 	Config            string   // the deployment configuration: how many servers at a time
 	AutoScalingGroups []string // whose servers are deployed to
+	Tags              []string // EC2 tags that servers are selected by, "name=value"; alternatives are joined by " or "
 	Running           Revision // of the last deployment that succeeded: what a new server gets; zero when there was none
 	By                string   // that deployment
 	When              time.Time
@@ -125,6 +126,7 @@ func Look(ctx context.Context, api CodeDeploy, env Environment) (Group, error) {
 	for _, a := range info.AutoScalingGroups {
 		g.AutoScalingGroups = append(g.AutoScalingGroups, aws.ToString(a.Name))
 	}
+	g.Tags = tags(info)
 	if last := info.LastSuccessfulDeployment; last != nil {
 		g.By, g.When = aws.ToString(last.DeploymentId), aws.ToTime(last.EndTime)
 	}
@@ -133,6 +135,31 @@ func Look(ctx context.Context, api CodeDeploy, env Environment) (Group, error) {
 	}
 	g.Active, err = active(ctx, api, env)
 	return g, err
+}
+
+// tags are a group's EC2 tag filters: all must match, of alternatives one.
+func tags(info *types.DeploymentGroupInfo) (all []string) {
+	lists := [][]types.EC2TagFilter{info.Ec2TagFilters}
+	if info.Ec2TagSet != nil {
+		lists = append(lists, info.Ec2TagSet.Ec2TagSetList...)
+	}
+	for _, list := range lists {
+		var alternatives []string
+		for _, f := range list {
+			switch f.Type {
+			case types.EC2TagFilterTypeKeyOnly:
+				alternatives = append(alternatives, aws.ToString(f.Key))
+			case types.EC2TagFilterTypeValueOnly:
+				alternatives = append(alternatives, "*="+aws.ToString(f.Value))
+			default:
+				alternatives = append(alternatives, aws.ToString(f.Key)+"="+aws.ToString(f.Value))
+			}
+		}
+		if len(alternatives) > 0 {
+			all = append(all, strings.Join(alternatives, " or "))
+		}
+	}
+	return all
 }
 
 // active is the group's deployment that is under way. A deployment that CodeDeploy made for a single new or

@@ -2,6 +2,8 @@ package standin
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -18,6 +20,10 @@ type DeploymentGroup struct {
 	// AutoScalingGroups are names. Their instances that are in service when a deployment begins are its
 	// targets, in the order in which they were launched.
 	AutoScalingGroups []string
+
+	// EC2Tags are tags that instances have, all of them, to be targets too: in any Auto Scaling group or none,
+	// and also while they launch. That is how AWS selects by tag: whoever runs.
+	EC2Tags map[string]string
 
 	Config       string // OneAtATime (the default), HalfAtATime or AllAtOnce, with "CodeDeployDefault." in front
 	AutoRollback bool   // a deployment that fails is followed by one of the last successful revision
@@ -239,7 +245,7 @@ func getDeploymentGroup(c *Cloud, r request) (any, *apiError) {
 	info := map[string]any{
 		"applicationName": g.Application, "deploymentGroupName": g.Name, "deploymentGroupId": g.id,
 		"deploymentConfigName": g.Config, "computePlatform": "Server",
-		"serviceRoleArn": g.role, "autoScalingGroups": associated, "ec2TagFilters": []any{},
+		"serviceRoleArn": g.role, "autoScalingGroups": associated, "ec2TagFilters": []any{}, "ec2TagSet": g.tagSet(),
 		"onPremisesInstanceTagFilters": []any{}, "triggerConfigurations": []any{},
 		"autoRollbackConfiguration": g.rollback(), "deploymentStyle": g.style(),
 		"outdatedInstancesStrategy": "UPDATE", "terminationHookEnabled": false,
@@ -254,6 +260,15 @@ func getDeploymentGroup(c *Cloud, r request) (any, *apiError) {
 		info["lastAttemptedDeployment"] = g.tried.brief()
 	}
 	return map[string]any{"deploymentGroupInfo": info}, nil
+}
+
+// tagSet is EC2Tags as the API has them: of every list one filter must match.
+func (g *deploymentGroup) tagSet() any {
+	lists := [][]map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(g.EC2Tags)) {
+		lists = append(lists, []map[string]string{{"Key": name, "Value": g.EC2Tags[name], "Type": "KEY_AND_VALUE"}})
+	}
+	return map[string]any{"ec2TagSetList": lists}
 }
 
 func listDeploymentGroups(c *Cloud, r request) (any, *apiError) {

@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -47,17 +48,45 @@ func (d *deployments) answer(dep *deployment) {
 	d.fleet.answer(dep.targets[0].inst, dep.group.hook, result)
 }
 
-// inService returns the instances of Auto Scaling groups that are in service, in the order of launch.
-func (f *fleet) inService(groups []string) []*Instance {
+// targets returns the instances that a deployment group selects now, in the order of launch.
+func (f *fleet) targets(g DeploymentGroup) []*Instance {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var found []*Instance
 	for _, inst := range f.all {
-		if inst.state == InService && slices.Contains(groups, inst.groupName()) {
+		associated := inst.state == InService && slices.Contains(g.AutoScalingGroups, inst.groupName())
+		if associated || len(g.EC2Tags) > 0 && inst.running() && inst.hasTags(g.EC2Tags) {
 			found = append(found, inst)
 		}
 	}
 	return found
+}
+
+// running tells whether the machine is up, in service or not.
+func (i *Instance) running() bool {
+	return !i.state.leaving() && i.state != WarmedStopped && i.state != WarmedHibernated
+}
+
+// hasTags tells whether the instance has all of these tags; fleet.mu is held.
+func (i *Instance) hasTags(want map[string]string) bool {
+	has := i.tags()
+	for name, value := range want {
+		if has[name] != value {
+			return false
+		}
+	}
+	return true
+}
+
+// tags are the instance's own and those its group gave it; fleet.mu is held.
+func (i *Instance) tags() map[string]string {
+	tags := map[string]string{}
+	if g := i.group; g != nil {
+		maps.Copy(tags, g.Tags)
+		tags["aws:autoscaling:groupName"] = g.Name
+	}
+	maps.Copy(tags, i.options.Tags)
+	return tags
 }
 
 // heldBy returns the instances that wait for a hook.

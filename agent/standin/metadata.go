@@ -11,19 +11,16 @@ import (
 func (m *metadata) items() map[string]string {
 	i := m.inst
 	i.fleet.mu.Lock()
-	state, launched, groupName := i.state, i.launched.UTC().Format(time.RFC3339), i.groupName()
+	state, launched := i.state, i.launched.UTC().Format(time.RFC3339)
 	target := ""
 	if i.group != nil {
 		target = targetState(state, i.group.PoolState)
 	}
-	role, tags := defaultRole, map[string]string{}
+	role, tags := defaultRole, i.tags()
 	visible := i.options.MetadataTags
 	if g := i.group; g != nil {
 		role, visible = g.Role, visible || g.MetadataTags
-		maps.Copy(tags, g.Tags)
-		tags["aws:autoscaling:groupName"] = groupName
 	}
-	maps.Copy(tags, i.options.Tags)
 	i.fleet.mu.Unlock()
 
 	cred := m.credentials()

@@ -146,7 +146,7 @@ func (d *deployments) drive(dep *deployment, now time.Time) {
 func (d *deployments) begin(dep *deployment) bool {
 	dep.started = time.Now()
 	if dep.targets == nil { // one of a launch brings its own
-		for _, inst := range d.fleet.inService(dep.settings.AutoScalingGroups) {
+		for _, inst := range d.fleet.targets(dep.settings) {
 			if dep.order.outdatedOnly && sameJSON(dep.group.installed[inst.ID], dep.revision) {
 				continue
 			}
