@@ -12,7 +12,17 @@
 // When anything failed, it puts back what was live, and completes the action with ABANDON: Auto Scaling
 // replaces the server.
 //
-// boot.go and deploy.go are that story in code, each on one screen; serve.go is what comes after.
+// boot.go and deploy.go are that story in code, each on one screen.
+//
+// Then the server is in service, and serve.go keeps it current. CodeDeploy deploys to it with host commands, one
+// for each lifecycle event, which command.go carries out with the same steps; when one fails, what was live is
+// live again before CodeDeploy is told. A server that missed a deployment because it was launching notices, and
+// catches up (repair.go). All of it is done by one loop, one thing at a time, and between two commands the
+// record alone knows where a deployment is.
+//
+// The other end is deploycmd.go and package rollout: `usher deploy`, typed by a developer, makes a bundle of a
+// commit, creates the deployment and follows it. `usher status`, `history`, `rollback`, `hold` and `release` are
+// for who stands before a server; they reach the agent by a socket beside its record (control.go).
 //
 // # Exit codes
 //
@@ -20,6 +30,9 @@
 //	1  failed: the last line on standard error, or in the journal, says what and what to do
 //	2  wrong usage, or a configuration that cannot be used
 //	3  nothing to do (run -once: no launch action, and a release is live already)
+//
+// usher deploy, deploy status and rollback ENV have their own: 3 rolled back, 4 still running, 5 another
+// deployment is in progress, 130 interrupted (the deployment goes on).
 //
 // # What it never does
 //
