@@ -34,6 +34,7 @@ type agent struct {
 	me       instance.Identity
 	metadata *instance.Metadata
 	rec      *record.Record
+	spent    *spent
 	layout   release.Layout
 	runner   hooks.Runner
 
@@ -54,6 +55,7 @@ func (a *agent) append(e record.Entry) error {
 	if e.Run == 0 {
 		e.Run = a.rec.State().Runs
 	}
+	e.Parts = a.spent.take()
 	return a.rec.Append(e)
 }
 
@@ -66,6 +68,7 @@ func (a *agent) note(e record.Entry) {
 
 // noteAsIs is note for a line that may be of no deployment.
 func (a *agent) noteAsIs(e record.Entry) {
+	e.Parts = a.spent.take()
 	if err := a.rec.Append(e); err != nil {
 		a.log.Error(err.Error())
 	}
@@ -168,6 +171,9 @@ func (a *agent) looking(transition string) lifecycle.Options {
 		state := zap.String("lifecycle_state", n.State)
 		switch n.What {
 		case lifecycle.Waiting:
+			if transition == lifecycle.Launching {
+				a.spent.moment(time.Now(), n.State)
+			}
 			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Retrying:
 			a.log.Warn(fmt.Sprintf("trying again: %v", n.Err), systemd.ID(systemd.MessageRetrying))

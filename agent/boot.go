@@ -20,7 +20,9 @@ func (a *agent) boot(ctx context.Context) error {
 	defer a.control.launching(ctx)()
 	a.finishSuccess()
 	a.settle()
+	began := time.Now()
 	launch, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Launching))
+	a.spent.since(began, "", partLifecycle)
 	a.seen = launch.Target()
 	if err != nil {
 		return a.say(err)
@@ -127,7 +129,9 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 	switch {
 	case failure == nil, kind != lifecycle.Action:
 	case held:
+		began := time.Now()
 		a.hold(ctx, launch)
+		a.spent.since(began, "", partHold)
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // the next start holds on, from the record
 		}

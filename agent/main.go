@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -39,8 +40,11 @@ var commands = []subcommand{
 	{"rollback", "ENV [d-ID | COMMIT]", "bring an environment back to what it ran before; on a server: the server", runRollback},
 	{"status", "[-json]", "on a server: what it runs, and what the agent does now", runStatus},
 	{"history", "[-n N] [-json]", "on a server: its deployments, the newest last", runHistory},
+	{"blame", "[-n N] [-json] [d-ID]", "on a server: where a deployment's time went, the slowest first", runBlame},
+	{"plot", "[d-ID] > FILE.svg", "on a server: a launch as a picture, from the boot to the verdict", runPlot},
 	{"hold", "[DURATION]", "on a server: keep it when its launch fails, for a person to look", runHold},
 	{"release", "", "on a server: let a held one go, or take a hold back", runRelease},
+	{"iam-policy", "-group ASG -application A ...", "print the least IAM policy", runIAMPolicy},
 	{"version", "", "print usher's version", runVersion},
 }
 
@@ -121,7 +125,7 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		log.Error(err.Error())
 		return exitUsage
 	}
-	a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), metadata: instance.NewMetadata()}
+	a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), metadata: instance.NewMetadata(), spent: new(spent)}
 	if err := a.notify.Ready(); err != nil {
 		log.Warn(err.Error())
 	}
@@ -139,6 +143,7 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	a.control = a.listen(ctx)
 	defer a.control.close()
 	err = a.boot(ctx)
+	a.spent.take() // of this boot, and not of what is deployed later
 	if *once || ctx.Err() != nil {
 		return a.ended(ctx, err)
 	}
@@ -153,9 +158,13 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 // start finds out who this instance is and opens its record.
 func (a *agent) start(ctx context.Context) (err error) {
 	a.notify.Status("waiting for instance metadata")
+	began := time.Now()
+	a.spent.since(bootTime(), "", partBoot)
 	if a.me, err = a.metadata.Discover(ctx, a.waiting()); err != nil {
 		return err
 	}
+	a.spent.since(began, "", partMetadata)
+	a.spent.moment(a.me.PendingTime, partLaunched)
 	if a.cfg, err = a.cfg.of(a.me); err != nil {
 		return err
 	}

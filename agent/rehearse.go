@@ -150,7 +150,7 @@ func rehearsal(root string, policy hooks.Policy, stdout io.Writer) (*agent, erro
 	}
 	c := defaultConfig()
 	c.Errexit = policy
-	a := &agent{cfg: c, log: newLogger(stdout, 0), notify: new(systemd.Notifier), unprivileged: os.Geteuid() != 0,
+	a := &agent{cfg: c, log: newLogger(stdout, 0), notify: new(systemd.Notifier), unprivileged: os.Geteuid() != 0, spent: new(spent),
 		layout: release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases, Root: root},
 		me:     instance.Identity{InstanceID: "i-rehearsal", ImageID: "ami-rehearsal", Region: "rehearsal"}}
 	a.cfg.RoleHooks, a.cfg.State = filepath.Join(root, c.RoleHooks), filepath.Join(root, c.State)

@@ -87,10 +87,12 @@ func (a *agent) checkAgain(ctx context.Context) error {
 // latest asks CodeDeploy for the group's revision and begins its deployment; nil when there is none.
 func (a *agent) latest(ctx context.Context, by string) (*deployment, error) {
 	var rev revision.Revision
+	began := time.Now()
 	err := a.insist(ctx, func() (err error) {
 		rev, err = a.groupRevision(ctx)
 		return err
 	})
+	a.spent.since(began, "", partRevision)
 	if open := a.rec.State().Open(); err != nil && open != nil && ctx.Err() == nil {
 		a.giveUp(ctx, open, err) // what is live must not stay what was never validated
 	}
@@ -250,11 +252,14 @@ func (a *agent) fetch(ctx context.Context, rev revision.Revision, dir string) (f
 		got, err = bundle.FetchGitHub(ctx, a.http, g, archive, a.cfg.MaxBytes, progress)
 		return err
 	})
+	a.spent.since(began, hooks.DownloadBundle, partDownload)
 	if err != nil {
 		return fetched{}, err
 	}
 	download := time.Since(began)
+	began = time.Now()
 	stats, err := bundle.Unpack(ctx, archive, kind, dir, a.limits())
+	a.spent.since(began, hooks.DownloadBundle, partUnpack)
 	if err != nil {
 		return fetched{}, err
 	}

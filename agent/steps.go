@@ -66,6 +66,7 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	defer d.spent.since(time.Now(), hooks.DownloadBundle, partCheck)
 	plan, err := d.judge(dir)
 	if err != nil {
 		return "", err
@@ -131,7 +132,10 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree strin
 		if boot, done := d.past.Scripts[s.ID]; done && boot == d.me.BootID {
 			continue
 		}
-		if err := d.script(ctx, s); err != nil {
+		began := time.Now()
+		err := d.script(ctx, s)
+		d.spent.since(began, step, s.Location)
+		if err != nil {
 			return "", err
 		}
 		if err := d.remember(record.Entry{What: record.ScriptDone, Step: step, Script: s.ID}); err != nil {

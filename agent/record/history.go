@@ -27,6 +27,8 @@ type Past struct {
 	Began   time.Time
 	Steps   []Step // in the order they first started
 	Verdict string // CONTINUE or ABANDON, when Auto Scaling took one on it
+
+	Lines []Entry // all that are about it, in order
 }
 
 // Took is how long the deployment took, or how long it is under way at now.
@@ -99,15 +101,15 @@ func history(entries []Entry) (h History) {
 			of = append(of, h.State.Last)
 			h.Deployments = append(h.Deployments, Past{Began: e.Time})
 		case e.What == Decided:
-			for i, d := range slices.Backward(of) {
-				if d.Run == e.Run {
-					h.Deployments[i].Verdict = e.Verdict
-					break
-				}
+			if i := newest(of, e.Run); i >= 0 {
+				h.Deployments[i].Verdict = e.Verdict
 			}
 		case open != nil && open.Run == e.Run:
 			p := &h.Deployments[len(h.Deployments)-1]
 			p.Steps = step(p.Steps, e)
+		}
+		if i := newest(of, e.Run); i >= 0 {
+			h.Deployments[i].Lines = append(h.Deployments[i].Lines, e)
 		}
 	}
 	for i, d := range of {
@@ -115,6 +117,16 @@ func history(entries []Entry) (h History) {
 	}
 	h.State = h.State.clone()
 	return h
+}
+
+// newest is the index of the newest deployment that has this number, -1 without one.
+func newest(of []*Deployment, run int) int {
+	for i, d := range slices.Backward(of) {
+		if d.Run == run {
+			return i
+		}
+	}
+	return -1
 }
 
 // step adds what a line says of a step.

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// blame is what `usher blame -json` prints: one object. The seconds of its parts add up to those of the whole.
+type blame struct {
+	Deployment deploymentStatus `json:"deployment"`
+	Began      time.Time        `json:"began"`   // of a launch: when the instance was launched, where the record says
+	Seconds    float64          `json:"seconds"` // until the verdict, or the last that was done
+	Spent      []share          `json:"spent"`   // the longest first
+}
+
+// share is what took some of the time: a script, a part of a step, a step without parts, or what is no step.
+type share struct {
+	Seconds float64   `json:"seconds"`
+	Step    string    `json:"step"`            // lifecycle event, Flip, Rollback; else instance, boot, metadata, wait, verdict, ...
+	Part    string    `json:"part,omitempty"`  // a script, or a part of the step
+	Began   time.Time `json:"began,omitzero"`  // not of what was spent in several places
+	State   string    `json:"state,omitempty"` // failed, cut off or under way
+}
+
+// The rest of a step with parts, and of the whole.
+const (
+	theRest   = "(the rest of it)"
+	betweenIt = "(between)"
+)
+
+// runBlame is `usher blame`: where a deployment's time went.
+func runBlame(_ context.Context, args []string, stdout, stderr io.Writer) int {
+	const about = "usher blame [-n N] [-json] [d-ID]: where the time of this server's last deployment went, or of deployment d-ID, the slowest first.\n" +
+		"A launch counts from the launch of the instance to the verdict."
+	flags := flag.NewFlagSet("blame", flag.ContinueOnError)
+	file := configFlag(flags)
+	n := flags.Int("n", 0, "show the slowest `N`; 0 for all")
+	asJSON := flags.Bool("json", false, "print it as a JSON object")
+	if code, ok := parseArguments(flags, args, []string{"[d-ID]"}, about, stdout, stderr); !ok {
+		return code
+	}
+	fail := func(code int, err error) int {
+		fmt.Fprintln(stderr, "usher blame:", err)
+		return code
+	}
+	if *n < 0 {
+		return fail(exitUsage, fmt.Errorf("-n is %d: it must not be less than 0", *n))
+	}
+	t, code, err := readTimeline(*file, "blame", flags.Arg(0), stderr)
+	if err != nil {
+		return fail(code, err)
+	}
+	b := blame{t.deployment, t.began, t.ended.Sub(t.began).Seconds(), t.shares()}
+	if *n > 0 && len(b.Spent) > *n {
+		b.Spent = b.Spent[:*n]
+	}
+	if *asJSON {
+		out := json.NewEncoder(stdout)
+		out.SetIndent("", "  ")
+		out.SetEscapeHTML(false)
+		err = out.Encode(b)
+	} else {
+		err = b.print(stdout, t.title())
+	}
+	if err != nil {
+		return fail(exitFailed, err)
+	}
+	return exitDone
+}
+
+// readTimeline is the timeline of a deployment of this server, "" for the last. An error comes with the exit
+// code of the command that wants it.
+func readTimeline(file, command, id string, stderr io.Writer) (timeline, int, error) {
+	_, h, err := readRecord(file, command)
+	if err != nil {
+		return timeline{}, exitUsage, err
+	}
+	if h.Damaged != nil {
+		fmt.Fprintf(stderr, "usher %s: %v; what is before that counts\n", command, h.Damaged)
+	}
+	if len(h.Deployments) == 0 {
+		return timeline{}, exitNothing, fmt.Errorf("nothing was deployed yet")
+	}
+	for _, p := range slices.Backward(h.Deployments) {
+		if id == "" || p.ID == id {
+			return timelineOf(p, h.Owner, time.Now().UTC()), exitDone, nil
+		}
+	}
+	return timeline{}, exitUsage, fmt.Errorf("there was no deployment %s here: usher history lists them", id)
+}
+
+// shares divides the time: each moment of it belongs to one share.
+func (t timeline) shares() []share {
+	all, rest := []share{}, t.ended.Sub(t.began)
+	for i := 0; i < len(t.spans); {
+		s := t.spans[i]
+		parts := t.partsAt(i)
+		i += 1 + len(parts)
+		rest -= s.took()
+		left, what := s.took(), s.part
+		for _, p := range parts {
+			left -= p.took()
+			all = append(all, share{p.took().Seconds(), p.step, p.part, p.began, p.state})
+		}
+		if len(parts) > 0 {
+			if what = theRest; left < time.Millisecond && s.state != stateCutOff {
+				rest += max(left, 0)
+				continue
+			}
+		}
+		all = append(all, share{max(left, 0).Seconds(), s.step, what, s.began, s.state})
+	}
+	if rest >= time.Millisecond {
+		all = append(all, share{Seconds: rest.Seconds(), Step: betweenIt})
+	}
+	slices.SortStableFunc(all, func(a, b share) int { return cmp.Compare(b.Seconds, a.Seconds) })
+	return all
+}
+
+// partsAt are the parts of the step that is at an index; they stand behind it.
+func (t timeline) partsAt(i int) []span {
+	n := i + 1
+	for n < len(t.spans) && t.spans[n].inside {
+		n++
+	}
+	return t.spans[i+1 : n]
+}
+
+// print writes it for a person.
+func (b blame) print(w io.Writer, title string) error {
+	fmt.Fprintln(w, title)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range b.Spent {
+		duration := took(time.Duration(s.Seconds * 1e9))
+		fmt.Fprintf(table, "%9s\t%s\t%s\n", duration, s.Step, join(" ", s.Part, marked(s.State)))
+	}
+	return table.Flush()
+}
+
+// marked is how what did not end well stands behind a name.
+func marked(state string) string {
+	if state == "" {
+		return ""
+	}
+	return "[" + state + "]"
+}
