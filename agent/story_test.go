@@ -32,6 +32,7 @@ var law = map[string][]string{
 	"agent/revision":    {},
 	"agent/record":      {},
 	"agent/hostcommand": {},
+	"agent/policy":      {},
 	"agent/rollout":     {"agent/appspec", "hooks"},
 	"agent/standin":     {},
 	"agent/appspec":     {"hooks"},
@@ -40,7 +41,7 @@ var law = map[string][]string{
 	"agent/lifecycle":   {"agent/instance"},
 	"agent/demo":        {"agent/standin"},
 	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/hostcommand", "agent/instance", "agent/lifecycle",
-		"agent/record", "agent/release", "agent/revision", "agent/rollout"},
+		"agent/policy", "agent/record", "agent/release", "agent/revision", "agent/rollout"},
 }
 
 // worlds are which packages may import what is not ours, by the prefix of its path.

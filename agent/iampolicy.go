@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"usher/agent/policy"
+	"usher/hooks"
+)
+
+const iamPolicyAbout = "usher iam-policy -group ASG -application A -deployment-group G -bucket B [-side instance|developer|platform]: print the least IAM policy.\n" +
+	"instance: what the agent needs, for the instance's role. developer: usher deploy and rollback. platform: usher attach and usher doctor ENV."
+
+// names are a flag that may be given several times.
+type names []string
+
+func (n *names) String() string { return strings.Join(*n, ",") }
+
+// Set takes one name, or several with commas between them.
+func (n *names) Set(text string) error {
+	for name := range strings.SplitSeq(text, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			return errors.New("a name is empty")
+		}
+		*n = append(*n, name)
+	}
+	return nil
+}
+
+// runIAMPolicy is `usher iam-policy`.
+func runIAMPolicy(_ context.Context, args []string, stdout, stderr io.Writer) int {
+	var n policy.Names
+	flags := flag.NewFlagSet("iam-policy", flag.ContinueOnError)
+	flags.Var((*names)(&n.Groups), "group", "`ASG`, an Auto Scaling group; again for each other one")
+	flags.StringVar(&n.Application, "application", "", "CodeDeploy application `A`")
+	flags.StringVar(&n.DeploymentGroup, "deployment-group", "", "its deployment group `G`")
+	flags.StringVar(&n.Bucket, "bucket", "", "`BUCKET` of the revisions")
+	flags.StringVar(&n.Prefix, "prefix", "", "`FOLDER` of the bucket that they are in (default: all of it)")
+	flags.StringVar(&n.Key, "kms", "", "`ARN` of the KMS key that they are encrypted with")
+	flags.StringVar(&n.Region, "region", "", "`REGION`, such as eu-west-1")
+	flags.StringVar(&n.Account, "account", "", "`NUMBER` of the AWS account")
+	side := flags.String("side", string(policy.Instance), "whose: `SIDE` is instance, developer or platform")
+	if code, ok := parse(flags, args, 0, iamPolicyAbout, stdout, stderr); !ok {
+		return code
+	}
+	text, err := iamPolicy(policy.Side(*side), n)
+	if err != nil {
+		fmt.Fprintf(stderr, "usher iam-policy: %v\n%s\n", err, iamPolicyAbout)
+		return exitUsage
+	}
+	fmt.Fprint(stdout, text)
+	if n.Region == "" || n.Account == "" {
+		fmt.Fprintln(stderr, "usher iam-policy: replace REGION and ACCOUNT, or give -region and -account")
+	}
+	return exitDone
+}
+
+var (
+	bucketForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{1,61}[A-Za-z0-9]$`) // also a placeholder in capitals
+	keyForm    = regexp.MustCompile(`^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)
+)
+
+// iamPolicy is the policy's text. A name with a wildcard would allow more than it says.
+func iamPolicy(side policy.Side, n policy.Names) (string, error) {
+	if !policy.Known(side) {
+		var all []string
+		for _, s := range policy.Sides {
+			all = append(all, string(s))
+		}
+		if near := hooks.Nearest(string(side), all); near != "" {
+			return "", fmt.Errorf("there is no side %q: did you mean %s?", side, near)
+		}
+		return "", fmt.Errorf("there is no side %q: it is one of %s", side, strings.Join(all, ", "))
+	}
+	var missing []string
+	for _, f := range []struct{ flag, value string }{{"-application", n.Application}, {"-deployment-group", n.DeploymentGroup}, {"-bucket", n.Bucket}} {
+		if f.value == "" {
+			missing = append(missing, f.flag)
+		}
+	}
+	if len(n.Groups) == 0 && side != policy.Developer {
+		missing = append([]string{"-group"}, missing...)
+	}
+	if len(missing) > 0 {
+		return "", fmt.Errorf("%s missing: a policy is for certain names", strings.Join(missing, ", ")+map[bool]string{true: " is", false: " are"}[len(missing) == 1])
+	}
+	for _, name := range append(append([]string{}, n.Groups...), n.Application, n.DeploymentGroup, n.Prefix, n.Region, n.Account) {
+		if strings.ContainsAny(name, "*?${}") {
+			return "", fmt.Errorf("%q has a character that stands for others in a policy (* ? $ { }): write the name itself", name)
+		}
+	}
+	switch {
+	case !bucketForm.MatchString(n.Bucket):
+		return "", fmt.Errorf("the bucket is %q: it must be a bucket's name alone, such as acme-revisions", n.Bucket)
+	case n.Key != "" && !keyForm.MatchString(n.Key):
+		return "", fmt.Errorf("the key is %q: it must be its ARN, arn:aws:kms:REGION:ACCOUNT:key/ID; an alias is not enough", n.Key)
+	}
+	return policy.For(side, n).JSON()
+}

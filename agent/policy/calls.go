@@ -1,0 +1,170 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Side is one of those who call AWS.
+type Side string
+
+// The sides.
+const (
+	Instance  Side = "instance"  // the agent, as its instance's role
+	Developer Side = "developer" // usher deploy and usher rollback
+	Platform  Side = "platform"  // usher attach and usher doctor ENV
+)
+
+// Sides are all of them.
+var Sides = []Side{Instance, Developer, Platform}
+
+// Names are what a policy is about.
+type Names struct {
+	Groups          []string // Auto Scaling groups
+	Application     string   // CodeDeploy application
+	DeploymentGroup string
+	Bucket          string
+	Prefix          string // folder in the bucket; "" is all of it
+	Key             string // ARN of the KMS key that revisions are encrypted with; "" for none
+	Region          string // "" leaves the word REGION to be replaced: CodeDeploy takes no wildcard there
+	Account         string // "" leaves the word ACCOUNT
+}
+
+// Kinds of resource.
+const (
+	onAll         = "*"
+	onGroups      = "Auto Scaling groups"
+	onDeployments = "deployment group"
+	onApplication = "application"
+	onConfigs     = "deployment configurations"
+	onObjects     = "objects"
+	onBucket      = "bucket"
+	onKey         = "key"
+)
+
+// need is an action on a kind of resource.
+type need struct{ action, on string }
+
+// calls is every call of a side, with the statement it belongs to and what it needs there.
+var calls = map[Side][]struct {
+	sid, op string
+	needs   []need
+}{
+	Instance: {
+		{"WhereAmI", "DescribeAutoScalingInstances", []need{{"autoscaling:DescribeAutoScalingInstances", onAll}}},
+		{"WhereAmI", "DescribeLifecycleHooks", []need{{"autoscaling:DescribeLifecycleHooks", onAll}}},
+		{"Lifecycle", "RecordLifecycleActionHeartbeat", []need{{"autoscaling:RecordLifecycleActionHeartbeat", onGroups}}},
+		{"Lifecycle", "CompleteLifecycleAction", []need{{"autoscaling:CompleteLifecycleAction", onGroups}}},
+		{"Revision", "GetDeploymentGroup", []need{{"codedeploy:GetDeploymentGroup", onDeployments}}},
+		// With a version, S3 asks for the other permission.
+		{"Bundle", "HeadObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}}},
+		{"Bundle", "GetObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}, {"kms:Decrypt", onKey}}},
+		// Host commands are signed with the role's credentials, and CodeDeploy wants nothing more.
+		{"", "PollHostCommand", nil},
+		{"", "GetDeploymentSpecification", nil},
+		{"", "PutHostCommandAcknowledgement", nil},
+		{"", "PutHostCommandComplete", nil},
+		{"", "GetCallerIdentity", nil}, // of usher doctor; nobody can be forbidden it
+	},
+	Developer: {
+		{"Deploy", "GetDeploymentGroup", []need{{"codedeploy:GetDeploymentGroup", onDeployments}}},
+		{"Deploy", "ListDeployments", []need{{"codedeploy:ListDeployments", onDeployments}}},
+		{"Deploy", "GetDeployment", []need{{"codedeploy:GetDeployment", onDeployments}}},
+		{"Deploy", "BatchGetDeployments", []need{{"codedeploy:BatchGetDeployments", onDeployments}}},
+		// CodeDeploy looks at the configuration and the revision in the caller's name.
+		{"Deploy", "CreateDeployment", []need{{"codedeploy:CreateDeployment", onDeployments}, {"codedeploy:GetDeploymentConfig", onConfigs},
+			{"codedeploy:GetApplicationRevision", onApplication}}},
+		{"Deploy", "RegisterApplicationRevision", []need{{"codedeploy:RegisterApplicationRevision", onApplication}}},
+		{"Deploy", "ListApplicationRevisions", []need{{"codedeploy:ListApplicationRevisions", onApplication}}},
+		{"Follow", "ListDeploymentTargets", []need{{"codedeploy:ListDeploymentTargets", onAll}}},
+		{"Follow", "BatchGetDeploymentTargets", []need{{"codedeploy:BatchGetDeploymentTargets", onAll}}},
+		{"Follow", "StopDeployment", []need{{"codedeploy:StopDeployment", onAll}}},
+		// Without ListBucket, S3 answers "forbidden" for an object that is not there.
+		{"Bundle", "HeadObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}, {"s3:ListBucket", onBucket}}},
+		{"Bundle", "PutObject", []need{{"s3:PutObject", onObjects}, {"kms:GenerateDataKey", onKey}}},
+		{"Bundle", "CreateMultipartUpload", []need{{"s3:PutObject", onObjects}, {"kms:GenerateDataKey", onKey}}},
+		{"Bundle", "UploadPart", []need{{"s3:PutObject", onObjects}, {"kms:GenerateDataKey", onKey}, {"kms:Decrypt", onKey}}},
+		{"Bundle", "CompleteMultipartUpload", []need{{"s3:PutObject", onObjects}, {"kms:Decrypt", onKey}}},
+		{"Bundle", "AbortMultipartUpload", []need{{"s3:AbortMultipartUpload", onObjects}}},
+		{"", "GetCallerIdentity", nil},
+	},
+	Platform: {
+		{"Groups", "DescribeAutoScalingGroups", []need{{"autoscaling:DescribeAutoScalingGroups", onAll}}},
+		{"Groups", "DescribeLifecycleHooks", []need{{"autoscaling:DescribeLifecycleHooks", onAll}}},
+		{"Attach", "PutLifecycleHook", []need{{"autoscaling:PutLifecycleHook", onGroups}}},
+		{"Deployments", "GetDeploymentGroup", []need{{"codedeploy:GetDeploymentGroup", onDeployments}}},
+		// A server in two deployment groups is seen only by who sees all of them.
+		{"Others", "ListApplications", []need{{"codedeploy:ListApplications", onAll}}},
+		{"Others", "ListDeploymentGroups", []need{{"codedeploy:ListDeploymentGroups", onAll}}},
+		{"Others", "BatchGetDeploymentGroups", []need{{"codedeploy:BatchGetDeploymentGroups", onAll}}},
+		{"Bundle", "HeadObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}}},
+		{"Bundle", "GetObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}, {"kms:Decrypt", onKey}}},
+		{"", "GetCallerIdentity", nil},
+	},
+}
+
+// Actions are the IAM actions that a call of a side may need, in the order of the table. known is false for a call
+// that the side does not make.
+func Actions(side Side, op string) (actions []string, known bool) {
+	for _, c := range calls[side] {
+		if c.op != op {
+			continue
+		}
+		for _, n := range c.needs {
+			actions = append(actions, n.action)
+		}
+		return actions, true
+	}
+	return nil, false
+}
+
+// resources are the ARNs of a kind; none when the names have no such thing.
+func (n Names) resources(kind string) []string {
+	region, account := cmp.Or(n.Region, "REGION"), cmp.Or(n.Account, "ACCOUNT")
+	arn := func(service, rest string) string {
+		return "arn:" + n.partition() + ":" + service + ":" + region + ":" + account + ":" + rest
+	}
+	bucket := "arn:" + n.partition() + ":s3:::" + n.Bucket
+	switch kind {
+	case onGroups:
+		var all []string
+		for _, g := range n.Groups {
+			all = append(all, arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"+g)) // * is an id that nobody chose
+		}
+		return all
+	case onDeployments:
+		return []string{arn("codedeploy", "deploymentgroup:"+n.Application+"/"+n.DeploymentGroup)}
+	case onApplication:
+		return []string{arn("codedeploy", "application:"+n.Application)}
+	case onConfigs:
+		return []string{arn("codedeploy", "deploymentconfig:*")}
+	case onObjects:
+		if prefix := strings.Trim(n.Prefix, "/"); prefix != "" {
+			return []string{bucket + "/" + prefix + "/*"}
+		}
+		return []string{bucket + "/*"}
+	case onBucket:
+		return []string{bucket}
+	case onKey:
+		if n.Key == "" {
+			return nil
+		}
+		return []string{n.Key}
+	}
+	return []string{"*"}
+}
+
+// partition is the part of AWS that a Region is in.
+func (n Names) partition() string {
+	switch {
+	case strings.HasPrefix(n.Region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(n.Region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+// Known reports whether a side is one.
+func Known(side Side) bool { return slices.Contains(Sides, side) }
