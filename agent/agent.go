@@ -46,6 +46,7 @@ type agent struct {
 
 	control      *control
 	seen         string    // the target lifecycle state that boot acted on
+	passedOver   string    // the deployment whose commands are answered without doing anything
 	obeyed       time.Time // when a host command was carried out last
 	unprivileged bool      // not root, and meant to do without (rehearsal)
 }

@@ -76,7 +76,10 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 	var d *deployment
 	if err == nil {
 		if why := a.nothingToDoFor(cmd, spec); why != "" {
-			a.log.Info(fmt.Sprintf("%s of deployment %s: %s", cmd.Event, spec.DeploymentID, why), systemd.ID(systemd.MessageCommandAnswered))
+			if a.passedOver != spec.DeploymentID { // once, and not at each of its events
+				a.passedOver = spec.DeploymentID
+				a.log.Info(fmt.Sprintf("deployment %s needs nothing: %s", spec.DeploymentID, why), systemd.ID(systemd.MessageCommandAnswered))
+			}
 			return a.skip(ctx, cmd)
 		}
 		d, err = a.commanded(ctx, spec)
@@ -150,21 +153,24 @@ func knownEvent(event string) bool {
 // nothingToDoFor says why a command needs no work at all, "" when it does.
 func (a *agent) nothingToDoFor(cmd hostcommand.Command, spec hostcommand.Specification) string {
 	last, rev := a.rec.State().Last, revisionOf(spec)
-	// What CodeDeploy starts by itself for a new or outdated server. What a person starts is done, also again.
-	ownDeed := spec.Creator == "autoscaling" || spec.Creator == "CodeDeployAutoUpdate"
+	// What CodeDeploy starts by itself: for a new or outdated server, or to go back to what was good. What a
+	// person starts is done, also again.
+	ownDeed := spec.Creator == "autoscaling" || spec.Creator == "CodeDeployAutoUpdate" || spec.Creator == "codeDeployRollback"
 	switch {
 	case !knownEvent(cmd.Event):
 		return "usher has nothing to run for this event"
 	case ownDeed && rev.Pinned() && a.isGood(rev.ID()) && (last.By != record.ByCommand || last.ID != spec.DeploymentID):
-		return "release " + rev.ID() + " is live and good here since the launch"
+		return "release " + a.rec.State().Good.Release + " is live and good here already"
 	}
 	return ""
 }
 
-// isGood says whether a release is live, and the newest deployment that succeeded was of it.
+// isGood says whether a release is live, the newest deployment that succeeded was of it, and nothing is left of
+// any after that.
 func (a *agent) isGood(id string) bool {
 	past := a.rec.State()
-	return past.Good != nil && past.Good == past.Last && past.Good.Release == id && a.isLive(id)
+	return past.Good != nil && sameRelease(past.Good.Release, id) && a.isLive(past.Good.Release) && past.Open() == nil &&
+		(past.Last.Run == past.Good.Run || past.Last.Undone)
 }
 
 // commanded is the deployment that a specification is of: begun, or gone on with.

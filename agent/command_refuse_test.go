@@ -117,6 +117,7 @@ func TestCallsOfCommandsFail(t *testing.T) {
 			"the connection is lost before":    {DropConnection: true},
 			"the connection is lost after":     {DropConnection: true, AfterEffect: true},
 			"an expired token":                 {Code: "ExpiredTokenException"},
+			"a clock that is off":              {Code: "InvalidSignatureException", Message: "Signature expired: 20200101T000000Z is now earlier than 20200101T001000Z"},
 			"an answer that is no JSON":        {Body: []byte("<html>")},
 			"an error after it has had effect": {Status: 500, AfterEffect: true},
 		} {

@@ -94,10 +94,12 @@ func TestADeploymentUpdatesAServer(t *testing.T) {
 func TestDeploymentsFollowEachOther(t *testing.T) {
 	s := newStage(t)
 	s.serving()
+	s.readsAlways()
 	revisions := map[string]standin.Revision{}
 	for _, version := range []string{"2", "3", "2", "2", "4", "5"} {
 		if _, again := revisions[version]; !again {
-			revisions[version] = s.revision("shop-"+version, s.app(version))
+			// A script that writes a file of the release, in two steps: nobody must see the first.
+			revisions[version] = s.revision("shop-"+version, s.app(version).with(files{"scripts/after.sh": "#!/bin/sh\nset -eu\n: >VERSION\nsleep 0.05\nprintf " + version + " >VERSION\n"}))
 		}
 		_, status := s.deploy(revisions[version])
 		s.expect("deployment of "+version, status, "Succeeded")
@@ -266,10 +268,11 @@ func TestADeploymentThatCannotBegin(t *testing.T) {
 	}
 }
 
-// CodeDeploy's own rollback is a deployment like any other; its release is on disk.
+// CodeDeploy's own rollback is a deployment over all servers. One that has put back that release by itself, or
+// never left it, has nothing to do.
 func TestAutomaticRollback(t *testing.T) {
 	s := newStage(t)
-	s.serving()
+	_, r := s.serving()
 	group := fleetGroup()
 	group.AutoRollback = true
 	s.cloud.PutDeploymentGroup(group)
@@ -285,6 +288,10 @@ func TestAutomaticRollback(t *testing.T) {
 	s.must(err)
 	s.expect("the rollback", status, "Succeeded")
 	s.expect("live", s.live(), "1")
+	s.said(r, "deployment "+back+" needs nothing: release shop-1-")
+	if strings.Contains(s.trace(), "ApplicationStart 1 live=1\nApplicationStop") {
+		t.Errorf("what was live and good was stopped for the rollback: %s", s.trace())
+	}
 	if gets := len(s.cloud.CallsOf("GetObject")); gets != 2 {
 		t.Errorf("%d downloads: the release that was rolled back to is on disk", gets)
 	}

@@ -51,11 +51,11 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 	a.settle()
 	last := past.Last
 	switch {
-	case rev.S3 == nil && rev.GitHub == nil, a.isLive(rev.ID()) && past.Good != nil && past.Good.Release == rev.ID():
+	case rev.S3 == nil && rev.GitHub == nil, past.Good != nil && sameRelease(past.Good.Release, rev.ID()) && a.isLive(past.Good.Release):
 		return again, nil
 	case last != nil && last.By == record.ByOperator && last.End == record.Succeeded:
 		return again, nil // what a person chose stays until the next deployment
-	case last != nil && last.End == record.GaveUp && last.Release == rev.ID():
+	case last != nil && last.End == record.GaveUp && sameRelease(last.Release, rev.ID()):
 		return again, nil // it has failed here, and was said to
 	}
 	a.log.Warn(fmt.Sprintf("the deployment group has moved on to %s without this server: deploying it", rev), systemd.ID(systemd.MessageDrift))

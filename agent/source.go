@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -159,6 +160,15 @@ func (a *agent) pin(ctx context.Context, rev revision.Revision) (revision.Revisi
 	return rev.Pin(aws.ToString(head.VersionId), aws.ToString(head.ETag)), nil
 }
 
+// again ends the id of a release that is made beside a live one of the same revision. A revision that is
+// deployed again gets a directory of its own: its scripts write into it, and users are on the live one.
+const again = ".2"
+
+// sameRelease says whether two releases are of the same revision.
+func sameRelease(id, other string) bool {
+	return strings.TrimSuffix(id, again) == strings.TrimSuffix(other, again)
+}
+
 // begin starts the deployment of a revision, or takes up the one that was cut off if it is of the same. One
 // of another revision is rolled back first: a deployment begins from what was good.
 func (a *agent) begin(ctx context.Context, by, id string, src source, env hooks.Environment) (*deployment, error) {
@@ -167,6 +177,12 @@ func (a *agent) begin(ctx context.Context, by, id string, src source, env hooks.
 	}
 	a.settle()
 	open := a.rec.State().Open()
+	switch {
+	case open != nil && open.By == by && sameRelease(open.Release, src.id):
+		src.id = open.Release
+	case by == "" && a.isLive(src.id+again), by != "" && a.isLive(src.id): // a launch goes on with what is live
+		src.id += again
+	}
 	if open != nil && open.By == by && (by != record.ByCommand || open.ID == id) && open.Release == src.id && (!open.Finished[hooks.DownloadBundle] || a.onDisk(src.id)) {
 		return a.resume(open, src, env), nil
 	}

@@ -120,7 +120,7 @@ func TestDemo(t *testing.T) {
 		`    usher deploy: deployment d-[0-9A-Z]{9} failed on i-[0-9a-f]{17}: `,
 		`    deployment d-[0-9A-Z]{9} rolled it back\n`,
 		`    \d\d:\d\d:\d\d\.\d{3} Rollback finished in .*/opt/app -> /opt/app-releases/`,
-		`    \d\d:\d\d:\d\d\.\d{3} deployment d-[0-9A-Z]{9} begins: `,
+		`    \d\d:\d\d:\d\d\.\d{3} deployment d-[0-9A-Z]{9} needs nothing: release `,
 
 		`\nSummary of the deploys: what users saw -`,
 		`    server 1  shop, from the base image \d+x, then shop 1\.0\.0 \d+x, then shop 2\.0\.0 \d+x`,

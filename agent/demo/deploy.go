@@ -165,7 +165,7 @@ func (d *demo) failingRelease(ctx context.Context) error {
 		return fmt.Errorf("there should have been 4 deployments, one of them the rollback, and there were %d", len(all))
 	}
 	d.say("", "Server 1 had put its link back by itself, before CodeDeploy's rollback came to it:", "")
-	for _, what := range []string{" Rollback finished ", " deployment " + all[3][0].DeploymentID + " begins"} {
+	for _, what := range []string{" Rollback finished ", " deployment " + all[3][0].DeploymentID + " needs nothing"} {
 		line, err := d.fleet[0].agent.says(ctx, what)
 		if err != nil {
 			return err
