@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
+	"strings"
 	"time"
 )
 
@@ -135,13 +135,17 @@ func (t timeline) partsAt(i int) []span {
 
 // print writes it for a person.
 func (b blame) print(w io.Writer, title string) error {
-	fmt.Fprintln(w, title)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	wide := 0
 	for _, s := range b.Spent {
-		duration := took(time.Duration(s.Seconds * 1e9))
-		fmt.Fprintf(table, "%9s\t%s\t%s\n", duration, s.Step, join(" ", s.Part, marked(s.State)))
+		wide = max(wide, len(s.Step))
 	}
-	return table.Flush()
+	text := title + "\n"
+	for _, s := range b.Spent {
+		line := fmt.Sprintf("%9s  %-*s  %s", took(time.Duration(s.Seconds*1e9)), wide, s.Step, join(" ", s.Part, marked(s.State)))
+		text += strings.TrimRight(line, " ") + "\n"
+	}
+	_, err := io.WriteString(w, text)
+	return err
 }
 
 // marked is how what did not end well stands behind a name.

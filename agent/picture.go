@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"usher/agent/lifecycle"
 )
 
 // plotStyle is what the picture looks like: for a light page, and for a viewer that likes it dark. Classes and
@@ -19,7 +21,9 @@ text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "
 .title { font-size: 16px; font-weight: 600 }
 .small { font-size: 11px; fill: #59636e }
 .part { fill: #59636e }
-.bad { fill: #c4212d }
+.bad { font-size: 11px; fill: #c4212d }
+.good { font-size: 11px; fill: #1a7f37 }
+.small, .bad, .good { stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round; paint-order: stroke }
 .grid { stroke: #e1e5ea; stroke-width: 1 }
 .line { stroke: #8b949e; stroke-width: 1; stroke-dasharray: 3 3 }
 .outside { fill: #b6bfc9 }
@@ -34,6 +38,8 @@ text { fill: #e6edf3 }
 .paper { fill: #0d1117 }
 .small, .part { fill: #9198a1 }
 .bad { fill: #ff7b72 }
+.good { fill: #3fb950 }
+.small, .bad, .good { stroke: #0d1117 }
 .grid { stroke: #262c36 }
 .line { stroke: #6e7681 }
 .outside { fill: #57606a }
@@ -76,13 +82,16 @@ func (t timeline) svg() string {
 	p.text(plotMargin, 50, "small", "start", shorten(t.subtitle(), smallSize, plotWidth-2*plotMargin))
 
 	for at, step := time.Duration(0), on.tick(); at <= on.all; at += step {
-		x := on.x(t.began.Add(at))
-		fmt.Fprintf(&p, `<line class="grid" x1="%s" y1="%s" x2="%[1]s" y2="%s"/>`+"\n", number(x), number(head+6), number(bottom+6))
-		p.text(x, head, "small", "middle", tickLabel(at))
-		p.text(x, bottom+20, "small", "middle", tickLabel(at))
+		p.vertical("grid", on.x(t.began.Add(at)), head+6, bottom+6)
 	}
 	for _, m := range marks {
-		fmt.Fprintf(&p, `<line class="line" x1="%s" y1="%s" x2="%[1]s" y2="%s"/>`+"\n", number(m.x), number(m.y+3), number(bottom+6))
+		p.vertical("line", m.x, m.y+3, bottom+6)
+	}
+	for at, step := time.Duration(0), on.tick(); at <= on.all; at += step { // text is drawn over lines
+		p.text(on.x(t.began.Add(at)), head, "small", "middle", tickLabel(at))
+		p.text(on.x(t.began.Add(at)), bottom+20, "small", "middle", tickLabel(at))
+	}
+	for _, m := range marks {
 		p.text(m.textX, m.y, m.class, "start", m.text)
 	}
 	for i, s := range t.spans {
@@ -109,10 +118,10 @@ func (p *picture) row(s span, on scale, y, label float64, whole bool) {
 	p.named(plotMargin+s.indent(), base, class, s.label(), label-s.indent())
 	bar := string(s.kind)
 	switch {
+	case whole: // its parts show what was how
+		bar = "whole"
 	case s.state != "":
 		bar = strings.ReplaceAll(s.state, " ", "")
-	case whole:
-		bar = "whole"
 	}
 	x, height := on.x(s.began), float64(barHeight)
 	width := max(on.x(s.ended)-x, leastBar)
@@ -156,7 +165,10 @@ type mark struct {
 func (t timeline) marks(on scale) (marks []mark, lines int) {
 	var ends []float64 // of what stands on each line
 	for _, m := range t.moments {
-		text := fmt.Sprintf("%s %s", m.name, took(m.at.Sub(t.began)))
+		text := m.name
+		if m.at.After(t.began) {
+			text += " " + took(m.at.Sub(t.began))
+		}
 		wide := textWidth(text, smallSize)
 		x := on.x(m.at)
 		from := min(max(x-wide/2, plotMargin), plotWidth-plotMargin-wide)
@@ -169,8 +181,11 @@ func (t timeline) marks(on scale) (marks []mark, lines int) {
 		}
 		ends[line] = from + wide + 8
 		class := "small"
-		if m.name == "ABANDON" {
-			class = "small bad"
+		switch m.name {
+		case string(lifecycle.Abandon):
+			class = "bad"
+		case string(lifecycle.Continue):
+			class = "good"
 		}
 		marks = append(marks, mark{x: x, y: float64(line), textX: from, text: text, class: class})
 	}
@@ -204,6 +219,10 @@ func (p *picture) named(x, y float64, class, text string, most float64) {
 
 func (p *picture) text(x, y float64, class, anchor, text string) {
 	fmt.Fprintf(p, `<text class="%s" x="%s" y="%s" text-anchor="%s">%s</text>`+"\n", class, number(x), number(y), anchor, escape(text))
+}
+
+func (p *picture) vertical(class string, x, from, to float64) {
+	fmt.Fprintf(p, `<line class="%s" x1="%[2]s" x2="%[2]s" y1="%[3]s" y2="%[4]s"/>`+"\n", class, number(x), number(from), number(to))
 }
 
 // textWidth is about how wide a text is, in the widest of the fonts that it may be shown in. Only a viewer

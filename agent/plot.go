@@ -10,15 +10,19 @@ import (
 
 // runPlot is `usher plot`: a launch as a picture.
 func runPlot(_ context.Context, args []string, stdout, stderr io.Writer) int {
-	const about = "usher plot [d-ID] > launch.svg: a picture of this server's last launch or deployment, or of deployment d-ID:\n" +
+	const about = "usher plot [-no-boot] [d-ID] > launch.svg: a picture of this server's last launch or deployment, or of deployment d-ID:\n" +
 		"what happened when, from the launch of the instance to the verdict. Any browser shows it."
 	flags := flag.NewFlagSet("plot", flag.ContinueOnError)
 	file := configFlag(flags)
+	noBoot := flags.Bool("no-boot", false, "leave out the launch and the boot of the instance, which are long and not usher's")
 	if code, ok := parseArguments(flags, args, []string{"[d-ID]"}, about, stdout, stderr); !ok {
 		return code
 	}
 	t, code, err := readTimeline(*file, "plot", flags.Arg(0), stderr)
 	if err == nil {
+		if *noBoot {
+			t = t.withoutBoot()
+		}
 		code = exitFailed
 		_, err = io.WriteString(stdout, t.svg())
 	}
@@ -40,9 +44,9 @@ const (
 	titleSize  = 16
 	labelMost  = 330 // of the column of names
 	labelGap   = 10  // between the names and the bars
-	behindBar  = 130 // right of the bars: room for the duration of one that ends at the end
+	behindBar  = 120 // right of the bars: room for the duration of one that ends at the end
 	leastBar   = 1.5 // a shorter one could not be seen
-	tickGap    = 90  // between two ticks, at least
+	tickGap    = 70  // between two ticks, at least
 )
 
 // niceTicks are the distances between ticks that a person can count in.
