@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -38,6 +39,8 @@ type developer struct {
 	codedeploy *codedeploy.Client
 	s3         *s3.Client
 	sts        *sts.Client
+
+	autoscaling *autoscaling.Client
 
 	view   *rollout.View
 	people io.Writer // what is written for people: not with -json
@@ -138,6 +141,7 @@ func (d *developer) connect(ctx context.Context) error {
 		return refusal{errors.New("cannot tell the AWS Region: there is no usher.yml here, so set AWS_REGION")}
 	}
 	d.codedeploy, d.s3, d.sts = codedeploy.NewFromConfig(cfg), s3.NewFromConfig(cfg), sts.NewFromConfig(cfg)
+	d.autoscaling = autoscaling.NewFromConfig(cfg)
 	return nil
 }
 

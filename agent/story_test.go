@@ -31,6 +31,7 @@ var law = map[string][]string{
 	"agent/instance":    {},
 	"agent/revision":    {},
 	"agent/record":      {},
+	"agent/groups":      {},
 	"agent/hostcommand": {},
 	"agent/policy":      {},
 	"agent/rollout":     {"agent/appspec", "hooks"},
@@ -40,13 +41,13 @@ var law = map[string][]string{
 	"agent/release":     {"agent/bundle", "agent/appspec", "hooks"},
 	"agent/lifecycle":   {"agent/instance"},
 	"agent/demo":        {"agent/standin"},
-	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/hostcommand", "agent/instance", "agent/lifecycle",
+	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/groups", "agent/hostcommand", "agent/instance", "agent/lifecycle",
 		"agent/policy", "agent/record", "agent/release", "agent/revision", "agent/rollout"},
 }
 
 // worlds are which packages may import what is not ours, by the prefix of its path.
 var worlds = map[string][]string{
-	"github.com/aws/":              {"agent", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin"},
+	"github.com/aws/":              {"agent", "agent/groups", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin"},
 	"github.com/coreos/go-systemd": {"systemd"},
 	"go.uber.org/zap":              {"agent", "systemd"},
 	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout"}, // rollout: git only

@@ -34,6 +34,7 @@ var codeDeployWire = wire{
 	},
 	throttled: apiError{400, "ThrottlingException", "Rate exceeded"},
 	operations: map[string]operation{
+		"BatchGetDeploymentGroups":    batchGetDeploymentGroups,
 		"BatchGetDeploymentTargets":   batchGetDeploymentTargets,
 		"BatchGetDeployments":         batchGetDeployments,
 		"CreateApplication":           createApplication,

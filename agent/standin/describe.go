@@ -168,13 +168,15 @@ func describeAutoScalingGroups(c *Cloud, r request) (any, *apiError) {
 		Instances                         list[xmlInstance]
 		CreatedTime                       string
 		NewInstancesProtectedFromScaleIn  bool
+		Tags                              list[xmlTag]
 	}
-	names := members(r, "AutoScalingGroupNames")
+	names, filters := members(r, "AutoScalingGroupNames"), tagFilters(r)
 	c.fleet.mu.Lock()
 	defer c.fleet.mu.Unlock()
 	var found []xmlGroup
 	for _, name := range sortedKeys(c.fleet.groups) {
-		if len(names) > 0 && !slices.Contains(names, name) {
+		tags := c.fleet.groups[name].Tags
+		if len(names) > 0 && !slices.Contains(names, name) || !matchTags(tags, filters) {
 			continue
 		}
 		g := xmlGroup{
@@ -183,6 +185,7 @@ func describeAutoScalingGroups(c *Cloud, r request) (any, *apiError) {
 			AvailabilityZones:    list[string]{[]string{c.Region + "a"}},
 			HealthCheckType:      "EC2",
 			CreatedTime:          c.began.UTC().Format(time.RFC3339),
+			Tags:                 list[xmlTag]{tagsOf(name, tags)},
 		}
 		for _, inst := range c.fleet.all {
 			if inst.groupName() == name && !inst.state.ended() {

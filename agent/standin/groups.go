@@ -234,6 +234,11 @@ func getDeploymentGroup(c *Cloud, r request) (any, *apiError) {
 	if bad != nil {
 		return nil, bad
 	}
+	return map[string]any{"deploymentGroupInfo": g.info()}, nil
+}
+
+// info is a group as the API shows it; mu is held.
+func (g *deploymentGroup) info() map[string]any {
 	associated := []map[string]string{}
 	for _, name := range g.AutoScalingGroups {
 		one := map[string]string{"name": name}
@@ -259,7 +264,7 @@ func getDeploymentGroup(c *Cloud, r request) (any, *apiError) {
 	if g.tried != nil {
 		info["lastAttemptedDeployment"] = g.tried.brief()
 	}
-	return map[string]any{"deploymentGroupInfo": info}, nil
+	return info
 }
 
 // tagSet is EC2Tags as the API has them: of every list one filter must match.

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"usher/agent/groups"
+	"usher/agent/rollout"
+)
+
+const attachAbout = "usher attach [-yes] [-dry-run] [-hook NAME] [-heartbeat D] ENV: give every Auto Scaling group of an environment the launch hook that usher completes.\n" +
+	"The groups are those that CodeDeploy associates with the deployment group, and those with the tags usher:application and usher:deployment-group.\n" +
+	"exit codes: 0 done, or nothing to do; 1 failed; 2 refused; 130 interrupted"
+
+// What Auto Scaling allows for a heartbeat timeout.
+const (
+	leastHeartbeat = 30 * time.Second
+	mostHeartbeat  = 2 * time.Hour
+)
+
+// hookForm is what Auto Scaling allows in a hook's name.
+var hookForm = regexp.MustCompile(`^[A-Za-z0-9\-_/]{1,255}$`)
+
+// runAttach is `usher attach ENV`.
+func runAttach(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	d, want := &developer{name: "attach"}, groups.Default()
+	flags := flag.NewFlagSet("attach", flag.ContinueOnError)
+	flags.BoolVar(&d.yes, "yes", false, "do not ask")
+	dryRun := flags.Bool("dry-run", false, "show the difference, and end there")
+	flags.StringVar(&want.Name, "hook", want.Name, "`NAME` of the hook")
+	flags.DurationVar(&want.Heartbeat, "heartbeat", want.Heartbeat, "`D`, after which a launch that nobody is heard of is a failed one")
+	if code, ok := parseArguments(flags, args, []string{"ENV"}, attachAbout, stdout, stderr); !ok {
+		return code
+	}
+	err := checkHook(want)
+	if err == nil {
+		err = d.begin(ctx, flags.Arg(0), stdout, stderr)
+	} else {
+		d.watch(stdout, stderr)
+	}
+	if err == nil {
+		err = d.attach(ctx, want, *dryRun)
+	}
+	return d.end(ctx, err)
+}
+
+func checkHook(h groups.Hook) error {
+	switch {
+	case !hookForm.MatchString(h.Name) || h.Managed():
+		return refusal{fmt.Errorf("the hook's name is %q: it must be 1 to 255 letters, digits, - _ and /, and not begin with CodeDeploy-managed-", h.Name)}
+	case h.Heartbeat < leastHeartbeat || h.Heartbeat > mostHeartbeat || h.Heartbeat%time.Second != 0:
+		return refusal{fmt.Errorf("the heartbeat timeout is %s: Auto Scaling allows whole seconds from %s to %s", h.Heartbeat, leastHeartbeat, mostHeartbeat)}
+	}
+	return nil
+}
+
+// attach shows what each group's hook is and would be, and makes it so.
+func (d *developer) attach(ctx context.Context, want groups.Hook, dryRun bool) error {
+	account, arn, err := d.whoAmI(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := groups.Of(ctx, d.autoscaling, d.codedeploy, groups.Deployment{Application: d.env.Application, Group: d.env.DeploymentGroup})
+	if err != nil {
+		return rollout.Explain("find the Auto Scaling groups of "+d.env.Name, d.env, err)
+	}
+	if len(all) == 0 {
+		return refusal{fmt.Errorf("%s has no Auto Scaling group: give the group, and the instances it launches, the tags %s=%s and %s=%s",
+			d.env.Name, groups.TagApplication, d.env.Application, groups.TagGroup, d.env.DeploymentGroup)}
+	}
+	var todo []groups.Change
+	var wrong []error
+	fmt.Fprintf(d.people, "Attach to %s of %s (%s, account %s)\n\n", d.env.Name, d.env.Application, d.env.Region, account)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(d.people, "  %-10s %s\n", name, rollout.Printable(fmt.Sprintf(format, args...)))
+	}
+	line("as", "%s", arn)
+	for _, g := range all {
+		change, err := groups.Compare(g, want)
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		showChange(line, change, want.Name)
+		if len(change.Lines) > 0 {
+			todo = append(todo, change)
+		}
+	}
+	for _, g := range all {
+		for _, w := range groups.Warnings(g, want.Name) {
+			line("warning", "%s", w)
+		}
+	}
+	fmt.Fprintln(d.people)
+	switch {
+	case len(wrong) > 0:
+		return refusal{errors.Join(wrong...)}
+	case len(todo) == 0:
+		d.done = fmt.Sprintf("Nothing to do: %s is as it should be on %s.", want.Name, count(len(all), "group"))
+		return nil
+	case dryRun:
+		return ending{exitDone, rollout.EndedDryRun, "A dry run: no hook was changed."}
+	}
+	if err := d.agree(ctx, "hooks are changed by a person only"); err != nil {
+		return err
+	}
+	return d.put(ctx, todo, want.Name)
+}
+
+// showChange prints a group's hook, line by line.
+func showChange(line func(name, format string, args ...any), c groups.Change, hook string) {
+	switch {
+	case len(c.Lines) == 0:
+		line(c.Group, "hook %s is as it should be", hook)
+		return
+	case c.New:
+		line(c.Group, "hook %s is not there, and would be", hook)
+	default:
+		line(c.Group, "hook %s would change", hook)
+	}
+	for _, x := range c.Lines {
+		if c.New {
+			line("", "  %-18s %s", x.Setting, x.WouldBe)
+		} else {
+			line("", "  %-18s %s -> %s", x.Setting, x.Is, x.WouldBe)
+		}
+	}
+}
+
+// put changes the hooks. One that fails does not keep the others from it: the command can be given again.
+func (d *developer) put(ctx context.Context, todo []groups.Change, hook string) error {
+	var failed []string
+	var last error
+	for _, c := range todo {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := groups.Put(ctx, d.autoscaling, c); err != nil {
+			last = rollout.Explain("put hook "+hook+" on group "+c.Group, d.env, err)
+			failed = append(failed, last.Error())
+			continue
+		}
+		fmt.Fprintf(d.people, "%s has hook %s\n", c.Group, hook)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ending{exitInterrupted, rollout.EndedInterrupted, "interrupted: some groups may have the hook and others not; the same command goes on"}
+	case len(failed) > 1:
+		return errors.New(strings.Join(failed, "\n"))
+	case last != nil:
+		return last
+	}
+	d.done = fmt.Sprintf("Instances that %s from now on wait for usher.", map[bool]string{true: "it launches", false: "they launch"}[len(todo) == 1])
+	return nil
+}
+
+// agree asks a person for the environment's name.
+func (d *developer) agree(ctx context.Context, why string) error {
+	if d.yes {
+		return nil
+	}
+	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.people) {
+		return refusal{fmt.Errorf("%s, and this is not a terminal: use -yes to go ahead", why)}
+	}
+	d.env.Confirm = true
+	return d.confirm(ctx)
+}

@@ -1,0 +1,47 @@
+package standin
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// xmlTag is a tag of an Auto Scaling group.
+type xmlTag struct {
+	ResourceId, ResourceType, Key, Value string
+	PropagateAtLaunch                    bool
+}
+
+// tagsOf are a group's tags as the service lists them.
+func tagsOf(group string, tags map[string]string) (all []xmlTag) {
+	for _, key := range sortedKeys(tags) {
+		all = append(all, xmlTag{group, "auto-scaling-group", key, tags[key], true})
+	}
+	return all
+}
+
+// tagFilters are the filters of DescribeAutoScalingGroups that are about one tag: its key, and the values it may
+// have.
+func tagFilters(r request) map[string][]string {
+	all := map[string][]string{}
+	for n := 1; ; n++ {
+		at := "Filters.member." + strconv.Itoa(n)
+		name, ok := r.params[at+".Name"]
+		if !ok {
+			return all
+		}
+		if key, ok := strings.CutPrefix(name, "tag:"); ok {
+			all[key] = members(r, at+".Values")
+		}
+	}
+}
+
+// matchTags tells whether tags pass all filters.
+func matchTags(tags map[string]string, filters map[string][]string) bool {
+	for key, values := range filters {
+		if value, ok := tags[key]; !ok || !slices.Contains(values, value) {
+			return false
+		}
+	}
+	return true
+}
