@@ -94,8 +94,9 @@ func Of(ctx context.Context, api API, cd CodeDeploy, d Deployment) ([]Group, err
 			return nil, err
 		}
 		for _, g := range page.AutoScalingGroups {
-			name := aws.ToString(g.AutoScalingGroupName)
-			found[name] = found[name] // present
+			if name := aws.ToString(g.AutoScalingGroupName); !found[name] {
+				found[name] = false
+			}
 		}
 	}
 	var all []Group

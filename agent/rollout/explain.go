@@ -74,7 +74,7 @@ func permission(err error) string {
 	if !errors.As(err, &call) {
 		return "the call"
 	}
-	return strings.ToLower(call.Service()) + ":" + call.Operation()
+	return strings.ToLower(strings.ReplaceAll(call.Service(), " ", "")) + ":" + call.Operation() // "Auto Scaling"
 }
 
 // retryable is what the SDK tries again.
