@@ -139,12 +139,16 @@ func (r *reader) before(e record.Entry) {
 			r.part(p, ended)
 		case p.Name == partBoot:
 			if up.Equal(p.Began) {
-				r.add(span{step: partBoot, part: "from the kernel's start to usher's", began: p.Began, ended: ended, kind: kindOutside})
+				r.add(span{step: partBoot, part: "from there to usher's start", began: p.Began, ended: ended, kind: kindOutside})
 			}
 		case p.Name == partLaunched:
 			if gap := up.Sub(p.Began); first && gap >= 0 && gap < longestBoot {
 				r.t.moments = append(r.t.moments, moment{p.Began, partLaunched})
-				r.add(span{step: spanInstance, part: "from EC2's launch to its start", began: p.Began, ended: up, kind: kindOutside})
+				to := "usher's" // where the kernel says nothing, or is older than the instance
+				if slices.ContainsFunc(r.t.spans[n:], func(s span) bool { return s.step == partBoot }) {
+					to = "the kernel's"
+				}
+				r.add(span{step: spanInstance, part: "from EC2's launch to " + to + " start", began: p.Began, ended: up, kind: kindOutside})
 			}
 		case p.Name == partHold:
 			r.add(span{step: partHold, part: "for a person to look", began: p.Began, ended: ended, kind: kindOutside})

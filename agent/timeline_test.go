@@ -191,8 +191,8 @@ func TestBlame(t *testing.T) {
 		want string
 	}{
 		{"a good launch", newTold().good(), `launch d-1AB2CD3EF: succeeded, CONTINUE after 34.3s
-    11.2s  boot              from the kernel's start to usher's
-     9.0s  instance          from EC2's launch to its start
+    11.2s  boot              from there to usher's start
+     9.0s  instance          from EC2's launch to the kernel's start
      4.0s  AfterInstall      scripts/migrate.sh
      2.4s  ValidateService   scripts/validate.sh
      2.1s  DownloadBundle    download
@@ -217,8 +217,8 @@ func TestBlame(t *testing.T) {
 `},
 		{"failed, rolled back and held", failed(), `launch d-1AB2CD3EF: failed in AfterInstall, rolled back, ABANDON after 1m6s
     39.9s  hold            for a person to look
-    11.2s  boot            from the kernel's start to usher's
-     9.0s  instance        from EC2's launch to its start
+    11.2s  boot            from there to usher's start
+     9.0s  instance        from EC2's launch to the kernel's start
      1.5s  AfterInstall    scripts/migrate.sh
      1.5s  AfterInstall    scripts/render.sh [failed]
      1.0s  DownloadBundle  download
@@ -232,9 +232,9 @@ func TestBlame(t *testing.T) {
      31ms  metadata        who am I?
 `},
 		{"cut off by a reboot", rebooted(), `launch d-1AB2CD3EF: succeeded, CONTINUE after 40.1s
-    11.2s  boot            from the kernel's start to usher's
-     9.0s  instance        from EC2's launch to its start
-     8.5s  boot            from the kernel's start to usher's
+    11.2s  boot            from there to usher's start
+     9.0s  instance        from EC2's launch to the kernel's start
+     8.5s  boot            from there to usher's start
      5.0s  AfterInstall
      4.0s  AfterInstall    [cut off]
      1.0s  DownloadBundle  download
@@ -250,8 +250,8 @@ func TestBlame(t *testing.T) {
 		{"the agent was restarted between two steps", newTold().up("").step("Flip", 0).restarted(3*time.Second, record.Entry{What: record.Started, Step: "ValidateService"}),
 			`launch d-1AB2CD3EF: under way in ValidateService after 1m24s
      1m0s  ValidateService  [under way]
-    11.2s  boot             from the kernel's start to usher's
-     9.0s  instance         from EC2's launch to its start
+    11.2s  boot             from there to usher's start
+     9.0s  instance         from EC2's launch to the kernel's start
      3.0s  restart          nobody was at work
     120ms  revision         asking CodeDeploy
      69ms  (between)

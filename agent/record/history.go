@@ -10,6 +10,15 @@ import (
 	"time"
 )
 
+// Part is a piece of time, inside a step or of no step. Replay does not look at it: it is for the person who
+// wants to know where a launch's time went.
+type Part struct {
+	Step    string    `json:"step,omitempty"` // the step it is inside of
+	Name    string    `json:"name"`           // of a script, or of what usher did itself
+	Began   time.Time `json:"began"`
+	Seconds float64   `json:"seconds,omitempty"` // 0: a moment, not a span
+}
+
 // Step is one step of a past deployment. One that was cut off and run again is there once, with its first
 // start and its last end.
 type Step struct {

@@ -96,15 +96,6 @@ type Entry struct {
 	Parts   []Part  `json:"parts,omitempty"` // what time was spent on since the line before, as far as it is known
 }
 
-// Part is a piece of time, inside a step or of no step. Replay does not look at it: it is for the person who
-// wants to know where a launch's time went.
-type Part struct {
-	Step    string    `json:"step,omitempty"` // the step it is inside of
-	Name    string    `json:"name"`           // of a script, or of what usher did itself
-	Began   time.Time `json:"began"`
-	Seconds float64   `json:"seconds,omitempty"` // 0: a moment, not a span
-}
-
 // Owner is whose record it is. Instance and Image must match the lines of an existing file; Boot is
 // written to every line.
 type Owner struct{ Instance, Image, Boot string }
