@@ -11,12 +11,9 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -72,38 +69,12 @@ func prepare(b *box.Box) {
 	b.Write("/etc/default/usher", "AWS_ENDPOINT_URL=http://"+awsAddress+"\nAWS_ENDPOINT_URL_S3=http://"+s3Address+"\n", 0o644)
 }
 
-// built are the packages: their files.
-type built struct{ deb, rpm, nextRPM string }
-
-// packages builds the program and its packages, once.
-var packages = sync.OnceValues(func() (b built, err error) {
-	binary, version := filepath.Join(work, "usher"), "1.2.3"
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.released="+version, "-o", binary, "./agent")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	nfpm := func(version, file string) *exec.Cmd {
-		c := exec.Command("nfpm", "package", "--config", "packaging/nfpm.yaml", "--target", file)
-		c.Env = append(os.Environ(), "VERSION="+version, "ARCH="+runtime.GOARCH, "BINARY="+binary, "SOURCE_DATE_EPOCH=1700000000")
-		return c
-	}
-	b = built{filepath.Join(work, "usher.deb"), filepath.Join(work, "usher.rpm"), filepath.Join(work, "next.rpm")}
-	for _, c := range []*exec.Cmd{build, nfpm(version, b.deb), nfpm(version, b.rpm), nfpm("1.2.4", b.nextRPM)} {
-		c.Dir = house
-		if out, err := c.CombinedOutput(); err != nil {
-			return b, fmt.Errorf("cannot build the packages: %s: %w\n%s", strings.Join(c.Args, " "), err, out)
-		}
-	}
-	return b, nil
-})
-
 // needPackages ends a test that cannot have them.
 func needPackages(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("nfpm"); err != nil || os.Geteuid() != 0 {
-		const why = "booting the package needs root and nfpm (go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2); CI has them"
-		if os.Getenv("CI") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
+	needNfpm(t)
+	if os.Geteuid() != 0 {
+		lacks(t, "booting the package needs root")
 	}
 	if _, err := packages(); err != nil {
 		t.Fatal(err)

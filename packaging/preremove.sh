@@ -9,4 +9,6 @@ esac
 if [ -d /run/systemd/system ]; then
   systemctl stop usher.service
 fi
-systemctl disable usher.service
+# For dpkg, that the service is enabled is configuration: it stays until the purge, and is as it was when the package
+# is installed again, which dpkg does not tell from an upgrade.
+[ "$1" = remove ] || systemctl disable usher.service
