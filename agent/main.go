@@ -41,7 +41,7 @@ var commands = []subcommand{
 	{"status", "[-json]", "on a server: what it runs, and what the agent does now", runStatus},
 	{"history", "[-n N] [-json]", "on a server: its deployments, the newest last", runHistory},
 	{"blame", "[-n N] [-json] [d-ID]", "on a server: where a deployment's time went, the slowest first", runBlame},
-	{"plot", "[d-ID] > FILE.svg", "on a server: a launch as a picture, from the boot to the verdict", runPlot},
+	{"plot", "[-no-boot] [d-ID] > FILE.svg", "on a server: a launch as a picture, from the boot to the verdict", runPlot},
 	{"hold", "[DURATION]", "on a server: keep it when its launch fails, for a person to look", runHold},
 	{"release", "", "on a server: let a held one go, or take a hold back", runRelease},
 	{"attach", "[-yes] [-dry-run] ENV", "give the Auto Scaling groups of an environment the launch hook", runAttach},
