@@ -28,9 +28,11 @@ var law = map[string][]string{
 	"hooks":             {},
 	"systemd":           {},
 	"systemd/box":       {},
+	"agent/image":       {},
 	"agent/instance":    {},
 	"agent/revision":    {},
 	"agent/record":      {},
+	"agent/doctor":      {},
 	"agent/groups":      {},
 	"agent/hostcommand": {},
 	"agent/policy":      {},
@@ -41,7 +43,7 @@ var law = map[string][]string{
 	"agent/release":     {"agent/bundle", "agent/appspec", "hooks"},
 	"agent/lifecycle":   {"agent/instance"},
 	"agent/demo":        {"agent/standin"},
-	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/groups", "agent/hostcommand", "agent/instance", "agent/lifecycle",
+	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/doctor", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
 		"agent/policy", "agent/record", "agent/release", "agent/revision", "agent/rollout"},
 }
 

@@ -92,6 +92,20 @@ func (l Layout) paths(f Facts) Release {
 // Check judges the layout before anything is done: the link must be a symbolic link or absent, and the
 // folder of releases must be there or can be made. The error says what to type.
 func (l Layout) Check() error {
+	if err := l.CheckLink(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(l.at(l.Link)), 0o755); err != nil {
+		return fmt.Errorf("cannot make the folder of the application link: %w", err)
+	}
+	if err := os.MkdirAll(l.dir(""), 0o755); err != nil {
+		return fmt.Errorf("cannot make the folder of releases: %w", err)
+	}
+	return nil
+}
+
+// CheckLink is the part of Check that only looks: the link must be a symbolic link or absent.
+func (l Layout) CheckLink() error {
 	link, base := l.at(l.Link), l.at(l.Base)
 	switch info, err := os.Lstat(link); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -102,12 +116,6 @@ func (l Layout) Check() error {
 			"Move it out of the way once, when baking the image: mv %[1]s %[2]s && ln -s %[2]s %[1]s", link, base)
 	case info.Mode()&fs.ModeSymlink == 0:
 		return fmt.Errorf("%s is a %s, not a symbolic link: remove it, then: ln -s %s %[1]s", link, kindOf(info), base)
-	}
-	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
-		return fmt.Errorf("cannot make the folder of the application link: %w", err)
-	}
-	if err := os.MkdirAll(l.dir(""), 0o755); err != nil {
-		return fmt.Errorf("cannot make the folder of releases: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"usher/agent/doctor"
+	"usher/agent/image"
+	"usher/agent/release"
+	"usher/hooks"
+)
+
+const bakeAbout = "usher bake [-check] [-root DIR] [-revision PATH|s3://BUCKET/KEY] [-clean PARTS]: the last step of an image.\n" +
+	"It checks that the image is complete, lays a revision down if asked to, and takes away what belongs to this machine alone.\n" +
+	"What is wrong is listed, one problem a line, and then nothing is changed.\n" +
+	"exit codes: 0 the image is ready (-check: complete), 1 it is not, 2 usage"
+
+// baking is `usher bake` with its flags.
+type baking struct {
+	config string
+	root   string
+	check  bool
+	clean  names
+	laid   layDown
+}
+
+// runBake is `usher bake`.
+func runBake(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var b baking
+	flags := flag.NewFlagSet("bake", flag.ContinueOnError)
+	flags.BoolVar(&b.check, "check", false, "check only: change nothing")
+	flags.StringVar(&b.root, "root", "/", "the image is in `DIR`, and not this machine (needs root: it is entered by chroot)")
+	flags.StringVar(&b.config, "config", defaultConfigFile, "configuration `FILE`, as the image has it")
+	flags.Var(&b.clean, "clean", "`PARTS` to take away, with commas between them: "+strings.Join(image.Parts, ", ")+"; all; none (default "+strings.Join(image.Usual, ",")+")")
+	b.laid.flags(flags)
+	if code, ok := parse(flags, args, 0, bakeAbout, stdout, stderr); !ok {
+		return code
+	}
+	err := b.usage()
+	if err == nil {
+		err = b.laid.prepare(ctx) // here, with the network and the paths of who asks
+		defer b.laid.close()
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "usher bake:", err)
+		if _, typed := err.(refusal); typed {
+			return exitUsage
+		}
+		return exitFailed
+	}
+	if err := b.enter(); err != nil {
+		fmt.Fprintln(stderr, "usher bake:", err)
+		return exitFailed
+	}
+	return b.bake(ctx, stdout, stderr)
+}
+
+// usage judges the flags.
+func (b *baking) usage() error {
+	switch {
+	case len(b.clean) == 0:
+		b.clean = image.Usual
+	case slices.Contains(b.clean, "all"):
+		b.clean = image.Parts
+	case len(b.clean) == 1 && b.clean[0] == "none":
+		b.clean = nil
+	}
+	for _, part := range b.clean {
+		if slices.Contains(image.Parts, part) {
+			continue
+		}
+		if near := hooks.Nearest(part, image.Parts); near != "" {
+			return refusal{fmt.Errorf("there is nothing called %q to clean: did you mean %s?", part, near)}
+		}
+		return refusal{fmt.Errorf("there is nothing called %q to clean: the parts are %s, all and none", part, strings.Join(image.Parts, ", "))}
+	}
+	if info, err := os.Stat(b.root); err != nil || !info.IsDir() {
+		return refusal{fmt.Errorf("cannot use -root %s: it is not a directory", b.root)}
+	}
+	return b.laid.usage()
+}
+
+// enter makes the image's tree the root of this process: links in it then lead where they will lead on an instance,
+// and none leads out of it.
+func (b *baking) enter() error {
+	if b.root == "/" {
+		return nil
+	}
+	if err := unix.Chroot(b.root); err != nil {
+		return fmt.Errorf("cannot enter the image in %s (chroot): %w: only root may", b.root, err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return fmt.Errorf("cannot enter the image in %s: %w", b.root, err)
+	}
+	return nil
+}
+
+// bake checks the image, and when it is complete finishes it.
+func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
+	var r doctor.Report
+	cfg, err := loadConfig(b.config)
+	if err != nil {
+		r.Problem("configuration", "correct it", "%v", err)
+		cfg = defaultConfig() // the rest is looked at all the same
+	} else {
+		r.OK("configuration", "%s", b.config)
+	}
+	checkImage(ctx, &r, cfg, b.root != "/")
+	layout := release.Layout{Link: cfg.Link, Base: cfg.Base, Releases: cfg.Releases}
+	if b.check || r.Count(doctor.Problem) > 0 {
+		b.laid.judge(ctx, &r, layout, cfg)
+	}
+	said := func(done string) int {
+		r.Print(stdout)
+		warnings := count(r.Count(doctor.Warning), "warning")
+		if n := r.Count(doctor.Problem); n > 0 {
+			fmt.Fprintf(stdout, "The image is not ready: %s, %s. Nothing was changed.\n", count(n, "problem"), warnings)
+			return exitFailed
+		}
+		fmt.Fprintf(stdout, "%s (%s, %s)\n", done, count(len(r), "check"), warnings)
+		return exitDone
+	}
+	if b.check || r.Count(doctor.Problem) > 0 {
+		return said("The image is complete.")
+	}
+	id, detail, err := b.laid.lay(ctx, &r, layout, cfg)
+	if err != nil {
+		fmt.Fprintln(stderr, "usher bake:", err)
+		return exitFailed
+	}
+	if r.Count(doctor.Problem) > 0 { // of the revision
+		return said("")
+	}
+	code := said("The image is complete.")
+	if id != "" {
+		fmt.Fprintf(stdout, "Laid down %s (%s): a launch of this revision need not download it.\n", id, detail)
+	}
+	done, err := image.Clean(b.clean, image.Places{State: cfg.State, Releases: cfg.Releases})
+	for _, path := range done {
+		fmt.Fprintln(stdout, "cleaned", path)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "usher bake:", err)
+		return exitFailed
+	}
+	unix.Sync() // a snapshot of the disk may be next
+	fmt.Fprintln(stdout, "Ready: power the machine off, and make the image.")
+	return code
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"usher/agent/appspec"
+	"usher/agent/doctor"
+	"usher/agent/record"
+	"usher/agent/release"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// What `usher bake` looks at, on the tree that is the process's root.
+
+const (
+	usherUnit   = "usher.service"
+	usherBinary = "/usr/bin/usher" // as the unit starts it
+)
+
+// catalogSubject is how the catalog's entry of systemd.MessageStarted begins.
+const catalogSubject = "usher runs on instance"
+
+// checkImage finds out whether an image is complete. elsewhere says that the image is not this machine.
+func checkImage(ctx context.Context, r *doctor.Report, cfg Config, elsewhere bool) {
+	if info, err := os.Stat(usherBinary); err != nil || info.Mode()&0o111 == 0 {
+		r.Problem("program", "install usher's package", "%s is not here, or not executable", usherBinary)
+	}
+	r.Unit(usherUnit)
+	r.Ordering(usherUnit)
+	var active func(string) bool
+	if !elsewhere && systemd.Booted() {
+		active = func(unit string) bool { return systemd.Active(ctx, unit) }
+	}
+	r.Alone(active)
+	r.Catalog(catalogSubject)
+	r.Clock()
+	checkAgentIsOff(r, cfg)
+	layout := release.Layout{Link: cfg.Link, Base: cfg.Base, Releases: cfg.Releases}
+	checkBase(r, layout)
+	checkScripts(r, "role hooks", "", roleProblems(cfg))
+	checkRevision(r, "base", layout, layout.BasePath(), cfg)
+	checkReleases(r, layout, cfg)
+}
+
+// checkAgentIsOff: an agent that runs here takes the builder for an instance, and a server is no image. An agent
+// keeps its record locked, which is seen from outside a tree too.
+func checkAgentIsOff(r *doctor.Report, cfg Config) {
+	file := filepath.Join(cfg.State, record.FileName)
+	f, err := os.Open(file)
+	if err == nil {
+		defer f.Close()
+		err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	}
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+		r.OK("agent", "none runs here")
+	case errors.Is(err, unix.EWOULDBLOCK):
+		r.Problem("agent", "systemctl stop usher, if this machine is an image's builder", "an agent runs here: this may be a server in service, whose record would be taken away")
+	default:
+		r.Problem("agent", "run usher bake as root", "cannot tell whether an agent runs here: %v", err)
+	}
+}
+
+// checkBase: the link leads to the base, and something is there.
+func checkBase(r *doctor.Report, layout release.Layout) {
+	link, base := layout.LinkPath(), layout.BasePath()
+	if entries, err := os.ReadDir(base); err != nil {
+		r.Problem("base", "put the application's base version there", "the base cannot be read: %v", err)
+	} else if len(entries) == 0 {
+		r.Problem("base", "put the application's base version there", "%s is empty: an instance of a group without a revision would serve nothing", base)
+	} else {
+		r.OK("base", "%s is not empty", base)
+	}
+	if err := layout.CheckLink(); err != nil {
+		r.Problem("link", "", "%v", err)
+		return
+	}
+	switch live, _, err := layout.Live(); {
+	case err != nil:
+		r.Problem("link", "", "%v", err)
+	case live == "":
+		r.Problem("link", "ln -s "+base+" "+link, "%s is not there: nothing is reached by it before the first deployment", link)
+	case live != base:
+		r.Problem("link", "ln -sfn "+base+" "+link, "%s leads to %s, and in an image it must lead to the base", link, live)
+	default:
+		r.OK("link", "%s -> %s", link, live)
+	}
+}
+
+// roleProblems are what an instance would say of the role hooks, before it runs any.
+func roleProblems(cfg Config) []hooks.Problem {
+	problems := hooks.CheckRoleDir(cfg.RoleHooks)
+	var scripts []hooks.Script
+	for _, event := range hooks.Events {
+		role, more := hooks.RoleHooks(cfg.RoleHooks, event)
+		problems, scripts = append(problems, more...), append(scripts, role...)
+	}
+	return append(problems, hooks.Check(scripts, cfg.Errexit)...)
+}
+
+// checkScripts adds problems with scripts; those of files below dir are called by their path.
+func checkScripts(r *doctor.Report, about, dir string, problems []hooks.Problem) {
+	for _, p := range problems {
+		level := doctor.Problem
+		if p.Warning {
+			level = doctor.Warning
+		}
+		p.Warning = false // the line is marked as one
+		if dir != "" && !filepath.IsAbs(p.File) {
+			p.File = filepath.Join(dir, p.File)
+		}
+		*r = append(*r, doctor.Finding{Level: level, About: about, Text: p.String()})
+	}
+	if len(hooks.Fatal(problems)) == 0 {
+		r.OK(about, "fit to run")
+	}
+}
+
+// checkRevision judges an unpacked revision as the instance will, interpreters and users included. A base need not be
+// a revision.
+func checkRevision(r *doctor.Report, about string, layout release.Layout, dir string, cfg Config) {
+	for _, name := range []string{appspec.Name, appspec.AltName} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			_, problems := judge(layout, dir, noRoleHooks, cfg.Errexit, hooks.Check)
+			checkScripts(r, about, dir, problems)
+			return
+		}
+	}
+}
+
+// noRoleHooks is a folder that is not there: role hooks are judged once, by themselves.
+const noRoleHooks = "/nonexistent/usher"
+
+// checkReleases: what is laid down is judged; what the builder deployed itself is no part of an image.
+func checkReleases(r *doctor.Report, layout release.Layout, cfg Config) {
+	all, err := layout.All()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.Problem("releases", "", "%v", err)
+	}
+	slices.SortFunc(all, func(a, b release.Release) int { return strings.Compare(a.ID, b.ID) })
+	for _, x := range all {
+		if x.Status != release.Unpacked {
+			r.Problem("releases", "rm -rf "+layout.Tree(x.ID)+" "+layout.Tree(x.ID)+".json "+layout.Tree(x.ID)+".bundle",
+				"release %s was deployed on this machine (%s): an instance cannot tell what its scripts did here", x.ID, x.Status)
+			continue
+		}
+		checkRevision(r, "release "+x.ID, layout, x.Bundle, cfg)
+	}
+}
