@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"usher/systemd"
+	"usher/systemd/box"
 )
 
 // The package comes and goes on a server at work: the application does not notice.
@@ -15,6 +16,7 @@ const reads = `while :; do
   now=$(cat /opt/app/VERSION 2>&1) || now="cannot read: $now"
   [ "$now" = "${last-}" ] || echo "$now"
   last=$now
+  sleep 0.02
 done >/root/read
 `
 
@@ -94,4 +96,26 @@ func TestUpgradeDowngradeRemovePurge(t *testing.T) {
 
 	m.Run("systemctl", "stop", "reads.service")
 	s.expect("what was read through the link, all the time", m.Run("cat", "/root/read"), "1\n2\n3\n4")
+}
+
+// Where no systemd runs, as in the chroot in which some make their images, the package is installed as well.
+func TestInstalledWithoutSystemd(t *testing.T) {
+	t.Parallel()
+	needPackages(t)
+	built, _ := packages()
+	b := (&box.Image{Name: "bare"}).Launch(t, box.Options{})
+	b.Copy(built.deb, "/root/usher.deb")
+	dpkg := func(args string) {
+		t.Helper()
+		b.Run("unshare", "--mount", "sh", "-ec", "mount -t tmpfs tmpfs /run; dpkg "+args)
+	}
+	look := func() string {
+		return b.Run("sh", "-c", "readlink /etc/systemd/system/multi-user.target.wants/usher.service; readlink /opt/app; ls /usr/bin/usher; true")
+	}
+	dpkg("--install /root/usher.deb")
+	expect(t, "installed", look(), "/lib/systemd/system/usher.service\n/opt/app-base\n/usr/bin/usher")
+	expect(t, "explained", b.Run("sh", "-c", "journalctl --list-catalog "+systemd.MessageCompleted+" | cut -d : -f 1"), systemd.MessageCompleted+" usher")
+	dpkg("--purge usher")
+	expect(t, "purged", look(), "/opt/app-base")
+	b.WaitRunning()
 }
