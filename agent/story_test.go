@@ -43,16 +43,17 @@ var law = map[string][]string{
 	"agent/release":     {"agent/bundle", "agent/appspec", "hooks"},
 	"agent/lifecycle":   {"agent/instance"},
 	"agent/demo":        {"agent/standin"},
+	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release"},
 	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/doctor", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
 		"agent/policy", "agent/record", "agent/release", "agent/revision", "agent/rollout"},
 }
 
 // worlds are which packages may import what is not ours, by the prefix of its path.
 var worlds = map[string][]string{
-	"github.com/aws/":              {"agent", "agent/groups", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin"},
+	"github.com/aws/":              {"agent", "agent/groups", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
 	"go.uber.org/zap":              {"agent", "systemd"},
-	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout"}, // rollout: git only
+	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench"}, // rollout: git only
 	"github.com/smallstep/pkcs7":   {"agent/hostcommand", "agent/standin"},
 	"github.com/vbauerster/mpb":    {"agent/rollout"},
 	"mvdan.cc/sh":                  {"hooks"},
