@@ -13,6 +13,7 @@ import (
 // missing is what is said of an argument that is not there.
 var missing = map[string]string{
 	"PATH": "which revision? Its PATH is missing",
+	"FILE": "what is to be placed? Its FILE is missing",
 	"ENV":  "where to? ENV, an environment of usher.yml, is missing",
 }
 

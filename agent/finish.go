@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"usher/agent/record"
 	"usher/agent/release"
@@ -13,6 +14,9 @@ import (
 )
 
 // How a deployment ends: its release is good, or what was live before is live again.
+
+// keepTimeout bounds letting go what a good release replaced: some files are removed.
+const keepTimeout = time.Minute
 
 // succeed records that the release is good. From here on the verdict is CONTINUE; what goes wrong in
 // tidying up is said, and no failure.
@@ -72,11 +76,27 @@ func (a *agent) settle() {
 
 // keep ends a deployment that succeeded, for the files outside the link.
 func (a *agent) keep(r release.Release, d *record.Deployment) error {
-	var before []string
-	if live, ok := a.releaseAt(d.Live); ok && live.ID != r.ID {
-		before = live.Outside
+	before, ok := a.releaseAt(d.Live)
+	if !ok || before.ID == r.ID {
+		before = release.Release{}
 	}
-	return a.layout.Keep(r, before)
+	ctx, cancel := context.WithTimeout(context.Background(), keepTimeout)
+	defer cancel()
+	_, done, err := a.apart(ctx, d, placement{Step: stepKeep, Release: r.ID, Before: before.ID}, func() bool { return a.layout.KeepReaches(r, before) })
+	if !done {
+		return a.layout.Keep(r, before)
+	}
+	return err
+}
+
+// restore puts back the files outside the link.
+func (d *deployment) restore(ctx context.Context) error {
+	id := d.source.id
+	_, done, err := d.apart(ctx, d.past, placement{Step: stepRollback, Release: id}, func() bool { return d.layout.RestoreReaches(id) })
+	if !done {
+		return d.layout.Restore(id)
+	}
+	return err
 }
 
 // undo puts back what was live: the link, the files outside it, and, where it was stopped or replaced,
@@ -94,7 +114,7 @@ func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 		}
 		detail = d.layout.LinkPath() + " -> " + d.fallback
 	}
-	errs := []error{d.layout.Restore(d.source.id)}
+	errs := []error{d.restore(ctx)}
 	if _, wasLive := d.liveRelease(); (flipped || wasLive && d.hasBegun()) && d.fallback != "" {
 		dir, tree := d.fallback, d.fallback
 		if r, ok := d.releaseAt(d.fallback); ok {

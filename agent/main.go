@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -48,6 +49,7 @@ var commands = []subcommand{
 	{"attach", "[-yes] [-dry-run] ENV", "give the Auto Scaling groups of an environment the launch hook", runAttach},
 	{"iam-policy", "-group ASG -application A ...", "print the least IAM policy", runIAMPolicy},
 	{"version", "", "print usher's version", runVersion},
+	{"place", "FILE", "", runPlace}, // the agent's own: told to nobody
 }
 
 type subcommand struct {
@@ -87,14 +89,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usher brings an Auto Scaling server up with the latest code, or not at all.\n\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  usher %-10s %-34s %s\n", c.name, c.arguments, c.about)
+		if c.about != "" {
+			fmt.Fprintf(w, "  usher %-10s %-34s %s\n", c.name, c.arguments, c.about)
+		}
 	}
 	fmt.Fprint(w, "\nusher COMMAND -h explains a command. The configuration is "+defaultConfigFile+"; the journal is `journalctl -u usher`.\n")
 }
 
 func commandNames() (names []string) {
 	for _, c := range commands {
-		names = append(names, c.name)
+		if c.about != "" {
+			names = append(names, c.name)
+		}
 	}
 	return names
 }
@@ -181,7 +187,7 @@ func (a *agent) start(ctx context.Context) (err error) {
 	if a.rec, err = record.Open(a.cfg.State, owner); err != nil {
 		if !errors.Is(err, record.ErrLocked) { // that one is at work
 			a.rec = record.InMemory(owner)
-			err = a.decline(ctx, err)
+			err = a.decline(ctx, cmp.Or(readOnly(a.cfg.State), err))
 		}
 		return err
 	}

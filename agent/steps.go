@@ -194,7 +194,7 @@ func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 	if live, ok := d.liveRelease(); ok {
 		how.Owned = live.Outside
 	}
-	done, err := d.layout.Install(ctx, &d.release, plan, how)
+	done, err := d.place(ctx, plan, how)
 	for _, note := range done.Notes {
 		d.log.Warn(note, zap.String("lifecycle_event", hooks.Install))
 	}
@@ -205,6 +205,19 @@ func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 		return "the revision as it is", nil
 	}
 	return count(done.Files, "file"), nil
+}
+
+// place is release.Layout.Install, here or in a unit of its own.
+func (d *deployment) place(ctx context.Context, plan *release.Plan, how release.Installing) (release.Installed, error) {
+	out, done, err := d.apart(ctx, d.past, placement{Step: hooks.Install, Release: d.release.ID, How: how},
+		func() bool { return d.layout.InstallReaches(d.release.ID, plan) })
+	if !done {
+		return d.layout.Install(ctx, &d.release, plan, how)
+	}
+	if out.Unit != "" {
+		d.release.Outside = out.Outside
+	}
+	return out.Installed, err
 }
 
 // flip makes the release live.

@@ -44,8 +44,10 @@ func (u *units) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	defer u.manager.Close()
-	if err := u.manager.Tidy(ctx, hookUnits, u.grace, func(_ string, running bool) bool { return running }); err != nil {
-		u.agent.log.Warn(err.Error())
+	for _, prefix := range []string{hookUnits, placeUnits} {
+		if err := u.manager.Tidy(ctx, prefix, u.grace, func(_ string, running bool) bool { return running }); err != nil {
+			u.agent.log.Warn(err.Error())
+		}
 	}
 }
 

@@ -38,8 +38,6 @@ drwxr-xr-x /usr/share/doc/usher
 -rw-r--r-- /usr/share/doc/usher/licences.gz
 -rw-r--r-- /usr/share/fish/vendor_completions.d/usher.fish
 -rw-r--r-- /usr/share/man/man8/usher.8.gz
-drwxr-xr-x /usr/share/usher
--rw-r--r-- /usr/share/usher/sandbox-strict.conf
 -rw-r--r-- ZSH/_usher`
 
 // Both packages have the same files, and ask for the same.

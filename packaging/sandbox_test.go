@@ -72,12 +72,13 @@ echo "$(grep -E 'NoNewPrivs|Seccomp:|CapBnd' /proc/self/status | tr -s '\t\n' ' 
 	}
 }
 
-// picture is what the revision's places look like: a line for each path, with its owner, mode and ACLs.
+// picture is what the revision's places look like: a line for each path, with its owner, mode and ACLs, and then
+// the content of its files.
 func (m *machine) picture() string {
 	m.s.Helper()
-	listed := m.Run("find", "/opt/app/", "/usr/local/bin", "/usr/lib/shop", "/etc/shop", "/home/shop", "/root/shop", "/var/lib/shop",
-		"/srv/shop", "/data", "/tmp/shop", "-printf", `%p %y %m %u:%g\n`)
-	var all []string
+	const places = "/opt/app/ /usr/local/bin /usr/lib/shop /etc/shop /home/shop /root/shop /var/lib/shop /srv/shop /data /tmp/shop"
+	listed := m.Run("sh", "-c", "find "+places+` -printf '%p %y %m %u:%g\n'`)
+	all := []string{m.Run("sh", "-c", "find "+places+" -type f -exec grep -H '' {} +")}
 	for line := range strings.Lines(listed) {
 		line = strings.TrimSpace(line)
 		path, _, _ := strings.Cut(line, " ")
@@ -120,21 +121,60 @@ func TestNoRevisionNoticesTheSandbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newShop(t)
+	s.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "shop", Name: "production", AutoScalingGroups: []string{"web"}, Config: "CodeDeployDefault.AllAtOnce"})
 	s.publish("shop-1", outside())
 	plain, packaged := s.machine(), s.machine()
 	plain.Write("/etc/systemd/system/usher.service", withoutSandbox(t, string(shipped)), 0o644)
 	s.must(os.RemoveAll(filepath.Join(plain.Root(), "/etc/systemd/system/usher.service.d"))) // of no use without a /proc of its own
+	same := func(when string) {
+		t.Helper()
+		s.expect(when+": files under the packaged unit, against one without a sandbox", packaged.picture(), plain.picture())
+	}
+	holds := func(lines ...string) {
+		t.Helper()
+		for _, want := range lines {
+			if !strings.Contains(packaged.picture(), want) {
+				t.Errorf("there is no %q in\n%s", want, packaged.picture())
+			}
+		}
+	}
 	for _, m := range []*machine{plain, packaged} {
 		m.Boot()
 		m.ends(standin.Continue, "1")
 	}
-	s.expect("files under the packaged unit, against one without a sandbox", packaged.picture(), plain.picture())
-	for _, want := range []string{"/opt/app/bin/tool f 4755 daemon:mail", "/usr/lib/shop/tool f 6750 daemon:", "/etc/shop/conf.d/more.conf f 660 daemon:mail 0200",
-		"/home/shop/shop.conf f 600 mail:mail", "/data/shop/shop.conf f 755 root:root", "/tmp/shop/shop.conf f 755 root:root"} {
-		if !strings.Contains(packaged.picture(), want) {
-			t.Errorf("there is no %q in\n%s", want, packaged.picture())
-		}
+	same("launched")
+	holds("/opt/app/bin/tool f 4755 daemon:mail", "/usr/lib/shop/tool f 6750 daemon:", "/etc/shop/conf.d/more.conf f 660 daemon:mail 0200",
+		"/home/shop/shop.conf f 600 mail:mail", "/data/shop/shop.conf f 755 root:root", "/tmp/shop/shop.conf f 755 root:root")
+
+	// The next has some files no more and others anew, and finds one of somebody else's, which it leaves alone.
+	next := outside().with(files{"VERSION": "2\n", "etc/shop.conf": "port = 81\n", "etc/conf.d/new.conf": "new = yes\n",
+		"after.sh": "#!/bin/sh\nset -e\n", "before.sh": "#!/bin/sh\nset -e\nmkdir -p /tmp/shop/conf.d\necho somebody >/tmp/shop/conf.d/new.conf\n",
+		"appspec.yml": strings.NewReplacer("  - {source: /etc/shop.conf, destination: /root/shop}\n", "", "  - {source: /etc/shop.conf, destination: /tmp/shop}\n",
+			"  - {source: /etc, destination: /tmp/shop}\n", "OVERWRITE", "RETAIN").Replace(outsideAppspec)})
+	delete(next, "etc/conf.d/more.conf")
+	id := s.begin("shop-2", next)
+	for _, m := range []*machine{plain, packaged} {
+		m.deployed(id, "Succeeded", "2")
+		m.Run("systemctl", "restart", "usher.service") // what the first release alone had is removed by then
+		m.WaitForEntry(message(systemd.MessageNoLaunch))
 	}
+	same("deployed to")
+	holds("/tmp/shop/conf.d/new.conf:somebody", "/etc/shop/conf.d/new.conf:new = yes", "/home/shop/shop.conf:port = 81")
+	if gone := packaged.Exec("ls", "/root/shop/shop.conf", "/etc/shop/conf.d/more.conf").Stdout; gone != "" {
+		t.Errorf("the second release does not have, and the machine still has:\n%s", gone)
+	}
+
+	// And the one after that fails.
+	id = s.begin("shop-3", next.with(files{"VERSION": "3\n", "etc/shop.conf": "port = 82\n", "etc/conf.d/newer.conf": "newer = yes\n", "after.sh": "#!/bin/sh\nset -e\nfalse\n"}))
+	for _, m := range []*machine{plain, packaged} {
+		m.deployed(id, "Failed", "2")
+		m.WaitForEntry(message(systemd.MessageDeploymentFailed))
+	}
+	same("after a deployment that failed")
+	holds("/etc/shop/conf.d/new.conf:new = yes", "/home/shop/shop.conf:port = 81", "/usr/local/bin/tool f 2755 root:mail", "/opt/app/bin/tool f 4755 daemon:mail")
+	s.expect("placements", strings.Join(packaged.placements(), " "), "Install Install Keep Install Rollback")
+	s.expect("placements without a sandbox", strings.Join(plain.placements(), " "), "")
+
 	said := func(m *machine) string {
 		var lines []string
 		for _, e := range m.Journal("HOOK_OUTPUT=true") {
@@ -180,32 +220,114 @@ func TestNoScriptsInTheSandbox(t *testing.T) {
 	s.expect("scripts that ran", m.trace(), "")
 }
 
-// The tighter sandbox, for revisions that keep to their own place; and what it says to one that does not.
-func TestTheStrictSandbox(t *testing.T) {
-	strict := func(s *shop) *machine {
-		m := s.machine()
-		const shipped, dropIn = "/usr/share/usher/sandbox-strict.conf", "/etc/systemd/system/usher.service.d/sandbox-strict.conf"
-		text, err := os.ReadFile(filepath.Join(m.Root(), shipped))
-		s.must(err)
-		m.Write(dropIn, string(text), 0o644)
-		m.Boot()
-		return m
+// The sandbox knows the places of agent.yml's defaults. Where the agent has others, it says what the drop-in must
+// name; and what stays in its place takes no unit of its own.
+func TestOtherPlaces(t *testing.T) {
+	for _, c := range []struct{ name, dropIn, verdict string }{
+		{"not in the sandbox", "", standin.Abandon},
+		{"in a drop-in", "[Service]\nReadWritePaths=/srv\n", standin.Continue},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShop(t)
+			s.publish("shop-1", app("1").with(files{"appspec.yml": strings.ReplaceAll(app("1")["appspec.yml"], "/opt/app", "/srv/app")}))
+			m := s.machine()
+			m.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\nlink: /srv/app\nreleases: /srv/app-releases\n", 0o644)
+			m.Write("/etc/systemd/system/usher.service.d/override.conf", c.dropIn, 0o644)
+			m.Boot()
+			m.ends(c.verdict, "base") // of /opt/app
+			s.expect("placements", strings.Join(m.placements(), " "), "")
+			if c.verdict == standin.Continue {
+				s.expect("live", m.Run("cat", "/srv/app/VERSION"), "1")
+				return
+			}
+			if failed := m.WaitForEntry(message(systemd.MessageDeploymentFailed)).Message; !strings.Contains(failed, "cannot write to /srv: ") ||
+				!strings.Contains(failed, "ReadWritePaths=/srv ") {
+				t.Errorf("the reason does not say what to do: %s", failed)
+			}
+			s.expect("scripts that ran", m.trace(), "")
+		})
 	}
-	t.Run("a revision below the link", func(t *testing.T) {
-		s := newShop(t)
-		s.publish("shop-1", app("1"))
-		m := strict(s)
-		m.ends(standin.Continue, "1")
-		s.expect("its verdict", m.Run("systemctl", "show", "--property=ProtectSystem,NRestarts", "usher.service"), "NRestarts=0\nProtectSystem=strict")
-	})
-	t.Run("one that installs elsewhere", func(t *testing.T) {
-		s := newShop(t)
-		s.publish("shop-1", app("1").with(files{"appspec.yml": strings.Replace(app("1")["appspec.yml"], "files:\n",
-			"files:\n  - {source: /VERSION, destination: /etc/shop}\n", 1)}))
-		m := strict(s)
-		m.ends(standin.Abandon, "base")
-		if failed := m.WaitForEntry(message(systemd.MessageDeploymentFailed)).Message; !strings.Contains(failed, "/etc/shop") || !strings.Contains(failed, "read-only") {
-			t.Errorf("the reason does not name the place: %s", failed)
+}
+
+// placements are the units that were started for files outside the sandbox, in all boots.
+func (m *machine) placements() (units []string) {
+	for _, e := range m.Journal("JOB_TYPE=start") {
+		if name, ok := strings.CutPrefix(e.Message, "Starting usher-place-"); ok {
+			name, _, _ = strings.Cut(name, ".service ")
+			units = append(units, name[strings.LastIndex(name, "-")+1:])
 		}
-	})
+	}
+	return units
+}
+
+// A placement stands still in its middle: the unit that does it, and no other, finds at /etc/group a pipe that
+// nobody writes to.
+const standsStill = "[Service]\nBindReadOnlyPaths=-/run/group:/etc/group\n"
+
+// The second of its files has a group. The first is somebody else's until then.
+const placedAppspec = `version: 0.0
+os: linux
+files:
+  - {source: /VERSION, destination: /opt/app}
+  - {source: /a.conf, destination: /etc/shop}
+  - {source: /b.conf, destination: /etc/shop}
+file_exists_behavior: OVERWRITE
+permissions:
+  - {object: /etc/shop, pattern: b.conf, group: mail, type: [file]}
+hooks:
+  BeforeInstall:
+    - {location: before.sh}
+`
+
+// A placement is cut off in its middle. It is gone on with, or begun again from what was there before, and in no case
+// is half of it left.
+func TestAPlacementIsCutOff(t *testing.T) {
+	goOn := func(m *machine) { m.Run("sh", "-c", "cat /etc/group >/run/group") }
+	resumed := func(m *machine) { m.WaitForEntry(message(systemd.MessageResumed)) }
+	const placed, before = "a.conf 1 root, b.conf 1 mail", "a.conf the image's root"
+	for _, c := range []struct {
+		name           string
+		do             func(m *machine)
+		verdict, files string
+		placements     string
+	}{
+		{"power cut", func(m *machine) { m.PowerCut(); m.Boot() }, standin.Continue, placed, "Install Install"},
+		{"reboot", func(m *machine) { m.Reboot() }, standin.Continue, placed, "Install Install"},
+		{"systemctl restart", func(m *machine) { m.Run("systemctl", "restart", "usher.service"); resumed(m); goOn(m) }, standin.Continue, placed, "Install"},
+		{"the agent is killed", func(m *machine) {
+			m.Run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "usher.service")
+			resumed(m)
+			goOn(m)
+		}, standin.Continue, placed, "Install"},
+		{"stopped, it ends, started", func(m *machine) {
+			m.Run("systemctl", "stop", "usher.service")
+			goOn(m)
+			m.WaitFor("test", "-e", "/run/usher/placed.json")
+			m.Run("systemctl", "start", "usher.service")
+		}, standin.Continue, placed, "Install"},
+		{"it is killed", func(m *machine) { m.Run("systemctl", "kill", "--signal=KILL", "usher-place-*.service") }, standin.Abandon, before, "Install Rollback"},
+		{"it is stopped", func(m *machine) { m.Run("systemctl", "stop", "usher-place-*.service") }, standin.Abandon, before, "Install Rollback"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShop(t)
+			s.publish("shop-1", files{"appspec.yml": placedAppspec, "VERSION": "1\n", "a.conf": "1\n", "b.conf": "1\n",
+				"before.sh": "#!/bin/sh\nset -e\nmkfifo /run/group\n"})
+			m := s.machine()
+			m.Write("/etc/systemd/system/usher-place-.service.d/test.conf", standsStill, 0o644)
+			m.Write("/etc/shop/a.conf", "the image's\n", 0o644)
+			m.Boot()
+			m.WaitFor("grep", "--quiet", "1", "/etc/shop/a.conf")
+			c.do(m)
+			version := "1"
+			if c.verdict == standin.Abandon {
+				version = "base"
+			}
+			m.ends(c.verdict, version)
+			s.expect("files", m.Run("sh", "-c", `cd /etc/shop; ls -A | while read f; do echo "$f $(cat $f) $(stat -c %G $f)"; done | paste -sd, | sed 's/,/, /g'`), c.files)
+			s.expect("placements", strings.Join(m.placements(), " "), c.placements)
+			if c.verdict == standin.Abandon {
+				t.Log(m.WaitForEntry(message(systemd.MessageDeploymentFailed)).Message)
+			}
+		})
+	}
 }

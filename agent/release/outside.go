@@ -242,14 +242,18 @@ func (l Layout) letGo(id string) error {
 }
 
 // Keep ends a deployment that succeeded: the files it replaced are let go, and the files outside the link
-// that only the release before it had (before) are removed.
-func (l Layout) Keep(r Release, before []string) error {
-	for _, dest := range before {
-		if slices.Contains(r.Outside, dest) {
-			continue
-		}
+// that only the release before it had are removed, and are that release's no longer. before may be none.
+func (l Layout) Keep(r, before Release) error {
+	gone := r.leaves(before)
+	for _, dest := range gone {
 		if err := os.Remove(l.at(dest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove %s, which the new release no longer installs: %w", dest, err)
+		}
+	}
+	if len(gone) > 0 {
+		before.Outside = slices.DeleteFunc(slices.Clone(before.Outside), func(dest string) bool { return slices.Contains(gone, dest) })
+		if err := l.save(before.Facts); err != nil {
+			return err
 		}
 	}
 	return l.letGo(r.ID)

@@ -285,13 +285,53 @@ func TestRestoreAfterACrash(t *testing.T) {
 
 	// The next release no longer has c.conf: it goes once that release is good, not before.
 	r2, p2 := s.accept("app-2", spec, map[string]string{"etc/a.conf": "newer a", "etc/b.conf": "newer b"})
-	s.must(s.Keep(r, nil))
+	s.must(s.Keep(r, Release{}))
 	s.install(&r2, p2, Installing{Owned: r.Outside})
 	want["/etc/app/a.conf"], want["/etc/app/b.conf"] = "newer a", "newer b"
 	s.expect("the next installed", want)
-	s.must(s.Keep(r2, r.Outside))
+	s.must(s.Keep(r2, r))
 	delete(want, "/etc/app/c.conf")
 	s.expect("the next kept", want)
+	if r, _ = s.Load(r.ID); fmt.Sprint(r.Outside) != "[/etc/app/a.conf /etc/app/b.conf]" || s.KeepReaches(r2, r) {
+		t.Errorf("the release before still has %v", r.Outside)
+	}
+}
+
+// What a process in a sandbox leaves to another that has none.
+func TestReach(t *testing.T) {
+	content := map[string]string{"bin/tool": "tool", "etc/a.conf": "a"}
+	for _, c := range []struct {
+		name, spec string
+		reaches    bool
+	}{
+		{"the revision as it is", whole, false},
+		{"parts of it, with owners and modes", "version: 0.0\nos: linux\nfiles: [{source: bin, destination: /opt/app/bin}]\n" +
+			"permissions: [{object: /opt/app, mode: 1755, owner: \"0\"}]\n", false},
+		{"outside the link", whole + "files: [{source: etc, destination: /etc/app}]\n", true},
+		{"setuid", whole + "permissions: [{object: /opt/app/bin, mode: 4755, type: [file]}]\n", true},
+		{"setgid for a directory", whole + "permissions: [{object: /opt/app, mode: 2755, type: [directory]}]\n", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newServer(t)
+			r, p := s.accept("app-1", c.spec, content)
+			if got := s.InstallReaches(r.ID, p); got != c.reaches {
+				t.Errorf("Install reaches beyond the release: %v", got)
+			}
+			if s.RestoreReaches(r.ID) {
+				t.Error("Restore has something to put back")
+			}
+		})
+	}
+	s := newServer(t)
+	r, p := s.accept("app-1", whole+"files: [{source: etc, destination: /etc/app}]\n", content)
+	s.install(&r, p, Installing{})
+	next, plan := s.accept("app-2", whole, content)
+	if !s.RestoreReaches(r.ID) || !s.InstallReaches(r.ID, plan) {
+		t.Error("there is something to put back")
+	}
+	if !s.KeepReaches(next, r) || s.KeepReaches(r, r) || s.KeepReaches(r, Release{}) {
+		t.Error("what the next release does not have is to be removed, and nothing else")
+	}
 }
 
 func TestBadLayouts(t *testing.T) {
