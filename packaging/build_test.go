@@ -215,6 +215,9 @@ func TestTheVersionOfACommit(t *testing.T) {
 		}
 		all = append(all, got)
 	}
+	if out, err := command(tree, "packaging/build", "--version").Output(); err == nil || len(out) > 0 {
+		t.Errorf("where there is no git it has version %q, %v", out, err)
+	}
 	git(t, tree, "init", "--quiet")
 	git(t, tree, "add", "--all")
 	git(t, tree, "commit", "--quiet", "--message=one")
