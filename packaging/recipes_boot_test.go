@@ -52,7 +52,12 @@ func roleImage(role string) *box.Image {
 		b.Copy(archives.base, "/root/image/base.tar.gz")
 		b.Copy(built.deb, "/root/image/usher.deb")
 		b.Run("tar", "--extract", "--file", "/root/image/recipe.tar.gz", "--directory", "/root/image")
-		b.Run("bash", "/root/image/provision.sh", role, "/root/image/usher.deb", "/root/image/base.tar.gz")
+		provision := []string{"bash", "/root/image/provision.sh", role, "/root/image/usher.deb", "/root/image/base.tar.gz"}
+		// What usher bake refuses ends the script, and with it the image; then it is run again.
+		if refused := b.Exec(append(provision, "-clean", "the-kitchen")...); refused.Code != 2 {
+			b.Run("sh", "-c", `echo "$0" >&2; exit 1`, fmt.Sprintf("provision.sh ended with %d, and not with what usher bake did:\n%s", refused.Code, refused.Stderr))
+		}
+		b.Run(provision...)
 		b.Run("rm", "-r", "/root/image")
 		meetStandin(b)
 	}}

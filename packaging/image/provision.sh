@@ -9,7 +9,7 @@
 #   PACKAGE  the .deb or .rpm of usher
 #   BASE     a tar archive of the application as it is baked: `git archive --output base.tar.gz COMMIT`
 #
-# It may be run again on the same machine. Nothing is started: usher deploys on the instances, not here.
+# When it fails it may be run again on the same machine. Nothing is started: usher deploys on the instances, not here.
 set -euo pipefail
 
 fail() {
