@@ -46,8 +46,15 @@ type agent struct {
 
 	control      *control
 	seen         string    // the target lifecycle state that boot acted on
+	told         string    // the host command whose result CodeDeploy was told last, also when it could not be recorded
+	unsure       bool      // Auto Scaling could not be asked at the last boot: it is asked again
+	rolling      bool      // a deployment was under way in the group when its revision was read last
+	asked        time.Time // when CodeDeploy was asked about a deployment that it is silent about
+	ahead        string    // the release that was said to be ahead of the group
+	tries        int       // repairs that failed in a row
 	passedOver   string    // the deployment whose commands are answered without doing anything
 	obeyed       time.Time // when a host command was carried out last
+	serving      bool      // boot is over, and its loop runs
 	unprivileged bool      // not root, and meant to do without (rehearsal)
 }
 

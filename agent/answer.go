@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"usher/agent/hostcommand"
@@ -26,26 +27,38 @@ const (
 	answerTry      = time.Minute
 )
 
-// acknowledge tells CodeDeploy that a command was taken.
+// acknowledge tells CodeDeploy that a command was taken. When CodeDeploy does not take that, the command is over.
 func (a *agent) acknowledge(ctx context.Context, cmd hostcommand.Command, noop bool) (status hostcommand.Status, err error) {
-	err = a.insist(ctx, func() (err error) {
+	began := time.Now()
+	passes := func(err error) bool {
+		return hostcommand.MayPass(err) && time.Since(began) < pickUp && !a.isLeaving(ctx)
+	}
+	err = a.insistWhile(ctx, passes, func() (err error) {
 		status, err = a.commands.Acknowledge(ctx, cmd, noop)
 		return err
 	})
+	if err != nil && ctx.Err() == nil && !hostcommand.MayPass(err) {
+		a.letGo(ctx, cmd, err)
+		a.note(record.Entry{What: record.Answered, Command: cmd.ID, Error: err.Error()})
+	}
 	return status, err
 }
 
 // errUndelivered: CodeDeploy could not be reached with a result.
 var errUndelivered = errors.New("CodeDeploy could not be told how a lifecycle event ended")
 
-// refuse answers a command that nothing was done for.
+// refuse answers a command that is not carried out. CodeDeploy ends the deployment on this server with that: what
+// the commands before it did is undone.
 func (a *agent) refuse(ctx context.Context, cmd hostcommand.Command, why error) error {
 	a.log.Error(fmt.Sprintf("refused the host command %s: %v", cmd.Event, why), systemd.ID(systemd.MessageCommandRefused))
-	a.note(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event})
+	if err := a.appendCommand(cmd); err != nil {
+		a.log.Error(err.Error())
+	}
 	if _, err := a.acknowledge(ctx, cmd, false); err != nil {
 		return err
 	}
-	return a.answer(ctx, cmd.ID, why)
+	a.letGo(ctx, cmd, why)
+	return a.answer(ctx, cmd, why)
 }
 
 // skip answers a command that there is nothing to do for.
@@ -58,17 +71,18 @@ func (a *agent) skip(ctx context.Context, cmd hostcommand.Command) error {
 }
 
 // answer records how a command ended, and tells CodeDeploy.
-func (a *agent) answer(ctx context.Context, id string, failure error) error {
+func (a *agent) answer(ctx context.Context, cmd hostcommand.Command, failure error) error {
 	text, err := json.Marshal(resultOf(failure))
 	if err != nil {
 		return fmt.Errorf("cannot encode the result of a host command: %w", err)
 	}
-	a.note(record.Entry{What: record.Answering, Command: id, Result: string(text)})
-	return a.deliver(ctx, record.Command{ID: id, Result: string(text)})
+	a.note(record.Entry{What: record.Answering, Command: cmd.ID, Result: string(text)})
+	return a.deliver(ctx, record.Command{ID: cmd.ID, Result: string(text)}, cmd)
 }
 
-// deliver tells CodeDeploy a result that is in the record.
-func (a *agent) deliver(ctx context.Context, done record.Command) error {
+// deliver tells CodeDeploy a result that is in the record. When CodeDeploy does not take it, the event has ended
+// for it, and with it the deployment on this server.
+func (a *agent) deliver(ctx context.Context, done record.Command, cmd hostcommand.Command) error {
 	var r hostcommand.Result
 	if err := json.Unmarshal([]byte(done.Result), &r); err != nil {
 		return fmt.Errorf("cannot read the result of a host command from the record: %w", err)
@@ -76,14 +90,18 @@ func (a *agent) deliver(ctx context.Context, done record.Command) error {
 	answered := record.Entry{What: record.Answered, Command: done.ID}
 	err := a.tell(ctx, done.ID, r)
 	switch {
-	case ctx.Err() != nil, errors.Is(err, errUndelivered):
-		return err // tried again
+	case ctx.Err() != nil:
+		return err
+	case errors.Is(err, errUndelivered):
+		return fmt.Errorf("%s of deployment %s: %w", cmd.Event, cmd.Execution[strings.LastIndexByte(cmd.Execution, '/')+1:], err) // tried again
 	case err != nil:
 		answered.Error = err.Error()
-		a.log.Error("CodeDeploy does not take the result of a lifecycle event: "+err.Error(), systemd.ID(systemd.MessageCommandRefused))
+		a.log.Error(fmt.Sprintf("CodeDeploy does not take the result of %s: %v", cmd.Event, err), systemd.ID(systemd.MessageCommandRefused))
+		a.letGo(ctx, cmd, err)
 	}
+	a.told = done.ID
 	a.note(answered)
-	if last := a.rec.State().Last; last != nil && last.End == record.Succeeded {
+	if a.rec.State().Open() == nil {
 		a.prune() // after CodeDeploy knows: it costs time
 	}
 	return nil
@@ -102,7 +120,7 @@ func (a *agent) tell(ctx context.Context, id string, r hostcommand.Result) error
 			return context.Cause(ctx)
 		case err == nil, !unreachable:
 			return err
-		case time.Since(began) > answerPatience:
+		case time.Since(began) > answerPatience, a.isLeaving(ctx):
 			return fmt.Errorf("%w: %v", errUndelivered, err)
 		}
 	}

@@ -19,7 +19,6 @@ import (
 func (a *agent) boot(ctx context.Context) error {
 	defer a.control.launching(ctx)()
 	a.finishSuccess()
-	a.settle()
 	began := time.Now()
 	launch, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Launching))
 	a.spent.since(began, "", partLifecycle)
@@ -78,6 +77,9 @@ const (
 	dueVerdict        // the deployment has ended; only its verdict is due
 )
 
+// knownPatience is how long a server in service waits for what Auto Scaling says of it.
+const knownPatience = 20 * time.Second
+
 // whatIsDue decides. It waits for Auto Scaling's answer only where that matters: with nothing deployed,
 // deploying is right whatever the answer.
 func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, error) {
@@ -88,7 +90,18 @@ func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, e
 	case past.Last == nil, past.Open() != nil && past.Open().By != record.ByCommand:
 		return dueDeployment, nil
 	}
-	kind, err := launch.Known(ctx)
+	// A server that was let into service before, and has no verdict to give, does not wait for an Auto Scaling that
+	// does not answer: it has other work, and asks again.
+	known, decided := ctx, past.Decision != nil && past.Decision.Done && past.VerdictDue() == nil
+	if decided {
+		var cancel context.CancelFunc
+		known, cancel = context.WithTimeout(ctx, knownPatience)
+		defer cancel()
+	}
+	kind, err := launch.Known(known)
+	if a.unsure = err != nil && decided && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded); a.unsure {
+		return dueNothing, nil
+	}
 	if err != nil {
 		return dueNothing, err
 	}

@@ -20,114 +20,145 @@ import (
 // A deployment that CodeDeploy drives: it comes as one host command for each lifecycle event, and each is
 // carried out by the same steps as at a launch. Between two commands the record alone knows where it is.
 
-// order is a host command on its way to the loop that carries it out. The next one is asked for when taken
-// is closed: until CodeDeploy knows that a command was taken, it gives out the same again.
-type order struct {
-	hostcommand.Command
-	taken chan struct{}
-}
-
-// receive polls for host commands until ctx ends, and hands them over one at a time.
-func (a *agent) receive(ctx context.Context) (orders chan order, ended chan struct{}) {
-	orders, ended = make(chan order), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for a.commands != nil {
-			next, err := a.commands.Next(ctx)
-			if err != nil {
-				return
-			}
-			o := order{next, make(chan struct{})}
-			select {
-			case orders <- o:
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case <-o.taken:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return orders, ended
-}
-
 // obey carries a host command out: it is recorded, acknowledged, done and answered, in this order. Recorded
 // first, because CodeDeploy does not give out again what was acknowledged. The error is one that keeps
 // CodeDeploy from knowing how the event ended; how it ended is no error here.
 func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 	defer func() { a.obeyed = time.Now() }()
 	if past := a.rec.State().Command; past != nil && past.ID == cmd.ID && past.Result != "" {
-		return a.deliver(ctx, *past) // carried out before: answered, not repeated
+		return a.deliver(ctx, *past, cmd) // carried out before: answered, not repeated
 	}
-	var spec hostcommand.Specification
-	passes := func(err error) bool { return !errors.Is(err, hostcommand.ErrUnacceptable) }
-	err := a.insistWhile(ctx, passes, func() (err error) {
-		spec, err = a.commands.Specification(ctx, cmd)
-		return err
-	})
+	spec, rev, err := a.understand(ctx, cmd)
 	if ctx.Err() != nil {
 		return err
 	}
 	if err == nil {
-		err = a.accepts(cmd, spec)
-	}
-	var d *deployment
-	if err == nil {
-		if why := a.nothingToDoFor(cmd, spec); why != "" {
+		if why := a.nothingToDoFor(cmd, spec, rev); why != "" {
 			if a.passedOver != spec.DeploymentID { // once, and not at each of its events
 				a.passedOver = spec.DeploymentID
 				a.log.Info(fmt.Sprintf("deployment %s needs nothing: %s", spec.DeploymentID, why), systemd.ID(systemd.MessageCommandAnswered))
 			}
 			return a.skip(ctx, cmd)
 		}
-		d, err = a.commanded(ctx, spec)
-	}
-	if ctx.Err() != nil {
-		return err
+		err = a.appendCommand(cmd)
 	}
 	if err != nil {
 		return a.refuse(ctx, cmd, err)
 	}
-	if err := a.append(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event}); err != nil {
-		return a.refuse(ctx, cmd, err)
-	}
-	noop := d.noop(cmd.Event)
+	noop := a.noop(cmd.Event, spec)
 	status, err := a.acknowledge(ctx, cmd, noop)
 	switch ended := status == hostcommand.Succeeded || status == hostcommand.Failed; {
 	case err != nil:
 		return err
 	case ended && !noop:
-		a.log.Warn(fmt.Sprintf("CodeDeploy has ended %s of deployment %s already (%s): it is not run", cmd.Event, d.id, status),
-			systemd.ID(systemd.MessageCommandRefused))
+		why := fmt.Errorf("CodeDeploy has ended %s of deployment %s already (%s): it is not run", cmd.Event, spec.DeploymentID, status)
+		a.log.Warn(why.Error(), systemd.ID(systemd.MessageCommandRefused))
+		if status == hostcommand.Failed {
+			a.letGo(ctx, cmd, why)
+		}
 		a.note(record.Entry{What: record.Answered, Command: cmd.ID})
 		return nil
 	}
-	failure := d.event(ctx, cmd.Event)
+	d, failure := a.commanded(ctx, spec, rev)
+	if failure == nil {
+		failure = d.event(ctx, cmd.Event)
+	}
 	if stopped(ctx, failure) {
 		return failure // the next start goes on from the record
 	}
-	if noop && status == hostcommand.Succeeded { // CodeDeploy wants to know no more
+	if failure == nil && noop && status == hostcommand.Succeeded { // CodeDeploy wants to know no more
 		a.note(record.Entry{What: record.Answered, Command: cmd.ID})
 		return nil
 	}
-	return a.answer(ctx, cmd.ID, failure)
+	return a.answer(ctx, cmd, failure)
+}
+
+// understand gets what a command is about, as far as it can be carried out here: its specification, and the
+// revision, pinned.
+func (a *agent) understand(ctx context.Context, cmd hostcommand.Command) (spec hostcommand.Specification, rev revision.Revision, err error) {
+	began := time.Now()
+	passes := func(err error) bool {
+		return hostcommand.MayPass(err) && time.Since(began) < pickUp && !a.isLeaving(ctx)
+	}
+	err = a.insistWhile(ctx, passes, func() (err error) {
+		spec, err = a.commands.Specification(ctx, cmd)
+		return err
+	})
+	if err == nil {
+		err = a.accepts(cmd, spec)
+	}
+	if err == nil {
+		rev, err = a.pinned(ctx, spec)
+	}
+	return spec, rev, err
+}
+
+// pickUp is less than the five minutes that CodeDeploy gives a command to be acknowledged.
+const pickUp = 4 * time.Minute
+
+// pinned is the revision of a specification, with what its object is now where it was registered without. Once
+// it was downloaded, what was downloaded counts.
+func (a *agent) pinned(ctx context.Context, spec hostcommand.Specification) (rev revision.Revision, err error) {
+	if rev = revisionOf(spec); rev.Pinned() {
+		return rev, nil
+	}
+	last := a.under(spec)
+	was, err := a.pin(ctx, rev)
+	if err != nil && (last == nil || !last.Finished[hooks.DownloadBundle]) {
+		err = a.insist(ctx, func() (err error) { was, err = a.pin(ctx, rev); return err })
+	}
+	switch same := err == nil && last != nil && sameRelease(was.ID(), last.Release); {
+	case last == nil, same:
+		return was, err
+	case last.Finished[hooks.DownloadBundle]:
+		return rev, nil
+	case err != nil:
+		return rev, err
+	}
+	return rev, fmt.Errorf("%s was replaced in S3 during the deployment: register revisions with their version, and deploy again", rev)
+}
+
+// under is the deployment of a specification, when it is the newest here.
+func (a *agent) under(spec hostcommand.Specification) *record.Deployment {
+	if last := a.rec.State().Last; last != nil && last.By == record.ByCommand && last.ID == spec.DeploymentID {
+		return last
+	}
+	return nil
+}
+
+// appendCommand records a command, unless it is there from an earlier try.
+func (a *agent) appendCommand(cmd hostcommand.Command) error {
+	if due := a.rec.State().CommandDue(); due != nil && due.ID == cmd.ID {
+		return nil
+	}
+	return a.append(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event})
+}
+
+// letGo rolls the deployment of a command back that will not go on: CodeDeploy has given it up here, or is about
+// to. An application that was stopped for it is started again.
+func (a *agent) letGo(ctx context.Context, cmd hostcommand.Command, why error) {
+	open := a.rec.State().Open()
+	if open != nil && open.By == record.ByCommand && (cmd.Execution == "" || strings.HasSuffix(cmd.Execution, "/"+open.ID)) {
+		a.giveUp(ctx, open, why)
+	}
 }
 
 // goOn takes up the host command that the record has as not answered: an earlier agent ended while it
 // carried it out, or CodeDeploy could not be told.
 func (a *agent) goOn(ctx context.Context) error {
 	due := a.rec.State().CommandDue()
-	switch {
-	case due == nil, a.commands == nil:
+	if due == nil || a.commands == nil || due.ID == a.told { // told, and the disk did not take it
 		return nil
-	case due.Result != "":
-		return a.deliver(ctx, *due)
 	}
-	a.log.Info(fmt.Sprintf("going on with deployment %s: usher was restarted in %s", due.Execution[strings.LastIndexByte(due.Execution, '/')+1:], due.Event),
-		systemd.ID(systemd.MessageResumed), zap.String("lifecycle_event", due.Event))
-	return a.obey(ctx, hostcommand.Command{ID: due.ID, Execution: due.Execution, Event: due.Event})
+	cmd := hostcommand.Command{ID: due.ID, Execution: due.Execution, Event: due.Event}
+	if due.Result != "" {
+		return a.deliver(ctx, *due, cmd)
+	}
+	if a.obeyed.IsZero() {
+		a.log.Info(fmt.Sprintf("going on with deployment %s: usher was restarted in %s", due.Execution[strings.LastIndexByte(due.Execution, '/')+1:], due.Event),
+			systemd.ID(systemd.MessageResumed), zap.String("lifecycle_event", due.Event))
+	}
+	return a.obey(ctx, cmd)
 }
 
 // accepts says whether a command is for this server's application and deployment group, and can be carried
@@ -151,15 +182,14 @@ func knownEvent(event string) bool {
 }
 
 // nothingToDoFor says why a command needs no work at all, "" when it does.
-func (a *agent) nothingToDoFor(cmd hostcommand.Command, spec hostcommand.Specification) string {
-	last, rev := a.rec.State().Last, revisionOf(spec)
+func (a *agent) nothingToDoFor(cmd hostcommand.Command, spec hostcommand.Specification, rev revision.Revision) string {
 	// What CodeDeploy starts by itself: for a new or outdated server, or to go back to what was good. What a
 	// person starts is done, also again.
 	ownDeed := spec.Creator == "autoscaling" || spec.Creator == "CodeDeployAutoUpdate" || spec.Creator == "codeDeployRollback"
 	switch {
 	case !knownEvent(cmd.Event):
 		return "usher has nothing to run for this event"
-	case ownDeed && rev.Pinned() && a.isGood(rev.ID()) && (last.By != record.ByCommand || last.ID != spec.DeploymentID):
+	case ownDeed && rev.Pinned() && a.isGood(rev.ID()) && a.under(spec) == nil:
 		return "release " + a.rec.State().Good.Release + " is live and good here already"
 	}
 	return ""
@@ -174,23 +204,13 @@ func (a *agent) isGood(id string) bool {
 }
 
 // commanded is the deployment that a specification is of: begun, or gone on with.
-func (a *agent) commanded(ctx context.Context, spec hostcommand.Specification) (*deployment, error) {
-	rev := revisionOf(spec)
-	var d *deployment
-	if last := a.rec.State().Last; last != nil && last.By == record.ByCommand && last.ID == spec.DeploymentID {
+func (a *agent) commanded(ctx context.Context, spec hostcommand.Specification, rev revision.Revision) (d *deployment, err error) {
+	if last := a.under(spec); last != nil {
 		src := a.sourceOf(rev)
-		src.id = last.Release // also where the revision is not pinned, and another object is in its place by now
+		src.id, src.pinned = last.Release, true
 		d = a.deployment(last, src, a.environment(rev))
-	} else {
-		if !rev.Pinned() {
-			if err := a.insist(ctx, func() (err error) { rev, err = a.pin(ctx, rev); return err }); err != nil {
-				return nil, err
-			}
-		}
-		var err error
-		if d, err = a.begin(ctx, record.ByCommand, spec.DeploymentID, a.sourceOf(rev), a.environment(rev)); err != nil {
-			return nil, err
-		}
+	} else if d, err = a.begin(ctx, record.ByCommand, spec.DeploymentID, a.sourceOf(rev), a.environment(rev)); err != nil {
+		return nil, err
 	}
 	d.exists = spec.FileExists
 	return d, nil
@@ -251,19 +271,32 @@ func beforeDownload(event string) bool {
 	return event == hooks.BeforeBlockTraffic || event == hooks.AfterBlockTraffic || event == hooks.ApplicationStop
 }
 
-// noop says that there is nothing to run for an event. Four of them do work of usher's own.
-func (d *deployment) noop(event string) bool {
-	dir := d.release.Bundle
+// noop says that there is nothing to run for an event of a deployment, which need not have begun. Four events do
+// work of usher's own.
+func (a *agent) noop(event string, spec hostcommand.Specification) bool {
+	last := a.under(spec)
 	switch {
 	case event == hooks.DownloadBundle, event == hooks.Install, event == hooks.AfterInstall, event == hooks.ValidateService:
 		return false
-	case beforeDownload(event):
+	case last != nil && (last.End == record.GaveUp || last.FailedStep != ""):
+		return false // it has failed
+	}
+	if last == nil {
+		live, _, err := a.layout.Live()
+		if err != nil || !beforeDownload(event) {
+			return false
+		}
+		last = &record.Deployment{Live: live}
+	}
+	d := a.deployment(last, source{id: last.Release}, hooks.Environment{})
+	dir := d.release.Bundle
+	if beforeDownload(event) {
 		live, ok := d.liveRelease()
 		if !ok {
 			return true
 		}
 		dir = live.Bundle
-	case dir == "":
+	} else if dir == "" {
 		return false
 	}
 	scripts, err := d.listScripts(event, dir)

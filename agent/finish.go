@@ -64,14 +64,16 @@ func (a *agent) finishSuccess() {
 // would bring it back.
 func (a *agent) settle() {
 	last := a.rec.State().Last
-	if last == nil || last.End != record.Succeeded || last.By != record.ByCommand {
+	if last == nil || last.End != record.Succeeded || last.By != record.ByCommand || last.Settled {
 		return
 	}
 	if r, ok := a.layout.Load(last.Release); ok {
 		if err := a.keep(r, last); err != nil {
 			a.log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+			return
 		}
 	}
+	a.note(record.Entry{What: record.Settled, Run: last.Run})
 }
 
 // keep ends a deployment that succeeded, for the files outside the link.

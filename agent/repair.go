@@ -8,6 +8,7 @@ import (
 
 	"usher/agent/record"
 	"usher/agent/revision"
+	"usher/hooks"
 	"usher/systemd"
 )
 
@@ -17,53 +18,105 @@ const (
 	// repairSooner: how much sooner it is asked again while a deployment is under way in the group, which this
 	// server may not be part of because it was launching when it began.
 	repairSooner = 10
+	// repairMost is between repairs that fail for want of the bundle.
+	repairMost = 4 * time.Hour
+	// silenceMost: CodeDeploy sends the next command within seconds, and shows a new deployment as soon.
+	silenceMost = 2 * time.Minute
+	// settleAfter: CodeDeploy gives an event an hour. No traffic event follows a deployment after that.
+	settleAfter = 90 * time.Minute
 	// never is a time that no server sees.
 	never = 100 * 365 * 24 * time.Hour
 )
 
 // repair brings a server that missed a deployment to its group's revision. It does nothing while a deployment
-// is under way in the group, after a rollback by hand, and to a revision that has failed here. It returns
-// when to look again.
+// is under way in the group or was a moment ago, after a rollback by hand, to a server that is ahead of its group,
+// and to a revision that has failed here. It returns when to look again.
 func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 	again = a.nextRepair()
-	if a.seen != "" && a.seen != "InService" {
+	if a.seen != "" && a.seen != "InService" || time.Since(a.obeyed) < a.silence() {
 		return again, nil // in a warm pool, in standby, on its way out: what comes then looks for itself
 	}
-	past := a.rec.State()
-	rev, err := a.groupRevision(ctx)
+	rev, err := revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
 	switch {
 	case rev.Underway != "":
 		return again / repairSooner, nil
-	case errors.Is(err, revision.ErrNone):
-		err = nil
-	case err != nil:
+	case errors.Is(err, revision.ErrNone), a.rec.State().Open() != nil:
+		return again, nil
+	case err == nil && !rev.Pinned() && a.isBehind(rev):
+		rev, err = a.pin(ctx, rev)
+	}
+	if err != nil {
 		return again, fmt.Errorf("cannot see whether the group has moved on: %w", err)
 	}
-	if open := past.Open(); open != nil {
-		if time.Since(a.obeyed) < again { // what CodeDeploy says of its group may be late
-			return again, nil
-		}
-		if !a.giveUp(ctx, open, errors.New("CodeDeploy has ended this deployment, and did not finish it here")) {
-			return again, nil
-		}
-		past = a.rec.State()
-	}
-	a.settle()
-	last := past.Last
-	switch {
-	case rev.S3 == nil && rev.GitHub == nil, past.Good != nil && sameRelease(past.Good.Release, rev.ID()) && a.isLive(past.Good.Release):
+	if !a.isBehind(rev) {
+		a.tries = 0
 		return again, nil
-	case last != nil && last.By == record.ByOperator && last.End == record.Succeeded:
-		return again, nil // what a person chose stays until the next deployment
-	case last != nil && last.End == record.GaveUp && sameRelease(last.Release, rev.ID()):
-		return again, nil // it has failed here, and was said to
 	}
 	a.log.Warn(fmt.Sprintf("the deployment group has moved on to %s without this server: deploying it", rev), systemd.ID(systemd.MessageDrift))
-	err = a.deployLatest(ctx, record.ByRepair)
-	if err == nil {
-		a.prune()
+	if err = a.deployLatest(ctx, record.ByRepair); err != nil {
+		a.tries++
+		return max(again, min(again<<min(a.tries, 10), repairMost)), err
 	}
-	return again, err
+	a.tries = 0
+	a.prune()
+	return again, nil
+}
+
+// isBehind says whether the group's revision is one that this server should run and does not.
+func (a *agent) isBehind(rev revision.Revision) bool {
+	past := a.rec.State()
+	good, last := past.Good, past.Last
+	switch live := good != nil && a.isLive(good.Release); {
+	case live && good.ID == rev.DeploymentID: // by this very deployment, whatever lies in its place by now
+		return false
+	case live && rev.Pinned() && sameRelease(good.Release, rev.ID()):
+		return false
+	case last != nil && last.By == record.ByOperator && last.End == record.Succeeded:
+		return false // what a person chose stays until the next deployment
+	case live && good.By == record.ByCommand && rev.Deployed.Before(good.Ended):
+		if a.ahead != good.Release { // its deployment failed elsewhere, or was stopped: what to do is CodeDeploy's
+			a.ahead = good.Release
+			a.log.Warn(fmt.Sprintf("release %s is ahead of the deployment group, which is at %s: deployment %s succeeded here and not as a whole",
+				good.Release, rev, good.ID), systemd.ID(systemd.MessageDrift))
+		}
+		return false
+	case last != nil && last.End == record.GaveUp && sameRelease(last.Release, rev.ID()):
+		// Its scripts have failed here, and that was said. A bundle that could not be had may be had now.
+		return last.FailedStep == "" || last.FailedStep == hooks.DownloadBundle
+	}
+	return true
+}
+
+// silence is how long after a host command CodeDeploy's account of its group is not relied upon: it may be late.
+func (a *agent) silence() time.Duration {
+	if d := a.cfg.DriftRepair; d > 0 && d < silenceMost {
+		return d
+	}
+	return silenceMost
+}
+
+// abandoned rolls back a deployment by commands that CodeDeploy has ended, or stopped, without telling this
+// server: it just sends no more. The application may have been stopped for it.
+func (a *agent) abandoned(ctx context.Context) error {
+	open := a.rec.State().Open()
+	if open == nil || open.By != record.ByCommand {
+		if last := a.rec.State().Last; last != nil && !last.Ended.IsZero() && time.Since(last.Ended) > settleAfter {
+			a.settle()
+		}
+		return nil
+	}
+	if time.Since(a.obeyed) < a.silence() || time.Since(a.asked) < a.silence() {
+		return nil
+	}
+	a.asked = time.Now()
+	rev, err := revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+	switch {
+	case rev.Group == "" || err != nil && rev.GroupID == "":
+		return fmt.Errorf("cannot see whether deployment %s goes on: %w", open.ID, err)
+	case rev.Underway != open.ID:
+		a.giveUp(ctx, open, errors.New("CodeDeploy has ended this deployment, and did not finish it here"))
+	}
+	return nil
 }
 
 // nextRepair is when to look for drift next.

@@ -28,12 +28,18 @@ func (a *agent) serve(ctx context.Context) {
 	if leaving(a.seen) {
 		a.seen = "" // boot has nothing to do with that; this loop has
 	}
+	a.serving = true
 	if err := a.goOn(ctx); ctx.Err() == nil { // before CodeDeploy is asked for more, which may be the same again
-		_ = a.say(err)
+		a.complain(err)
 	}
+	a.obeyed = time.Now()
 	orders, ended := a.receive(ctx)
 	defer func() { <-ended }()
-	look, drift := time.NewTimer(0), time.NewTimer(a.nextRepair())
+	first := a.nextRepair()
+	if a.rolling { // a deployment is under way that this server is not part of
+		first /= repairSooner
+	}
+	look, drift := time.NewTimer(0), time.NewTimer(first)
 	for {
 		a.notify.Alive()
 		var err error
@@ -44,9 +50,9 @@ func (a *agent) serve(ctx context.Context) {
 			r.do(ctx)
 		case o := <-orders:
 			err = a.obey(ctx, o.Command)
-			close(o.taken)
+			o.taken <- err
 		case <-look.C:
-			err = errors.Join(a.watch(ctx), a.goOn(ctx))
+			err = errors.Join(a.watch(ctx), a.goOn(ctx), a.abandoned(ctx))
 			look.Reset(a.lookAgain())
 		case <-drift.C:
 			var again time.Duration
@@ -54,9 +60,27 @@ func (a *agent) serve(ctx context.Context) {
 			drift.Reset(again)
 		}
 		if ctx.Err() == nil {
-			_ = a.say(err)
+			a.complain(err)
 		}
 	}
+}
+
+// complain puts an error of the loop into the journal, unless it is there. What could not be done now is tried
+// again: the loop goes on.
+func (a *agent) complain(err error) {
+	if err == nil || errors.As(err, new(said)) || errors.Is(err, errNothingToDo) {
+		return
+	}
+	a.log.Warn(err.Error(), systemd.ID(systemd.MessageRetrying))
+}
+
+// isLeaving says that Auto Scaling is terminating this instance, for work that would otherwise wait on.
+func (a *agent) isLeaving(ctx context.Context) bool {
+	if !a.serving {
+		return false
+	}
+	target, err := a.metadata.TargetLifecycleState(ctx)
+	return err == nil && leaving(target)
 }
 
 // lookAgain is when to look at metadata again.
@@ -79,7 +103,9 @@ func (a *agent) watch(ctx context.Context) error {
 	}
 	// Out of a warm pool, or into one; into a group; or what boot saw has changed since.
 	err = a.boot(ctx)
-	a.seen = target
+	if a.seen = target; a.unsure {
+		a.seen = "" // again at the next look
+	}
 	if target == "" {
 		return nil
 	}

@@ -105,6 +105,7 @@ func (a *agent) latest(ctx context.Context, by string) (*deployment, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.rolling = rev.Underway != ""
 	return a.begin(ctx, by, cmp.Or(rev.DeploymentID, "no-deployment-id"), a.sourceOf(rev), a.environment(rev))
 }
 

@@ -117,6 +117,10 @@ func (c *Client) Complete(ctx context.Context, commandID string, r Result) error
 	}
 }
 
+// MayPass tells whether a call may succeed when it is made again later: false for an answer of the service about
+// this very request, and for a specification that is not to be accepted.
+func MayPass(err error) bool { return !errors.Is(err, ErrUnacceptable) && passing(err) }
+
 // passing tells whether an error may be gone in some minutes: everything but an answer of the service
 // about this very request.
 func passing(err error) bool {

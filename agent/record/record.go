@@ -56,6 +56,7 @@ const (
 	Commanded  = "commanded"   // a host command of CodeDeploy's is being carried out: Command, Execution and Step are set
 	Answering  = "answering"   // the result of the host command is about to be sent: Result is set
 	Answered   = "answered"    // CodeDeploy has the result of the host command
+	Settled    = "settled"     // what a deployment by commands replaced was let go: nothing brings it back any more
 )
 
 // What brought a deployment about, as the value of Entry.By. A launch writes nothing.

@@ -27,6 +27,7 @@ type Deployment struct {
 	EndBoot    string    // boot id in which it ended
 	Undone     bool      // it gave up, and what was live before is live again
 	Decided    bool      // Auto Scaling has a verdict on it
+	Settled    bool      // what it replaced was let go
 
 	before *Deployment // the newest that had succeeded before it
 }
@@ -133,6 +134,11 @@ func (s *State) apply(e Entry) {
 			s.Command.Result = e.Result
 		}
 		s.Command.Answered = e.What == Answered
+		return
+	case Settled:
+		if d := s.Last; d != nil && d.Run == e.Run {
+			d.Settled = true
+		}
 		return
 	case Reopened:
 		if d := s.Last; d != nil && d.Run == e.Run && d.End == Succeeded {

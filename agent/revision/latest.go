@@ -61,6 +61,7 @@ func Latest(ctx context.Context, api API, application, group string) (Revision, 
 	r := Revision{Application: application, Group: group, GroupID: aws.ToString(info.DeploymentGroupId)}
 	if info.LastSuccessfulDeployment != nil {
 		r.DeploymentID = aws.ToString(info.LastSuccessfulDeployment.DeploymentId)
+		r.Deployed = aws.ToTime(info.LastSuccessfulDeployment.EndTime)
 	}
 	if tried := info.LastAttemptedDeployment; tried != nil && slices.Contains(underway, tried.Status) {
 		r.Underway = aws.ToString(tried.DeploymentId)

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 )
 
 // maxID bounds a release id, in bytes. It becomes the name of directories beside others with a few
@@ -29,11 +30,12 @@ const hashDigits = 8
 // Revision is what a deployment group runs, and where it comes from. Exactly one of S3 and GitHub is
 // set.
 type Revision struct {
-	Application  string // name of the CodeDeploy application
-	Group        string // name of the deployment group
-	GroupID      string // its id, a UUID
-	DeploymentID string // the deployment that last succeeded (d-…); "" when CodeDeploy does not say
-	Underway     string // the deployment that is being rolled out to the group now; "" for none
+	Application  string    // name of the CodeDeploy application
+	Group        string    // name of the deployment group
+	GroupID      string    // its id, a UUID
+	DeploymentID string    // the deployment that last succeeded (d-…); "" when CodeDeploy does not say
+	Deployed     time.Time // when that deployment ended; zero when CodeDeploy does not say
+	Underway     string    // the deployment that is being rolled out to the group now; "" for none
 	S3           *S3
 	GitHub       *GitHub
 }
