@@ -44,7 +44,6 @@ var autoScalingWire = wire{
 		"SetInstanceHealth":                   setInstanceHealth,
 		"TerminateInstanceInAutoScalingGroup": terminateInstance,
 	},
-	metered: true,
 	unknown: func(op string) apiError {
 		return apiError{400, "InvalidAction", fmt.Sprintf("Could not find operation %s for version %s", op, autoScalingVersion)}
 	},

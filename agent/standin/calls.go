@@ -192,9 +192,9 @@ func newBudget(rate float64, burst int) *budget {
 	return &budget{rate: rate, burst: full, tokens: full, filled: time.Now()}
 }
 
-// take tells whether a call is within the budget, and spends it.
+// take tells whether a call is within the budget, and spends it. A service without a budget has no limit.
 func (b *budget) take() bool {
-	if b.rate == 0 {
+	if b == nil || b.rate == 0 {
 		return true
 	}
 	b.mu.Lock()

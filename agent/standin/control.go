@@ -26,7 +26,6 @@ type wire struct {
 	failure     func(requestID string, e apiError) []byte
 	refused     map[refusal]apiError // signatures
 	throttled   apiError
-	metered     bool // shares the budget of Options.Rate
 	operations  map[string]operation
 	unknown     func(op string) apiError
 }
@@ -97,7 +96,7 @@ func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 		answer.fail(*bad)
 	case fault.answers() && !fault.AfterEffect, fault.DropConnection && !fault.AfterEffect:
 		answer.disturb(fault)
-	case wire.metered && !c.budget.take():
+	case !c.budgets[wire.name].take():
 		answer.fail(wire.throttled)
 	default:
 		answer.serve(c, req)

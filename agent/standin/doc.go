@@ -28,7 +28,7 @@
 // active Lifecycle Action found". Heartbeats restart an action's timer and never its global timeout. Warm
 // pools, terminations, standby, attached instances and root-volume replacements go through the states the
 // service documents. Every request of the control plane is signed (SigV4, recomputed), Describe calls
-// page, and Options.Rate makes a fleet share one request budget as an account does. The log (Cloud.Calls)
+// page, and Options.Rate and CodeDeployRate make a fleet share request budgets as an account does. The log (Cloud.Calls)
 // lists what was asked, by whom and with what result; Cloud.Fail and Instance.FailMetadata break any call
 // on purpose.
 //

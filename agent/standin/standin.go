@@ -29,6 +29,11 @@ type Options struct {
 	Rate  float64
 	Burst int
 
+	// CodeDeployRate and CodeDeployBurst are the same for the calls of CodeDeploy. Host commands are another service,
+	// and have no limit.
+	CodeDeployRate  float64
+	CodeDeployBurst int
+
 	// LongPoll is how long PollHostCommand waits when no command waits for the instance; default 45 s, as
 	// the service has been seen to.
 	LongPoll time.Duration
@@ -53,7 +58,7 @@ type Cloud struct {
 	calls   *callLog
 	imds    *callLog
 	faults  *faultList
-	budget  *budget
+	budgets map[string]*budget // by service
 	gateway *gateway
 	began   time.Time
 	stop    context.CancelFunc
@@ -78,8 +83,11 @@ func Start(o Options) (*Cloud, error) {
 		calls:   newCallLog(),
 		imds:    newCallLog(),
 		faults:  &faultList{},
-		budget:  newBudget(o.Rate, o.Burst),
-		began:   time.Now(),
+		budgets: map[string]*budget{
+			autoScalingWire.name: newBudget(o.Rate, o.Burst),
+			codeDeployWire.name:  newBudget(o.CodeDeployRate, o.CodeDeployBurst),
+		},
+		began: time.Now(),
 	}
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	c.fleet.booted = c.startMetadata
