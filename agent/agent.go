@@ -184,7 +184,11 @@ func (a *agent) looking(transition string) lifecycle.Options {
 			}
 			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Retrying:
-			a.log.Warn(fmt.Sprintf("trying again: %v", n.Err), systemd.ID(systemd.MessageRetrying))
+			again := "trying again"
+			if n.Next > 0 {
+				again += " in " + took(n.Next)
+			}
+			a.log.Warn(fmt.Sprintf("%s: %v", again, n.Err), systemd.ID(systemd.MessageRetrying))
 		case lifecycle.HeartbeatFailed:
 			a.log.Warn(fmt.Sprintf("a heartbeat failed, the next is in %s: %v", took(n.Next), n.Err), systemd.ID(systemd.MessageHeartbeatFailed))
 		case lifecycle.Gone:

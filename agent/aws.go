@@ -22,6 +22,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"usher/agent/hostcommand"
+	"usher/agent/lifecycle"
 )
 
 // answerTimeout is how long AWS may take to begin an answer. The SDK itself waits for ever, and on a
@@ -49,8 +50,8 @@ func (a *agent) connect(ctx context.Context) error {
 	if cached, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
 		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))
 	}
-	a.autoscaling = autoscaling.NewFromConfig(cfg)
-	a.codedeploy = codedeploy.NewFromConfig(cfg)
+	a.autoscaling = autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) { o.Retryer = lifecycle.Calm() })
+	a.codedeploy = codedeploy.NewFromConfig(cfg, func(o *codedeploy.Options) { o.Retryer = lifecycle.Calm() })
 	a.s3 = s3.NewFromConfig(cfg)
 	if a.cfg.HostCommands {
 		if err := a.connectCommands(cfg); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 
+	"usher/agent/lifecycle"
 	"usher/systemd"
 )
 
@@ -20,6 +21,7 @@ func (a *agent) insist(ctx context.Context, call func() error) error {
 // insistWhile is insist with its own idea of what may pass.
 func (a *agent) insistWhile(ctx context.Context, passes func(error) bool, call func() error) error {
 	began := time.Now()
+	var crowd lifecycle.Crowd
 	for try := 0; ; try++ {
 		err := call()
 		if err == nil || ctx.Err() != nil || !passes(err) || time.Since(began) > a.cfg.Patience {
@@ -27,6 +29,9 @@ func (a *agent) insistWhile(ctx context.Context, passes func(error) bool, call f
 		}
 		next := min(retryFirst<<min(try, 10), retryMost)
 		next += time.Duration(float64(next) * retryJitter * randomShare())
+		if lifecycle.Throttled(err) {
+			next = crowd.Throttled(a.cfg.Patience / 2)
+		}
 		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(next), err), systemd.ID(systemd.MessageRetrying))
 		a.notify.Status("waiting: %v", err)
 		a.notify.Alive()

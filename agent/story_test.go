@@ -43,7 +43,7 @@ var law = map[string][]string{
 	"agent/release":     {"agent/bundle", "agent/appspec", "hooks"},
 	"agent/lifecycle":   {"agent/instance"},
 	"agent/demo":        {"agent/standin"},
-	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release"},
+	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/revision"},
 	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/doctor", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
 		"agent/policy", "agent/record", "agent/release", "agent/revision", "agent/rollout"},
 }

@@ -69,6 +69,7 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 			AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID, LifecycleActionResult: &result})
 		switch {
 		case err == nil:
+			l.crowd.Served()
 			l.stop() // no heartbeat after it
 			return Completed, nil
 		case permanent(err):
@@ -76,11 +77,11 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 		case noActive(err):
 			// Too early, unless the state has moved on or it has been like this for long: then only other
 			// hooks are waited for.
-			if passed := l.refresh(ctx); passed || time.Since(began) > l.window() {
+			if passed, _ := l.refresh(ctx); passed || time.Since(began) > l.window() {
 				return AlreadyDecided, nil
 			}
 		}
-		next := backoff(try, retryPause, retryPauseMax)
+		next := l.pauseAfter(err, try)
 		l.tell(Notice{What: Retrying, Err: err, Next: next})
 		if !pause(ctx, next) {
 			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction), gave up after %s: %w",

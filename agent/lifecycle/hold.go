@@ -50,7 +50,7 @@ func (l *Launch) Over() bool {
 
 // keepLooking repeats look until the kind is known.
 func (l *Launch) keepLooking(ctx context.Context) {
-	began, grace := time.Now(), l.opt.Grace
+	began, grace, failed := time.Now(), l.opt.Grace, l.failed
 	if age := time.Since(l.me.PendingTime); age > 0 {
 		grace = max(grace-age, min(grace, leastGrace))
 	}
@@ -64,16 +64,15 @@ func (l *Launch) keepLooking(ctx context.Context) {
 		if left := grace - time.Since(began); left > 0 { // a standalone server need not wait longer than that
 			wait = min(wait, left)
 		}
+		if failed != nil {
+			wait = l.pauseAfter(failed, try)
+			l.tell(Notice{What: Retrying, Err: failed, Next: wait})
+		}
 		if !pause(ctx, wait) {
 			return
 		}
 		l.alive()
-		err := l.look(ctx)
-		if err != nil {
-			l.tell(Notice{What: Retrying, Err: err, Next: backoff(try, retryPause, retryPauseMax)})
-			if !pause(ctx, backoff(try, retryPause, retryPauseMax)) {
-				return
-			}
+		if failed = l.look(ctx); failed != nil {
 			continue
 		}
 		if l.Kind() == Unknown && l.Target() == "" && time.Since(began) > grace {
@@ -86,13 +85,19 @@ func (l *Launch) keepLooking(ctx context.Context) {
 func (l *Launch) hold(ctx context.Context) {
 	timer := time.AfterFunc(time.Until(l.Deadline()), func() { l.cut(ErrDeadline) })
 	defer timer.Stop()
+	wait := backoff(0, describePause, describePauseMax)
 	for try := 0; !l.inWait(l.State()); try++ {
-		if !pause(ctx, backoff(try, describePause, describePauseMax)) {
+		if !pause(ctx, wait) {
 			return
 		}
-		if passed := l.refresh(ctx); passed {
+		passed, err := l.refresh(ctx)
+		if passed {
 			close(l.waiting)
 			return
+		}
+		wait = backoff(try+1, describePause, describePauseMax)
+		if Throttled(err) {
+			wait = l.pauseAfter(err, try)
 		}
 	}
 	close(l.waiting)
@@ -107,16 +112,16 @@ func (l *Launch) hold(ctx context.Context) {
 	}
 }
 
-// refresh describes the instance again; it says whether the wait state can no longer come.
-func (l *Launch) refresh(ctx context.Context) (passed bool) {
+// refresh describes the instance again; it says whether the wait state can no longer come. An error has been told.
+func (l *Launch) refresh(ctx context.Context) (passed bool, err error) {
 	group, state, err := l.describe(ctx)
 	if err != nil {
 		l.tell(Notice{What: Retrying, Err: err})
-		return false
+		return false, err
 	}
 	if group == "" { // not listed: terminated, detached, or a moment of the API; metadata knows
 		if state, err = l.gate.TargetLifecycleState(ctx); err != nil || !gone(state) {
-			return false
+			return false, nil
 		}
 	}
 	l.mu.Lock()
@@ -124,26 +129,33 @@ func (l *Launch) refresh(ctx context.Context) (passed bool) {
 	l.mu.Unlock()
 	switch l.kindOf(state) {
 	case Action:
-		return false
+		return false, nil
 	case Leaving:
 		l.cut(ErrLeaving)
 	}
 	l.tell(Notice{What: Gone, State: state})
-	return true
+	return true, nil
 }
 
-// firstBeat is when to heartbeat first. The wait may have begun any time since the instance was launched.
+// firstBeat is when to heartbeat first. The wait may have begun any time since the instance was launched. Servers that
+// were launched together are out of step from here on, not only after many heartbeats.
 func (l *Launch) firstBeat() time.Duration {
 	since := time.Since(l.began())
-	if since < 0 || since+l.interval()*3/2 > l.HeartbeatTimeout() {
+	left := l.HeartbeatTimeout()*2/3 - since // the last third is for tries that are lost
+	if since < 0 || left <= 0 {
 		return 0
 	}
-	return l.interval()
+	first := min(l.interval(), left)
+	return first/2 + rand.N(first/2+1)
 }
 
-// interval is the time between heartbeats, jittered.
+// interval is the time between heartbeats, jittered. In a crowd they are as far apart as is safe: each is a call that
+// somebody's verdict waits for.
 func (l *Launch) interval() time.Duration {
 	d := min(l.HeartbeatTimeout()/beatFraction, beatMax)
+	if l.crowd.felt() {
+		d = min(l.HeartbeatTimeout()/crowdBeatFraction, beatMax)
+	}
 	return time.Duration(float64(d) * (1 + jitter*(2*rand.Float64()-1)))
 }
 
@@ -153,12 +165,13 @@ func (l *Launch) heartbeat(ctx context.Context) time.Duration {
 	soon := max(l.interval()/4, 100*time.Millisecond)
 	switch {
 	case err == nil:
+		l.crowd.Served()
 		l.lastBeat, l.lost = time.Now(), time.Time{}
 		return l.interval()
 	case ctx.Err() != nil:
 		return 0
 	case noActive(err):
-		switch passed := l.refresh(ctx); {
+		switch passed, _ := l.refresh(ctx); {
 		case passed:
 			return 0
 		case !l.wasActive():
@@ -173,7 +186,7 @@ func (l *Launch) heartbeat(ctx context.Context) time.Duration {
 	l.tell(Notice{What: HeartbeatFailed, Err: err, Next: soon})
 	if time.Since(l.lastBeat) > l.HeartbeatTimeout() { // the action may have expired: Describe still tells
 		l.lastBeat = time.Now()
-		if passed := l.refresh(ctx); passed {
+		if passed, _ := l.refresh(ctx); passed {
 			return 0
 		}
 	}
@@ -211,7 +224,7 @@ func (l *Launch) Active(ctx context.Context) (bool, error) {
 		if permanent(err) || noActive(err) && time.Since(began) > activeWindow {
 			return false, nil
 		}
-		next := backoff(try, retryPause, retryPauseMax)
+		next := l.pauseAfter(err, try)
 		l.tell(Notice{What: Retrying, Err: err, Next: next})
 		if !pause(ctx, next) {
 			return false, errors.Join(err, context.Cause(ctx))

@@ -19,6 +19,8 @@
 //   - The action needs no token: the instance id identifies it.
 //   - "No active Lifecycle Action found" means too early while the state is still a wait state, and
 //     already decided otherwise.
+//   - The request budget is shared by everybody who was launched in the same minute: see [Crowd]. Find's client
+//     should be [Calm]: one that repeats throttled calls by itself makes each try several.
 //   - Throttling, contention, a lost connection and missing permission are retried until the action's own
 //     end: a verdict that is not delivered is a verdict left to the hook's default.
 //   - States and metadata values this package does not know are "not ours", never an error.
@@ -115,6 +117,14 @@ type Launch struct {
 	err       error // a refusal: the hook cannot be chosen
 	beat      bool  // a heartbeat was accepted: the action is ours and active
 
+	crowd  Crowd // who else wants the API's budget
+	failed error // why Find could not find out
+
+	hookless struct { // of look: an action of which only the hook is still to be found out
+		group, state string
+		at           time.Time
+	}
+
 	lastBeat time.Time     // of Hold's goroutine: when the action was last known to be held
 	lost     time.Time     // of Hold's goroutine: since when it is said not to be; zero while it is held
 	known    chan struct{} // closed when kind is not Unknown any more, or err is set
@@ -146,6 +156,8 @@ const (
 	retryPause, retryPauseMax = 500 * time.Millisecond, 15 * time.Second
 	// beatFraction of the hook's heartbeat timeout is between heartbeats: two may be lost.
 	beatFraction = 3
+	// crowdBeatFraction is that where the request budget is short.
+	crowdBeatFraction = 2
 	// beatMax bounds that for hooks with hours of timeout, so that a lost action is noticed.
 	beatMax = 5 * time.Minute
 	// raceWindow: how long "no active action" in a wait state counts as too early rather than decided.
@@ -184,9 +196,7 @@ func Find(ctx context.Context, api API, gate Gate, me instance.Identity, opt Opt
 		opt.Grace = DefaultGrace
 	}
 	l := &Launch{api: api, gate: gate, me: me, opt: opt, known: make(chan struct{}), waiting: make(chan struct{})}
-	if err := l.look(ctx); err != nil {
-		l.tell(Notice{What: Retrying, Err: err})
-	}
+	l.failed = l.look(ctx) // told by Hold, which tries again
 	return l, l.err
 }
 

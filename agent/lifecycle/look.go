@@ -27,9 +27,12 @@ func (l *Launch) look(ctx context.Context) error {
 		l.settle(Leaving, "", target)
 		return nil
 	}
-	group, state, err := l.describe(ctx)
-	if err != nil || group == "" {
-		return err
+	group, state := l.hookless.group, l.hookless.state
+	if time.Since(l.hookless.at) > lateWindow {
+		if group, state, err = l.describe(ctx); err != nil || group == "" {
+			return err
+		}
+		l.hookless.at = time.Time{}
 	}
 	if l.ahead(target, state) {
 		return nil
@@ -44,9 +47,13 @@ func (l *Launch) look(ctx context.Context) error {
 			close(l.known)
 			return nil
 		}
-		if err != nil {
+		if err != nil { // whether the state moves on is seen before the action is held: one call less for the next try
+			if l.hookless.at.IsZero() {
+				l.hookless.group, l.hookless.state, l.hookless.at = group, state, time.Now()
+			}
 			return err
 		}
+		l.crowd.Served()
 		if hook == nil {
 			kind = NoAction
 		} else {
@@ -88,6 +95,7 @@ func (l *Launch) describe(ctx context.Context) (group, state string, err error) 
 	if err != nil {
 		return "", "", fmt.Errorf("cannot describe this instance (autoscaling:DescribeAutoScalingInstances): %w", err)
 	}
+	l.crowd.Served()
 	for _, i := range out.AutoScalingInstances {
 		if aws.ToString(i.InstanceId) == l.me.InstanceID {
 			return aws.ToString(i.AutoScalingGroupName), aws.ToString(i.LifecycleState), nil
