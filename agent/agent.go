@@ -38,6 +38,7 @@ type agent struct {
 	layout   release.Layout
 	runner   hooks.Runner
 
+	aws         aws.Config // of the clients below
 	autoscaling lifecycle.API
 	codedeploy  revision.API
 	s3          bundle.S3API

@@ -53,6 +53,7 @@ func (a *agent) connect(ctx context.Context) error {
 	a.autoscaling = autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) { o.Retryer = lifecycle.Calm() })
 	a.codedeploy = codedeploy.NewFromConfig(cfg, func(o *codedeploy.Options) { o.Retryer = lifecycle.Calm() })
 	a.s3 = s3.NewFromConfig(cfg)
+	a.aws = cfg
 	if a.cfg.HostCommands {
 		if err := a.connectCommands(cfg); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -422,11 +423,18 @@ func TestBakeOnAServer(t *testing.T) {
 // usherIn types a command line in an environment.
 func usherIn(t *testing.T, environ []string, args []string) typed {
 	t.Helper()
-	s := &stage{T: t, dir: t.TempDir()}
+	dir := t.TempDir()
+	return usherWith(t, append(slices.Clone(environ), "PATH="+os.Getenv("PATH"), "HOME="+dir, "TMPDIR="+dir, "AWS_EC2_METADATA_DISABLED=true"), args)
+}
+
+// usherWith types a command line with an environment and nothing else.
+func usherWith(t *testing.T, environ, args []string) typed {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	var out, errs strings.Builder
-	cmd := exec.Command(binaries.usher, args...)
-	cmd.Env = append(slices.Clone(environ), "PATH="+os.Getenv("PATH"), "HOME="+s.dir, "TMPDIR="+s.dir, "AWS_EC2_METADATA_DISABLED=true")
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, &errs, 5*time.Second
+	cmd := exec.CommandContext(ctx, binaries.usher, args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = environ, &out, &errs, 5*time.Second
 	_ = cmd.Run() // the exit code is looked at
 	return typed{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
 }

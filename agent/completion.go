@@ -133,7 +133,7 @@ func argumentsOf(ctx context.Context, before []string) []string {
 		return slices.Sorted(maps.Keys(shells))
 	case command == "deploy" && len(names) == 0:
 		return append(environmentNames(), "status")
-	case command == "deploy" && len(names) == 1 && names[0] == "status", command == "rollback" && len(names) == 0:
+	case command == "deploy" && len(names) == 1 && names[0] == "status", slices.Contains([]string{"rollback", "attach", "doctor"}, command) && len(names) == 0:
 		return environmentNames()
 	case command == "deploy" && len(names) == 1:
 		return refs(ctx)

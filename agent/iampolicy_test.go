@@ -96,6 +96,8 @@ func accessOf(c *standin.Cloud, call standin.Call) (all []access) {
 			return []access{{"s3:GetObject", object}, {"s3:ListBucket", "arn:aws:s3:::" + call.Params["bucket"]}}
 		}
 		return []access{{"s3:GetObject", object}}
+	case "HeadBucket":
+		return []access{{"s3:ListBucket", "arn:aws:s3:::" + call.Params["bucket"]}}
 	case "PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload":
 		return []access{{"s3:PutObject", object}}
 	case "AbortMultipartUpload":
@@ -116,7 +118,7 @@ func accessOf(c *standin.Cloud, call standin.Call) (all []access) {
 // policyOf is the policy of a side for the names of a stage.
 func (s *stage) policyOf(side policy.Side) (p allowed) {
 	s.Helper()
-	got := usher(s.T, s.dir, []string{"iam-policy", "-side", string(side), "-group", "web", "-application", "shop", "-deployment-group", "production",
+	got := usher(s.T, s.dir, []string{"iam-policy", "-side", string(side), "-group", "web,job", "-application", "shop", "-deployment-group", "production",
 		"-bucket", s.cloud.Bucket, "-region", s.cloud.Region, "-account", standin.Account})
 	if got.code != 0 || got.stderr != "" {
 		s.Fatalf("exit %d, stderr %q", got.code, got.stderr)

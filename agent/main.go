@@ -45,6 +45,7 @@ var commands = []subcommand{
 	{"plot", "[-no-boot] [d-ID] > FILE.svg", "on a server: a launch as a picture, from the boot to the verdict", runPlot},
 	{"hold", "[DURATION]", "on a server: keep it when its launch fails, for a person to look", runHold},
 	{"release", "", "on a server: let a held one go, or take a hold back", runRelease},
+	{"doctor", "[-json] [ENV]", "what is wrong with this server, or with an environment, before a launch finds out", runDoctor},
 	{"bake", "[-check] [-root DIR] [-revision R]", "the last step of an image: is it complete? then clean it", runBake},
 	{"attach", "[-yes] [-dry-run] ENV", "give the Auto Scaling groups of an environment the launch hook", runAttach},
 	{"iam-policy", "-group ASG -application A ...", "print the least IAM policy", runIAMPolicy},

@@ -32,7 +32,7 @@ var law = map[string][]string{
 	"agent/instance":    {},
 	"agent/revision":    {},
 	"agent/record":      {},
-	"agent/doctor":      {},
+	"agent/doctor":      {"agent/groups", "agent/policy"},
 	"agent/groups":      {},
 	"agent/hostcommand": {},
 	"agent/policy":      {},
@@ -50,7 +50,7 @@ var law = map[string][]string{
 
 // worlds are which packages may import what is not ours, by the prefix of its path.
 var worlds = map[string][]string{
-	"github.com/aws/":              {"agent", "agent/groups", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
+	"github.com/aws/":              {"agent", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
 	"go.uber.org/zap":              {"agent", "systemd"},
 	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench"}, // rollout: git only

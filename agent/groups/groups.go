@@ -54,7 +54,8 @@ type Deployment struct{ Application, Group string }
 // Group is one Auto Scaling group.
 type Group struct {
 	Name       string
-	Associated bool // by CodeDeploy; else by its tags
+	Associated bool              // by CodeDeploy; else by its tags
+	Tags       map[string]string // of a group that has both of usher's; nil otherwise
 	Hooks      []Hook
 }
 
@@ -78,7 +79,7 @@ func Of(ctx context.Context, api API, cd CodeDeploy, d Deployment) ([]Group, err
 	if err != nil {
 		return nil, err
 	}
-	found := map[string]bool{} // whether it is associated
+	found, tags := map[string]bool{}, map[string]map[string]string{} // whether it is associated
 	if info := out.DeploymentGroupInfo; info != nil {
 		for _, g := range info.AutoScalingGroups {
 			found[aws.ToString(g.Name)] = true
@@ -94,8 +95,13 @@ func Of(ctx context.Context, api API, cd CodeDeploy, d Deployment) ([]Group, err
 			return nil, err
 		}
 		for _, g := range page.AutoScalingGroups {
-			if name := aws.ToString(g.AutoScalingGroupName); !found[name] {
+			name := aws.ToString(g.AutoScalingGroupName)
+			if !found[name] {
 				found[name] = false
+			}
+			tags[name] = map[string]string{}
+			for _, t := range g.Tags {
+				tags[name][aws.ToString(t.Key)] = aws.ToString(t.Value)
 			}
 		}
 	}
@@ -105,7 +111,7 @@ func Of(ctx context.Context, api API, cd CodeDeploy, d Deployment) ([]Group, err
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Group{Name: name, Associated: found[name], Hooks: hooks})
+		all = append(all, Group{Name: name, Associated: found[name], Tags: tags[name], Hooks: hooks})
 	}
 	return all, nil
 }

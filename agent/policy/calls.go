@@ -98,6 +98,7 @@ var calls = map[Side][]struct {
 		{"Others", "ListApplications", []need{{"codedeploy:ListApplications", onAll}}},
 		{"Others", "ListDeploymentGroups", []need{{"codedeploy:ListDeploymentGroups", onAll}}},
 		{"Others", "BatchGetDeploymentGroups", []need{{"codedeploy:BatchGetDeploymentGroups", onAll}}},
+		{"Bundle", "HeadBucket", []need{{"s3:ListBucket", onBucket}}},
 		{"Bundle", "HeadObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}}},
 		{"Bundle", "GetObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}, {"kms:Decrypt", onKey}}},
 		{"", "GetCallerIdentity", nil},

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"go.uber.org/zap"
+
+	"usher/agent/doctor"
+	"usher/agent/groups"
+	"usher/agent/instance"
+	"usher/agent/policy"
+	"usher/agent/release"
+	"usher/agent/revision"
+	"usher/systemd"
+)
+
+// What `usher doctor` finds out on a server from what AWS says to it.
+
+// metadataTime is how long metadata may be silent before doctor takes this for a workstation.
+const metadataTime = 6 * time.Second
+
+// examine is all that can be found out on a server.
+func examine(ctx context.Context, r *doctor.Report, file string) {
+	cfg, err := loadConfig(file)
+	if err != nil {
+		r.Problem("configuration", "correct it", "%v", err)
+		cfg = defaultConfig() // the rest is looked at all the same
+	}
+	examineDisk(ctx, r, cfg)
+	a := &agent{cfg: cfg, log: zap.NewNop(), notify: new(systemd.Notifier), metadata: instance.NewMetadata(),
+		layout: release.Layout{Link: cfg.Link, Base: cfg.Base, Releases: cfg.Releases}}
+	patient, cancel := context.WithTimeout(ctx, metadataTime)
+	defer cancel()
+	if a.me, err = a.metadata.Discover(patient, nil); err != nil {
+		r.Problem("metadata", "on a workstation name an environment: usher doctor ENV", "%v; nothing in AWS was looked at", err)
+		return
+	}
+	r.OK("metadata", "%s (%s, %s) in %s, account %s, by IMDSv2", a.me.InstanceID, a.me.ImageID, a.me.InstanceType, a.me.AvailabilityZone, a.me.AccountID)
+	if a.cfg, err = cfg.of(a.me); err != nil {
+		r.Problem("configuration", "", "%v", err)
+	}
+	if err := a.connect(ctx); err != nil {
+		r.Problem("configuration", "", "%v", err)
+		return
+	}
+	a.examineAWS(ctx, r)
+}
+
+// examineAWS makes each call that the agent makes, in a way that changes nothing.
+func (a *agent) examineAWS(ctx context.Context, r *doctor.Report) {
+	ctx, cancel := context.WithTimeout(ctx, doctorTime)
+	defer cancel()
+	who, err := sts.NewFromConfig(a.aws).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		r.Problem("identity", "give the launch template an instance profile, whose role has what `usher iam-policy` prints; AWS must be reachable from here", "no credentials that AWS accepts: %v", err)
+		return
+	}
+	r.OK("identity", "%s", aws.ToString(who.Arn))
+	r.Skew(who.ResultMetadata)
+	rev := a.examineRevision(ctx, r)
+	size := int64(0)
+	if rev.S3 != nil {
+		size = r.Object(ctx, a.s3, policy.Instance, a.me.Region, doctor.Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag})
+	} else if rev.GitHub != nil {
+		r.Warn("bundle", "", "%s is downloaded from GitHub: not tried", rev)
+	}
+	a.examineGroup(ctx, r, size)
+	a.examineCommands(ctx, r)
+	a.examineSpace(r, size)
+}
+
+// examineRevision asks for what the deployment group runs.
+func (a *agent) examineRevision(ctx context.Context, r *doctor.Report) (rev revision.Revision) {
+	if a.cfg.Application == "" || a.cfg.DeploymentGroup == "" {
+		return rev // told before
+	}
+	rev, err := revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+	switch {
+	case errors.Is(err, revision.ErrNone):
+		r.Call(policy.Instance, "GetDeploymentGroup", nil)
+		r.Warn("revision", "usher deploy ENV", "deployment group %s of %s has no successful deployment yet: launches keep the base", a.cfg.DeploymentGroup, a.cfg.Application)
+	case err != nil:
+		r.Problem("revision", "", "%v", err)
+	default:
+		r.Call(policy.Instance, "GetDeploymentGroup", nil)
+		r.OK("revision", "%s of deployment group %s of %s", rev, a.cfg.DeploymentGroup, a.cfg.Application)
+	}
+	return rev
+}
+
+// examineGroup looks at the Auto Scaling group, its launch hook and who else deploys to it.
+func (a *agent) examineGroup(ctx context.Context, r *doctor.Report, size int64) {
+	api := autoscaling.NewFromConfig(a.aws)
+	out, err := api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{a.me.InstanceID}})
+	if !r.Call(policy.Instance, "DescribeAutoScalingInstances", err) {
+		return
+	}
+	if len(out.AutoScalingInstances) == 0 {
+		r.Warn("group", "", "this instance is in no Auto Scaling group: there is no launch to complete")
+		return
+	}
+	group := aws.ToString(out.AutoScalingInstances[0].AutoScalingGroupName)
+	r.OK("group", "%s, where this instance is %s", group, aws.ToString(out.AutoScalingInstances[0].LifecycleState))
+	hooks, err := groups.Hooks(ctx, api, group)
+	if r.Call(policy.Instance, "DescribeLifecycleHooks", err) {
+		r.Hooks(group, hooks, a.cfg.LifecycleHook, size)
+	}
+	r.TryActions(ctx, api, group, a.me.InstanceID)
+	tags := map[string]string{"aws:autoscaling:groupName": group}
+	for key, value := range a.me.Tags {
+		tags[key] = value
+	}
+	r.OneGroup(ctx, codedeploy.NewFromConfig(a.aws), groups.Deployment{Application: a.cfg.Application, Group: a.cfg.DeploymentGroup}, doctor.Server{Group: group, Tags: tags})
+}
+
+// pollTime is how long an answer to a poll is waited for: the service itself waits for commands, but says no at once.
+const pollTime = 3 * time.Second
+
+// examineCommands asks for a host command once. One that is there stays there: only an agent acknowledges it.
+func (a *agent) examineCommands(ctx context.Context, r *doctor.Report) {
+	if a.commands == nil {
+		r.OK("commands", "host_commands is false: CodeDeploy's deployments are not answered")
+		return
+	}
+	var sent atomic.Bool
+	ctx, cancel := context.WithTimeout(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(i httptrace.WroteRequestInfo) { sent.Store(i.Err == nil) },
+	}), pollTime)
+	defer cancel()
+	const answer = "CodeDeploy answers polls for host commands"
+	switch _, err := a.commands.Poll(ctx); {
+	case err == nil:
+		r.OK("commands", answer)
+	case ctx.Err() != nil && sent.Load():
+		r.OK("commands", "%s (it waits for one)", answer)
+	case ctx.Err() != nil:
+		r.Problem("commands", "let the server reach codedeploy-commands."+a.me.Region+" over HTTPS, or set host_commands: false", "CodeDeploy cannot be reached for host commands: no connection within %s", pollTime)
+	default:
+		r.Problem("commands", "", "CodeDeploy does not answer polls for host commands: %v", err)
+	}
+}
