@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"usher/agent/doctor"
 	"usher/agent/record"
@@ -14,6 +15,33 @@ import (
 )
 
 // What `usher doctor` finds out on a server's disk, and from its systemd.
+
+// serviceEnvironment is the file whose variables systemd gives the service.
+const serviceEnvironment = "/etc/default/usher"
+
+// asTheService gives this process the variables of the service that it has not got: what is seen without its proxy is
+// not what the agent sees. The file is systemd's: KEY=VALUE, perhaps in quotes.
+func asTheService(r *doctor.Report) {
+	text, err := os.ReadFile(serviceEnvironment)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) { // it is optional
+			r.Warn("environment", "sudo usher doctor", "the agent's environment cannot be read: %v", err)
+		}
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if _, set := os.LookupEnv(key); !ok || set || strings.HasPrefix(key, "#") || strings.HasPrefix(key, ";") {
+			continue
+		}
+		if n := len(value); n >= 2 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
+			value = value[1 : n-1]
+		}
+		if err := os.Setenv(key, value); err != nil {
+			r.Warn("environment", "correct "+serviceEnvironment, "%q is no variable: %v", key, err)
+		}
+	}
+}
 
 // examineDisk is what needs no AWS.
 func examineDisk(ctx context.Context, r *doctor.Report, cfg Config) {

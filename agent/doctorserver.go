@@ -29,6 +29,7 @@ const metadataTime = 6 * time.Second
 
 // examine is all that can be found out on a server.
 func examine(ctx context.Context, r *doctor.Report, file string) {
+	asTheService(r)
 	cfg, err := loadConfig(file)
 	if err != nil {
 		r.Problem("configuration", "correct it", "%v", err)
