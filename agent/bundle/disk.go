@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,10 +16,15 @@ const (
 	// application's first logs and the agent's own record live on the same disk as a rule.
 	roomMargin = 64 << 20
 
-	// fewFiles is up to how many files and directories Sync syncs one by one. One fsync of a fresh
-	// small file took 0.25 ms; one syncfs took 2 to 10 ms on an idle disk, but it waits for what
-	// everybody else wrote too, which was 200 ms and more in the rush of a boot.
+	// fewFiles is up to how many files and directories Sync syncs by themselves. That took 9 ms for 90
+	// fresh small files; one syncfs took 2 to 10 ms on an idle disk, but it waits for what everybody
+	// else wrote too, which was 200 ms and more in the rush of a boot.
 	fewFiles = 96
+
+	// syncsAtOnce is how many of them are synced at the same time. Those that wait together share one
+	// commit of the file system's journal: on ext4, 20 files took 2.6 ms and not 27 ms, 90 files 9 ms
+	// and not 110 ms. More gained little.
+	syncsAtOnce = 16
 )
 
 // Room reports, as an error, that the file system of dir has no room for need more bytes besides a
@@ -51,14 +57,14 @@ func size(n int64) string {
 }
 
 // Sync makes everything below dir survive a power cut. files is how many files and directories there
-// are about (Stats.Files + Stats.Dirs): few are synced one by one, for many the whole file system is
+// are about (Stats.Files + Stats.Dirs): few are synced by themselves, for many the whole file system is
 // synced at once. The entry for dir in its own parent is the caller's to sync.
 func Sync(dir string, files int) error {
-	sync := syncEach
+	how := syncEach
 	if files > fewFiles {
-		sync = syncAll
+		how = syncAll
 	}
-	if err := sync(dir); err != nil {
+	if err := how(dir); err != nil {
 		return fmt.Errorf("cannot sync %s to disk: %w", dir, err)
 	}
 	return nil
@@ -76,14 +82,31 @@ func syncAll(dir string) error {
 
 // syncEach syncs every file and directory below dir. A link is in its directory, and synced with it.
 func syncEach(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() && !d.IsDir() {
-			return err
+	paths := make(chan string)
+	failures := make([]error, syncsAtOnce)
+	var group sync.WaitGroup
+	for i := range failures {
+		group.Go(func() {
+			for path := range paths {
+				failures[i] = errors.Join(failures[i], syncOne(path))
+			}
+		})
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && (d.Type().IsRegular() || d.IsDir()) {
+			paths <- path
 		}
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		return errors.Join(f.Sync(), f.Close())
+		return err
 	})
+	close(paths)
+	group.Wait()
+	return errors.Join(append(failures, err)...)
+}
+
+func syncOne(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

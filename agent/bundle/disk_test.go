@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"net"
@@ -30,7 +31,11 @@ func TestRoom(t *testing.T) {
 
 func TestSync(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Unpack(t.Context(), saved(t, "b", makeTar(t, entry{name: "d/f", body: "x"}, entry{name: "l", link: "nowhere"})), Tar, dir, Limits{}); err != nil {
+	entries := []entry{{name: "l", link: "nowhere"}}
+	for i := range 3 * syncsAtOnce {
+		entries = append(entries, entry{name: fmt.Sprintf("d/f%d", i), body: "x"})
+	}
+	if _, err := Unpack(t.Context(), saved(t, "b", makeTar(t, entries...)), Tar, dir, Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, files := range []int{1, fewFiles, fewFiles + 1} {
