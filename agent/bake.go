@@ -107,10 +107,10 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 	var r doctor.Report
 	cfg, err := loadConfig(b.config)
 	if err != nil {
-		r.Problem("configuration", "correct it", "%v", err)
+		r.Problem("agent.yml", "correct it", "%v", err)
 		cfg = defaultConfig() // the rest is looked at all the same
 	} else {
-		r.OK("configuration", "%s", b.config)
+		r.OK("agent.yml", "%s", b.config)
 	}
 	checkImage(ctx, &r, cfg, b.root != "/")
 	layout := release.Layout{Link: cfg.Link, Base: cfg.Base, Releases: cfg.Releases}

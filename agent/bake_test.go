@@ -146,7 +146,7 @@ func TestBake(t *testing.T) {
 	i := newImageTree(t)
 	before := i.files()
 	got := i.bake("-check")
-	const checks = `ok       configuration /etc/usher/agent.yml
+	const checks = `ok       agent.yml    /etc/usher/agent.yml
 ok       unit         usher.service is enabled
 ok       ordering     usher.service waits for nothing that waits for it
 ok       other agent  none is enabled
@@ -267,7 +267,7 @@ func TestBakeRefuses(t *testing.T) {
 			"warning  catalog      the journal's catalog has not taken usher's in: journalctl -x explains nothing of usher's: journalctl --update-catalog"},
 		{"no time", func(i *imageTree) { i.remove("etc/systemd/system/multi-user.target.wants/chrony.service") }, "warning  time         nothing that keeps the time is enabled"},
 		{"configuration", func(i *imageTree) { i.write("etc/usher/agent.yml", "aplication: shop\n") },
-			"problem  configuration cannot use the configuration: /etc/usher/agent.yml:1:1: unknown key \"aplication\": did you mean application?: correct it"},
+			"problem  agent.yml    cannot use the configuration: /etc/usher/agent.yml:1:1: unknown key \"aplication\": did you mean application?: correct it"},
 		{"an empty base", func(i *imageTree) { i.remove("opt/app-base/VERSION") }, "problem  base         /opt/app-base is empty: an instance of a group without a revision would serve nothing"},
 		{"no base", func(i *imageTree) { i.remove("opt/app-base") }, "problem  base         the base cannot be read: open /opt/app-base: no such file or directory: put the application's base version there"},
 		{"no link", func(i *imageTree) { i.remove("opt/app") }, "problem  link         /opt/app is not there: nothing is reached by it before the first deployment: ln -s /opt/app-base /opt/app"},

@@ -211,7 +211,7 @@ func TestDoctorFinds(t *testing.T) {
 		{"no metadata", func(_ *stage, i *standin.Instance) []string { i.SetMetadata(standin.Disabled); return nil }, doctor.Problem,
 			"nothing in AWS was looked at: on a workstation name an environment: usher doctor ENV"},
 		{"no application", func(s *stage, _ *standin.Instance) []string { delete(s.config, "application"); return nil }, doctor.Problem,
-			"configuration: cannot use the configuration: it does not say which deployment group is this server's"},
+			"agent.yml: cannot use the configuration: it does not say which deployment group is this server's"},
 		{"a bad configuration", func(s *stage, _ *standin.Instance) []string { s.config["keep"] = "0"; return nil }, doctor.Problem, "keep is 0: it must be 1 to 100: correct it"},
 		{"no revision", func(*stage, *standin.Instance) []string { return nil }, doctor.Warning, "deployment group production of shop has no successful deployment yet: launches keep the base: usher deploy ENV"},
 		{"a bundle that is gone", func(s *stage, _ *standin.Instance) []string {

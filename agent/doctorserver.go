@@ -32,7 +32,7 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 	asTheService(r)
 	cfg, err := loadConfig(file)
 	if err != nil {
-		r.Problem("configuration", "correct it", "%v", err)
+		r.Problem("agent.yml", "correct it", "%v", err)
 		cfg = defaultConfig() // the rest is looked at all the same
 	}
 	examineDisk(ctx, r, cfg)
@@ -46,10 +46,10 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 	}
 	r.OK("metadata", "%s (%s, %s) in %s, account %s, by IMDSv2", a.me.InstanceID, a.me.ImageID, a.me.InstanceType, a.me.AvailabilityZone, a.me.AccountID)
 	if a.cfg, err = cfg.of(a.me); err != nil {
-		r.Problem("configuration", "", "%v", err)
+		r.Problem("agent.yml", "", "%v", err)
 	}
 	if err := a.connect(ctx); err != nil {
-		r.Problem("configuration", "", "%v", err)
+		r.Problem("agent.yml", "", "%v", err)
 		return
 	}
 	a.examineAWS(ctx, r)
