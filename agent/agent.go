@@ -44,6 +44,7 @@ type agent struct {
 	s3          bundle.S3API
 	commands    *hostcommand.Client // nil: CodeDeploy's deployments are not answered
 	http        *http.Client
+	crowd       *lifecycle.Crowd // what all of them know of the request budgets
 
 	control      *control
 	seen         string    // the target lifecycle state that boot acted on
@@ -176,7 +177,7 @@ func (a *agent) looking(transition string) lifecycle.Options {
 	if last := a.rec.State().Decision; transition == lifecycle.Launching && (last == nil || last.Boot != a.me.BootID) {
 		began = a.me.PendingTime
 	}
-	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Began: began, Alive: a.notify.Alive, Tell: func(n lifecycle.Notice) {
+	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Began: began, Crowd: a.crowd, Alive: a.notify.Alive, Tell: func(n lifecycle.Notice) {
 		state := zap.String("lifecycle_state", n.State)
 		switch n.What {
 		case lifecycle.Waiting:

@@ -21,7 +21,6 @@ func (a *agent) insist(ctx context.Context, call func() error) error {
 // insistWhile is insist with its own idea of what may pass.
 func (a *agent) insistWhile(ctx context.Context, passes func(error) bool, call func() error) error {
 	began := time.Now()
-	var crowd lifecycle.Crowd
 	for try := 0; ; try++ {
 		err := call()
 		if err == nil || ctx.Err() != nil || !passes(err) || time.Since(began) > a.cfg.Patience {
@@ -30,7 +29,7 @@ func (a *agent) insistWhile(ctx context.Context, passes func(error) bool, call f
 		next := min(retryFirst<<min(try, 10), retryMost)
 		next += time.Duration(float64(next) * retryJitter * randomShare())
 		if lifecycle.Throttled(err) {
-			next = crowd.Throttled(a.cfg.Patience / 2)
+			next = a.crowd.Throttled(a.cfg.Patience / 2)
 		}
 		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(next), err), systemd.ID(systemd.MessageRetrying))
 		a.notify.Status("waiting: %v", err)

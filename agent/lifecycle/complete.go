@@ -69,7 +69,6 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 			AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID, LifecycleActionResult: &result})
 		switch {
 		case err == nil:
-			l.crowd.Served()
 			l.stop() // no heartbeat after it
 			return Completed, nil
 		case permanent(err):

@@ -9,13 +9,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 )
 
-// Crowd spreads the calls of one launch when the request budget, which the whole account shares, is spent. How many
-// others wait for it nobody says; that they do, each throttled answer does. So the pause grows fast with every one of
-// them, is random, and shrinks with every call that is served: what is left of it is where the next call begins. The
-// zero Crowd is an empty one. It is safe for concurrent use.
+// Crowd spreads the calls of one launch when the request budgets, which the whole account shares, are spent. How many
+// others wait for them nobody says; that they do, each throttled answer does, whichever service gave it. So the pause
+// grows fast with every one of them and is random. The zero Crowd is an empty one. It is safe for concurrent use.
 type Crowd struct {
 	mu     sync.Mutex
-	window time.Duration
+	window time.Duration // the longest that the last pause could be
+	met    time.Time     // when the last call was throttled
 }
 
 const (
@@ -23,8 +23,10 @@ const (
 	// of it. Pauses are long beside the SDK's, since a budget that a thousand launches have spent is back in
 	// minutes, and asking does not bring it back sooner. They end below half of the time that a crowd which makes
 	// them that long needs, so that the budget is not idle at the end.
-	crowdPause, crowdPauseMax = 2 * time.Second, 50 * time.Second
-	crowdGrowth               = 3
+	crowdPause, crowdPauseMax = 4 * time.Second, time.Minute
+	crowdGrowth               = 4
+	// crowdForgotten: how long after the last throttled call the next one is the first of another crowd.
+	crowdForgotten = 5 * time.Minute
 	// crowdHooks: with a hook's heartbeat timeout known, a pause is at most a quarter of it.
 	crowdHooks = 4
 )
@@ -33,25 +35,22 @@ const (
 func (c *Crowd) Throttled(most time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.window = min(max(c.window*crowdGrowth, crowdPause), crowdPauseMax)
-	if most > 0 {
-		c.window = min(c.window, most)
+	if time.Since(c.met) > crowdForgotten {
+		c.window = 0
 	}
-	return c.window/2 + rand.N(c.window/2+1)
+	c.window, c.met = min(max(c.window*crowdGrowth, crowdPause), crowdPauseMax), time.Now()
+	d := c.window
+	if most > 0 {
+		d = min(d, most)
+	}
+	return d/2 + rand.N(d/2+1)
 }
 
-// Served takes note that a call was not throttled.
-func (c *Crowd) Served() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.window /= 2
-}
-
-// felt says whether calls have been throttled, and not yet been served often enough since to forget it.
+// felt says whether a call was throttled lately.
 func (c *Crowd) felt() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.window >= crowdPause/2
+	return time.Since(c.met) < crowdForgotten
 }
 
 // Throttled says whether an error is a service's answer that too many ask.
@@ -77,5 +76,5 @@ func (l *Launch) pauseAfter(err error, try int) time.Duration {
 	if !Throttled(err) {
 		return backoff(try, retryPause, retryPauseMax)
 	}
-	return l.crowd.Throttled(l.HeartbeatTimeout() / crowdHooks)
+	return l.opt.Crowd.Throttled(l.HeartbeatTimeout() / crowdHooks)
 }

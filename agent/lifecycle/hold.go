@@ -153,8 +153,8 @@ func (l *Launch) firstBeat() time.Duration {
 // somebody's verdict waits for.
 func (l *Launch) interval() time.Duration {
 	d := min(l.HeartbeatTimeout()/beatFraction, beatMax)
-	if l.crowd.felt() {
-		d = min(l.HeartbeatTimeout()/crowdBeatFraction, beatMax)
+	if l.opt.Crowd.felt() {
+		d = l.HeartbeatTimeout() / crowdBeatFraction
 	}
 	return time.Duration(float64(d) * (1 + jitter*(2*rand.Float64()-1)))
 }
@@ -165,7 +165,6 @@ func (l *Launch) heartbeat(ctx context.Context) time.Duration {
 	soon := max(l.interval()/4, 100*time.Millisecond)
 	switch {
 	case err == nil:
-		l.crowd.Served()
 		l.lastBeat, l.lost = time.Now(), time.Time{}
 		return l.interval()
 	case ctx.Err() != nil:

@@ -77,6 +77,7 @@ type Options struct {
 	Began      time.Time     // when the wait began at the earliest; zero: when it was found
 	Grace      time.Duration // how long after its launch an instance without a target state may get one; 0: DefaultGrace
 	Tell       func(Notice)  // what happened in the background, for the journal; may be nil; may be called concurrently
+	Crowd      *Crowd        // what the caller's other calls know of the request budgets, too; nil: nothing
 	Alive      func()        // called whenever this package has done something; may be nil
 }
 
@@ -117,7 +118,6 @@ type Launch struct {
 	err       error // a refusal: the hook cannot be chosen
 	beat      bool  // a heartbeat was accepted: the action is ours and active
 
-	crowd  Crowd // who else wants the API's budget
 	failed error // why Find could not find out
 
 	hookless struct { // of look: an action of which only the hook is still to be found out
@@ -194,6 +194,9 @@ var ErrLeaving = errors.New("this instance is being terminated by Auto Scaling")
 func Find(ctx context.Context, api API, gate Gate, me instance.Identity, opt Options) (*Launch, error) {
 	if opt.Grace == 0 {
 		opt.Grace = DefaultGrace
+	}
+	if opt.Crowd == nil {
+		opt.Crowd = new(Crowd)
 	}
 	l := &Launch{api: api, gate: gate, me: me, opt: opt, known: make(chan struct{}), waiting: make(chan struct{})}
 	l.failed = l.look(ctx) // told by Hold, which tries again

@@ -53,7 +53,6 @@ func (l *Launch) look(ctx context.Context) error {
 			}
 			return err
 		}
-		l.crowd.Served()
 		if hook == nil {
 			kind = NoAction
 		} else {
@@ -95,7 +94,6 @@ func (l *Launch) describe(ctx context.Context) (group, state string, err error) 
 	if err != nil {
 		return "", "", fmt.Errorf("cannot describe this instance (autoscaling:DescribeAutoScalingInstances): %w", err)
 	}
-	l.crowd.Served()
 	for _, i := range out.AutoScalingInstances {
 		if aws.ToString(i.InstanceId) == l.me.InstanceID {
 			return aws.ToString(i.AutoScalingGroupName), aws.ToString(i.LifecycleState), nil
