@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,13 +10,17 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"usher/agent/doctor"
 	"usher/agent/policy"
+	"usher/agent/record"
 	"usher/agent/standin"
 )
 
@@ -377,6 +382,35 @@ func TestDoctorOfABucket(t *testing.T) {
 		h.cloud.Fail("HeadBucket", 1, standin.Fault{Status: status, Code: http.StatusText(status)})
 		if got := strings.ReplaceAll(h.usher("doctor production").stdout, h.cloud.Bucket, "BUCKET"); !strings.Contains(got, want) {
 			t.Errorf("%d: it does not say %q but\n%s", status, want, got)
+		}
+	}
+}
+
+// Whoever is not root is told what was not seen.
+func TestDoctorOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	dir, nobody := openToAll(t)
+	if os.Geteuid() != 0 {
+		t.Skip("there is nobody else to be")
+	}
+	writeIn(t, filepath.Join(dir, "agent.yml"), "application: shop\ndeployment_group: production\nstate: "+filepath.Join(dir, "state")+"\n")
+	r, err := record.Open(filepath.Join(dir, "state"), record.Owner{Instance: "i-0aaa", Image: "ami-1", Boot: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(dir, "usher"), "doctor", "-config", filepath.Join(dir, "agent.yml"))
+	cmd.Env = []string{"AWS_EC2_METADATA_DISABLED=true", "PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(nobody), Gid: uint32(nobody)}}
+	out, err := cmd.Output()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("it ended with %v", err)
+	}
+	for _, want := range []string{"warning  record       only root may read the record: sudo usher doctor\n", "problem  metadata     cannot read dynamic/instance-identity/document: AWS_EC2_METADATA_DISABLED=true keeps usher from the instance metadata service"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("it does not say %q but\n%s", want, out)
 		}
 	}
 }
