@@ -50,8 +50,8 @@ func (r *Report) Hooks(group string, hooks []groups.Hook, name string, size int6
 	if ours >= 0 && len(open) > 1 {
 		r.Warn("hook", "see that somebody completes the others", "group %s has %d launch hooks (%s): a launch waits for all of them", group, len(open), listOf(open))
 	}
-	for _, h := range managed {
-		r.Problem("hook", "select the servers by the tags "+groups.TagApplication+" and "+groups.TagGroup+", and take the group out of the deployment group in CodeDeploy",
+	for _, h := range managed { // usher answers its deployments, but never completes it
+		r.Warn("hook", "select the servers by the tags "+groups.TagApplication+" and "+groups.TagGroup+", and take the group out of the deployment group in CodeDeploy",
 			"group %s has CodeDeploy's own launch hook %s: a launch then waits for a deployment of CodeDeploy's as well", group, h.Name)
 	}
 }
