@@ -57,6 +57,7 @@ var parts = []part{
 	{"download", (*bench).downloads},
 	{"flip", (*bench).flips},
 	{"redeploy", (*bench).redeploys},
+	{"scale", (*bench).scale},
 	{"idle", (*bench).idle},
 }
 

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"usher/agent/standin"
+)
+
+// A storm is servers that are launched at once in one account. Each is usher's own rooms in this process, with clients,
+// connections and credentials of its own, and a deployment that only takes a while: what a thousand processes do to
+// the processors of one machine, which no fleet shares, would decide otherwise. All begin when all are up, so that
+// not even the time that making them takes spreads their calls.
+type storm struct {
+	servers   int
+	rate      float64       // of Auto Scaling and of CodeDeploy, each; 0: no limit
+	burst     int           //
+	heartbeat time.Duration // the hook's timeout
+	work      time.Duration // of a deployment
+}
+
+// An aftermath is what a storm left behind.
+type aftermath struct {
+	calls     []float64       // each server's, throttled ones included
+	throttled []float64       // of them
+	ops       map[string]int  // calls that were served, by operation
+	last      time.Duration   // from metadata's first answer to the last CONTINUE
+	bound     time.Duration   // what the budget allows at the least: that of the calls no launch can do without
+	beats     []time.Duration // when heartbeats were asked for, in order
+	lost      []string        // servers that did not get into service, and why
+}
+
+// neededCalls are Auto Scaling's of one launch: where am I, which hook, CONTINUE.
+const neededCalls = 3
+
+// run lets the storm come over an account and waits until it is over.
+func (s storm) run(ctx context.Context) (a aftermath, err error) {
+	cloud, err := standin.Start(standin.Options{Silent: true, Rate: s.rate, Burst: s.burst, CodeDeployRate: s.rate, CodeDeployBurst: s.burst})
+	if err != nil {
+		return a, fmt.Errorf("cannot start AWS on loopback: %w", err)
+	}
+	defer cloud.Close()
+	cloud.CreateGroup(standin.Group{Name: "web", NoReplacement: true})
+	cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: s.heartbeat})
+	cloud.PublishRevision("shop", "production", standin.S3Revision(cloud.Bucket, "shop.zip", "zip", "", "0123456789abcdef"))
+	fleet := make([]*standin.Instance, s.servers)
+	launches := make([]func() error, s.servers)
+	for i := range fleet {
+		fleet[i] = cloud.Launch("web", standin.LaunchOptions{})
+		if launches[i], err = s.prepare(ctx, cloud, fleet[i]); err != nil {
+			return a, err
+		}
+	}
+	failures := make([]error, s.servers)
+	began := time.Now()
+	var group sync.WaitGroup
+	for i, launch := range launches {
+		group.Go(func() { failures[i] = launch() })
+	}
+	group.Wait()
+	if ctx.Err() != nil {
+		return a, context.Cause(ctx)
+	}
+	a = s.lookBack(cloud, fleet, began)
+	for i, server := range fleet {
+		if failures[i] != nil || server.State() != standin.InService {
+			a.lost = append(a.lost, fmt.Sprintf("%s is %s (%+v): %v", server.ID, server.State(), server.Answers(), failures[i]))
+		}
+	}
+	return a, nil
+}
+
+// lookBack sums up what AWS was asked.
+func (s storm) lookBack(cloud *standin.Cloud, fleet []*standin.Instance, began time.Time) aftermath {
+	a := aftermath{ops: map[string]int{}}
+	calls, throttled := map[string]float64{}, map[string]float64{}
+	for _, call := range cloud.Calls() {
+		if call.InstanceID == "" {
+			continue // of whoever published the revision
+		}
+		calls[call.InstanceID]++
+		if call.Op == "RecordLifecycleActionHeartbeat" {
+			a.beats = append(a.beats, call.At.Sub(began))
+		}
+		switch call.ErrorCode {
+		case "Throttling", "ThrottlingException":
+			throttled[call.InstanceID]++
+		case "":
+			a.ops[call.Op]++
+			if call.Op == "CompleteLifecycleAction" {
+				a.last = max(a.last, call.At.Sub(began))
+			}
+		}
+	}
+	for _, server := range fleet {
+		a.calls = append(a.calls, calls[server.ID])
+		a.throttled = append(a.throttled, throttled[server.ID])
+	}
+	slices.Sort(a.beats)
+	if s.rate > 0 {
+		a.bound = max(0, time.Duration(float64(s.servers*neededCalls-s.burst)/s.rate*float64(time.Second)))
+	}
+	return a
+}
+
+// busiest is the largest number of heartbeats in a stretch of time, over what it would be if they came evenly.
+func (a aftermath) busiest(stretch time.Duration) (most int, overEven float64) {
+	for i, from := range a.beats {
+		end, _ := slices.BinarySearch(a.beats, from+stretch)
+		most = max(most, end-i)
+	}
+	if n := len(a.beats); n > 1 && a.beats[n-1] > a.beats[0] {
+		overEven = float64(most) / (float64(n) * stretch.Seconds() / (a.beats[n-1] - a.beats[0]).Seconds())
+	}
+	return most, overEven
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+
+	"usher/agent/instance"
+	"usher/agent/lifecycle"
+	"usher/agent/revision"
+	"usher/agent/standin"
+)
+
+// prepare makes the launch of one server: who it is, and its credentials, are had already.
+func (s storm) prepare(ctx context.Context, cloud *standin.Cloud, server *standin.Instance) (launch func() error, err error) {
+	metadata := instance.NewMetadata(func(o *imds.Options) { o.Endpoint = server.MetadataEndpoint })
+	me, err := metadata.Discover(ctx, func(error, time.Duration) {})
+	if err != nil {
+		return nil, err
+	}
+	credentials := aws.NewCredentialsCache(ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = metadata.Client() }))
+	if _, err := credentials.Retrieve(ctx); err != nil {
+		return nil, fmt.Errorf("cannot get the credentials of a server: %w", err)
+	}
+	client := awshttp.NewBuildableClient()
+	scaling := autoscaling.New(autoscaling.Options{Region: me.Region, BaseEndpoint: &cloud.Endpoint, Credentials: credentials, HTTPClient: client, Retryer: lifecycle.Calm()})
+	deploy := codedeploy.New(codedeploy.Options{Region: me.Region, BaseEndpoint: &cloud.Endpoint, Credentials: credentials, HTTPClient: client, Retryer: lifecycle.Calm()})
+	return func() error { return s.launch(ctx, scaling, deploy, metadata, me) }, nil
+}
+
+// launch is what the agent does of a launch, but for the deployment.
+func (s storm) launch(ctx context.Context, scaling lifecycle.API, deploy revision.API, metadata lifecycle.Gate, me instance.Identity) error {
+	var crowd lifecycle.Crowd
+	launch, err := lifecycle.Find(ctx, scaling, metadata, me, lifecycle.Options{Transition: lifecycle.Launching, Began: me.PendingTime, Crowd: &crowd})
+	if err != nil {
+		return err
+	}
+	work := launch.Hold(ctx)
+	defer launch.Release()
+	for {
+		_, err = revision.Latest(work, deploy, "shop", "production")
+		if !lifecycle.Throttled(err) {
+			break
+		}
+		if err := wait(work, crowd.Throttled(0)); err != nil {
+			return err
+		}
+	}
+	if err == nil {
+		err = wait(work, s.work)
+	}
+	outcome, failure := launch.Complete(ctx, lifecycle.VerdictOf(err))
+	if failure == nil && outcome != lifecycle.Completed {
+		failure = fmt.Errorf("the verdict was %s", outcome)
+	}
+	return errors.Join(err, failure)
+}

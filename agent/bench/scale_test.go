@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+)
+
+// Fifty servers launched at once, in an account whose request budget the first of them spend: every one goes into
+// service, nothing is called more often than it must be, and who is told to come later comes later.
+func TestFiftyLaunchesUnderThrottling(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	const servers = 50
+	a, err := storm{servers: servers, rate: 300, burst: 10, heartbeat: time.Minute}.run(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lost := range a.lost {
+		t.Error(lost)
+	}
+	for _, op := range []string{"DescribeAutoScalingInstances", "DescribeLifecycleHooks", "CompleteLifecycleAction", "GetDeploymentGroup"} {
+		if a.ops[op] != servers {
+			t.Errorf("%s was served %d times, for %d launches", op, a.ops[op], servers)
+		}
+	}
+	if slices.Max(a.throttled) == 0 {
+		t.Error("nothing was throttled: the budget was large enough")
+	}
+	// Four are needed. A launch that is throttled for the fourth time has been pausing for more than half a minute.
+	if median, most := median(a.calls), slices.Max(a.calls); median > 8 || most > 12 {
+		t.Errorf("a launch made %v calls in the median, and %v at the most", median, most)
+	}
+	t.Logf("calls %v (throttled %v), at the most %v; the last CONTINUE after %s", median(a.calls), median(a.throttled), slices.Max(a.calls), a.last)
+}
