@@ -152,12 +152,12 @@ func (b *bench) idleMinute(ctx context.Context, d *daemon) error {
 	asked := len(d.polls(b.cloud))
 	perMinute := time.Minute.Seconds() / span.Seconds()
 	b.alone("memory in service (RSS)", "bytes", rss, mostIdle, fmt.Sprintf("%s of it anonymous, the rest pages of the binary", figure(anonymous, "bytes")))
-	b.alone("CPU of a minute in service", "s", (cpuAfter-cpu)*perMinute, mostCPU, fmt.Sprintf("measured for %s; it asks for host commands, %d times since the launch", span, asked))
+	b.alone("CPU of a minute in service", "s", (cpuAfter-cpu)*perMinute, mostCPU, fmt.Sprintf("measured for %s; %d long polls for host commands were answered since the launch", span, asked))
 	b.alone("wake-ups of a minute in service", "wake-ups", (waitsAfter-waits)*perMinute, 0, "voluntary context switches of all threads")
 	return nil
 }
 
-// polls are the host commands that the instance asked for.
+// polls are the long polls for host commands that were answered; one is always under way.
 func (d *daemon) polls(cloud *standin.Cloud) (asked []standin.Call) {
 	for _, c := range cloud.CallsOf("PollHostCommand") {
 		if c.InstanceID == d.instance.ID {

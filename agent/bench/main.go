@@ -1,7 +1,7 @@
 // Command bench measures usher against what a user would have instead, in one run on one machine:
 //
-//	go run ./agent/bench                           all of it, some ten minutes; the table goes to standard output
-//	go run ./agent/bench -quick                    fewer rounds, less of everything, two minutes
+//	go run ./agent/bench                           all of it, a quarter of an hour; the table goes to standard output
+//	go run ./agent/bench -quick                    fewer rounds, less of everything, three minutes
 //	go run ./agent/bench -only launch,unpack-big   some of it
 //	go run ./agent/bench -out DIR                  also report.txt, report.json and report.svg there
 //	go run ./agent/bench -beside report.json       with the ratios of an earlier report beside this one's
@@ -19,7 +19,7 @@
 // both sides alike. The AWS CLI on the PATH is taken as it is: one that is started through a version manager's
 // wrapper costs the wrapper's time too, and the report says so.
 //
-// The disk is the file system of TMPDIR, and needs about 10 GB there. Whoever unpacks is asked for a directory that
+// The disk is the file system of TMPDIR, and needs about 12 GB and two million inodes there, and memory 3 GB beside. Whoever unpacks is asked for a directory that
 // survives a power cut: usher syncs as it does in a deployment, the others are followed by `sync -f`. What was
 // unpacked on the disk is removed only at the end, because ext4 passes over inodes that were freed in the last five
 // minutes, one by one: files made right after an `rm -rf` take ten times as long. For the same reason leave six

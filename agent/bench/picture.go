@@ -48,8 +48,11 @@ const (
 	axisLeft  = 270.0
 	axisRight = 640.0
 	figures   = 664.0 // where the times stand
+	noteLeft  = 500.0 // where a note begins, and how much of it there is room for
 	rowHigh   = 22.0
 	headHigh  = 32.0
+
+	noteLetters = 72
 )
 
 // ticks of the axis, which is logarithmic: half as long is as far to the left as twice as long to the right.
@@ -173,6 +176,7 @@ var headings = map[string]string{
 	"flip":     "Flip",
 	"redeploy": "Redeploy",
 	"idle":     "In service",
+	"scale":    "Many launches at once",
 }
 
 // family is what a part's name begins with.
@@ -204,8 +208,8 @@ func (p *picture) row(w row, on axis, y float64) {
 		}
 		p.line(class, on.x(atMost), y+3, on.x(atMost), y+rowHigh-3)
 	}
-	p.text(figures, middle+4, "small", "start",
-		fmt.Sprintf("%s   %s against %s  %s", proportion(main.Ratio.Median), figure(w.Entries[0].Median, w.Unit), figure(main.Median, w.Unit), main.Who))
+	p.text(figures, middle+4, "head", "start", proportion(main.Ratio.Median))
+	p.text(figures+40, middle+4, "small", "start", fmt.Sprintf("%s against %s: %s", figure(w.Entries[0].Median, w.Unit), figure(main.Median, w.Unit), main.Who))
 }
 
 // alone draws the rows that are usher's only.
@@ -221,10 +225,10 @@ func (p *picture) alone(rows []row, y float64) float64 {
 		p.text(margin, y+rowHigh/2+4, "", "start", w.Name)
 		text := figure(w.Entries[0].Median, w.Unit)
 		if atMost, outcome := w.against(""); outcome != "" {
-			text += fmt.Sprintf("   (goal: at most %s, %s)", figure(atMost, w.Unit), outcome)
+			text += fmt.Sprintf(" (at most %s: %s)", figure(atMost, w.Unit), outcome)
 		}
 		p.text(axisLeft, y+rowHigh/2+4, "", "start", text)
-		p.text(figures, y+rowHigh/2+4, "small", "start", shorten(w.Note, 50))
+		p.text(noteLeft, y+rowHigh/2+4, "small", "start", shorten(w.Note, noteLetters))
 		y += rowHigh
 	}
 	return y
