@@ -209,7 +209,7 @@ func (p *picture) row(w row, on axis, y float64) {
 		p.line(class, on.x(atMost), y+3, on.x(atMost), y+rowHigh-3)
 	}
 	p.text(figures, middle+4, "head", "start", proportion(main.Ratio.Median))
-	p.text(figures+40, middle+4, "small", "start", fmt.Sprintf("%s against %s: %s", figure(w.Entries[0].Median, w.Unit), figure(main.Median, w.Unit), main.Who))
+	p.text(figures+46, middle+4, "small", "start", fmt.Sprintf("%s against %s: %s", figure(w.Entries[0].Median, w.Unit), figure(main.Median, w.Unit), main.Who))
 }
 
 // alone draws the rows that are usher's only.
