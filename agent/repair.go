@@ -48,6 +48,9 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 	if err != nil {
 		return again, fmt.Errorf("cannot see whether the group has moved on: %w", err)
 	}
+	if last := a.rec.State().Last; last != nil && last.ID == rev.DeploymentID {
+		a.settle() // it has succeeded as a whole: nothing brings back what it replaced
+	}
 	if !a.isBehind(rev) {
 		a.tries = 0
 		return again, nil

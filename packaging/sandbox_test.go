@@ -155,14 +155,9 @@ func TestNoRevisionNoticesTheSandbox(t *testing.T) {
 	id := s.begin("shop-2", next)
 	for _, m := range []*machine{plain, packaged} {
 		m.deployed(id, "Succeeded", "2")
-		m.Run("systemctl", "restart", "usher.service") // what the first release alone had is removed by then
-		m.WaitForEntry(message(systemd.MessageNoLaunch))
 	}
 	same("deployed to")
 	holds("/tmp/shop/conf.d/new.conf:somebody", "/etc/shop/conf.d/new.conf:new = yes", "/home/shop/shop.conf:port = 81")
-	if gone := packaged.Exec("ls", "/root/shop/shop.conf", "/etc/shop/conf.d/more.conf").Stdout; gone != "" {
-		t.Errorf("the second release does not have, and the machine still has:\n%s", gone)
-	}
 
 	// And the one after that fails.
 	id = s.begin("shop-3", next.with(files{"VERSION": "3\n", "etc/shop.conf": "port = 82\n", "etc/conf.d/newer.conf": "newer = yes\n", "after.sh": "#!/bin/sh\nset -e\nfalse\n"}))
@@ -171,6 +166,10 @@ func TestNoRevisionNoticesTheSandbox(t *testing.T) {
 		m.WaitForEntry(message(systemd.MessageDeploymentFailed))
 	}
 	same("after a deployment that failed")
+	// What the first release alone had is removed when the third begins: until then the second might be taken back.
+	if gone := packaged.Exec("ls", "/root/shop/shop.conf", "/etc/shop/conf.d/more.conf").Stdout; gone != "" {
+		t.Errorf("only the first release has, and the machine still has:\n%s", gone)
+	}
 	holds("/etc/shop/conf.d/new.conf:new = yes", "/home/shop/shop.conf:port = 81", "/usr/local/bin/tool f 2755 root:mail", "/opt/app/bin/tool f 4755 daemon:mail")
 	s.expect("placements", strings.Join(packaged.placements(), " "), "Install Install Keep Install Rollback")
 	s.expect("placements without a sandbox", strings.Join(plain.placements(), " "), "")
