@@ -159,8 +159,7 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	if err != nil && !errors.Is(err, errNothingToDo) {
 		a.notify.Status("failed: %v", a.say(err))
 	}
-	debug.FreeOSMemory() // what the launch took is given back: the server's memory is the application's
-	a.serve(ctx)         // also after a failure: the instance is being replaced, or a person looks at it
+	a.serve(ctx) // also after a failure: the instance is being replaced, or a person looks at it
 	return a.ended(ctx, nil)
 }
 

@@ -40,6 +40,7 @@ func (a *agent) serve(ctx context.Context) {
 		first /= repairSooner
 	}
 	look, drift := time.NewTimer(0), time.NewTimer(first)
+	rested := -1 // how many deployments there were when it was rested last
 	for {
 		a.notify.Alive()
 		var err error
@@ -53,6 +54,10 @@ func (a *agent) serve(ctx context.Context) {
 			o.taken <- err
 		case <-look.C:
 			err = errors.Join(a.watch(ctx), a.goOn(ctx), a.abandoned(ctx))
+			if past := a.rec.State(); past.Open() == nil && past.Runs != rested {
+				rest()
+				rested = past.Runs
+			}
 			look.Reset(a.lookAgain())
 		case <-drift.C:
 			var again time.Duration
