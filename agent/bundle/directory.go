@@ -55,7 +55,7 @@ func copyDirectory(ctx context.Context, src, dir string, l Limits) (Stats, error
 			if path.Base(name) == ".git" || os.SameFile(info, destination) {
 				return fs.SkipDir
 			}
-			return t.dir(name, dirEntry{info.Mode(), info.ModTime()})
+			return t.dir(name, dirEntry{mode: info.Mode(), mtime: info.ModTime()})
 		case fs.ModeSymlink:
 			target, err := from.Readlink(name)
 			if err != nil {

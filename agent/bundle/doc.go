@@ -10,10 +10,10 @@
 //     overwritten half way is an error and never a mixture.
 //   - GitHub publishes no checksum of the archives it makes. The archive's own checksums are verified
 //     when it is unpacked, and TLS is trusted for the rest. Only public repositories can be fetched.
-//   - Unpack writes nothing outside its directory, whatever the archive says: every path goes through
-//     os.Root, names and link targets are judged before they are used, and links are made last. An
-//     archive that asks for more is refused with the name of the entry, not unpacked in part or
-//     "sanitised".
+//   - Unpack writes nothing outside its directory, whatever the archive says and whoever else may write into it
+//     meanwhile: the directory is opened through os.Root, everything below by one name at a time that is never followed
+//     if it is a link; names and link targets are judged before they are used, and links are made last. An archive that
+//     asks for more is refused with the name of the entry, not unpacked in part or "sanitised".
 //   - On an error the directory or file is left as it was at that moment, for the caller to remove.
 //     Nothing here removes what its caller made.
 //   - Owners in an archive are ignored: everything belongs to the user the agent runs as, and the

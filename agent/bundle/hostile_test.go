@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/flate"
+	"errors"
 	"hash/crc32"
 	"io/fs"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // rawZip is a zip of one entry whose header says what h says, whatever the data is.
@@ -263,5 +265,52 @@ func TestUnpackBoundsDirectory(t *testing.T) {
 	_, err := Unpack(t.Context(), saved(t, "b", b.Bytes()), Zip, t.TempDir(), Limits{})
 	if err == nil || !strings.Contains(err.Error(), "list of files is longer than 64 MiB") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Somebody on the server who may write into a directory of the tree puts a link in the place of another: nothing is
+// written through it, and nothing behind it is changed.
+func TestNothingGoesThroughALinkThatAppears(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	kept := filepath.Join(outside, "kept")
+	if err := errors.Join(os.Mkdir(kept, 0o700), os.WriteFile(filepath.Join(kept, "file"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := newTree(dir, Limits{}.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.close()
+	if err := errors.Join(tree.dir("a", dirEntry{mode: 0o777}), tree.dir("a/kept", dirEntry{mode: 0o777, mtime: time.Unix(1, 0)})); err != nil {
+		t.Fatal(err)
+	}
+	tree.at.close()
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, "a")), os.Symlink(outside, filepath.Join(dir, "a"))); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for what, do := range map[string]func(*cursor) error{
+		"a file": func(c *cursor) error { return c.data("a/new", 0o644, now, []byte("x")) },
+		"a file again": func(c *cursor) error {
+			return c.file(t.Context(), "a/kept/file", 0o644, now, true, strings.NewReader("x"))
+		},
+		"a directory":   func(c *cursor) error { return c.mkdir("a/dir", 0o755) },
+		"a mode":        func(c *cursor) error { return c.setDir("a/kept", dirEntry{mode: 0o777}) },
+		"the link":      func(c *cursor) error { return c.setDir("a", dirEntry{mode: 0o777}) },
+		"the rest":      func(*cursor) error { _, err := tree.finish(t.Context()); return err },
+		"a hard link":   func(c *cursor) error { return tree.root.Link("a/kept/file", "here") },
+		"through a new": func(c *cursor) error { return c.data("a/kept/x/y", 0o644, now, nil) },
+	} {
+		c := tree.cursor()
+		if err := do(c); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+		c.close()
+	}
+	if info, err := os.Stat(kept); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory outside: %v, %v", info, err)
+	}
+	if names, err := filepath.Glob(outside + "/*/*"); err != nil || len(names) != 1 {
+		t.Errorf("outside are %v, %v", names, err)
 	}
 }

@@ -17,6 +17,55 @@ const (
 	headerRoom = 16 << 10
 )
 
+const (
+	// window is how much of an archive is read at once where its entries are small, in bytes, and windowsKept how many
+	// of those are kept: one for each worker, and one that they move on to.
+	window, windowsKept = 256 << 10, workers + 1
+)
+
+// windows are the last parts of a file that were read. An entry of a zip is read in three pieces, header, content and
+// trailer, most of them smaller than what one system call costs.
+type windows struct {
+	io.ReaderAt
+	mu   sync.Mutex
+	kept [windowsKept]struct {
+		from, used int64
+		data       []byte
+	}
+	clock int64
+}
+
+func (w *windows) ReadAt(p []byte, at int64) (n int, err error) {
+	if len(p) >= window {
+		return w.ReaderAt.ReadAt(p, at)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock++
+	oldest := 0
+	for i := range w.kept {
+		k := &w.kept[i]
+		if k.from <= at && at+int64(len(p)) <= k.from+int64(len(k.data)) {
+			k.used = w.clock
+			return copy(p, k.data[at-k.from:]), nil
+		}
+		if k.used < w.kept[oldest].used {
+			oldest = i
+		}
+	}
+	k := &w.kept[oldest]
+	if k.data == nil {
+		k.data = make([]byte, 0, window)
+	}
+	k.from, k.used = at, w.clock
+	n, err = w.ReaderAt.ReadAt(k.data[:window], at)
+	k.data = k.data[:n]
+	if n = copy(p, k.data); n == len(p) || err == nil {
+		return n, nil // the end of the file is for who asks for what lies beyond
+	}
+	return n, err
+}
+
 // streamMax is the longest a tar within the limits can be, decompressed, in bytes.
 func streamMax(l Limits) int64 {
 	return l.MaxBytes + int64(l.MaxFiles)*headerRoom + maxPadding

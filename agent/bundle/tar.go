@@ -2,7 +2,7 @@ package bundle
 
 import (
 	"archive/tar"
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +20,13 @@ const (
 	// written as they are read. Most files of an application are smaller.
 	smallFile = 128 << 10
 
-	// smallFiles is how many of them may wait: 2 MiB, enough to keep the workers busy while a large
-	// file is being read.
-	smallFiles = 16
+	// batchSize and batchFiles bound how many small files are handed over together, and batches is how many of those
+	// there are: enough to keep the workers busy while a large file is being read. Neighbours go to one worker:
+	// two that write into one directory wait for each other.
+	batchSize, batchFiles, batches = 256 << 10, 64, 2 * workers
+
+	// archiveBuffer is how much of an archive is read at once, in bytes.
+	archiveBuffer = 128 << 10
 
 	// maxPadding is how much may follow the end of a tar inside its gzip, in bytes. tar fills its
 	// last record, 10 KiB as a rule; more is not padding.
@@ -35,9 +39,9 @@ func unpackTar(ctx context.Context, t *tree, archive *os.File, compressed bool) 
 	if _, err := archive.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	var stream io.Reader = archive
+	var stream io.Reader = bufio.NewReaderSize(archive, archiveBuffer)
 	if compressed {
-		z, err := gzip.NewReader(archive)
+		z, err := gzip.NewReader(stream)
 		if err != nil {
 			return fmt.Errorf("it is damaged, cut off or not a gzip file: %w", err)
 		}
@@ -84,7 +88,7 @@ func readTar(ctx context.Context, t *tree, r *tar.Reader, w *writers) error {
 			t.entries++
 			err = t.withinLimits()
 		case tar.TypeDir:
-			err = t.dir(h.Name, dirEntry{h.FileInfo().Mode(), h.ModTime})
+			err = t.dir(h.Name, dirEntry{mode: h.FileInfo().Mode(), mtime: h.ModTime})
 		case tar.TypeSymlink:
 			err = t.symlink(h.Name, h.Linkname)
 		case tar.TypeLink:
@@ -108,33 +112,48 @@ func readTar(ctx context.Context, t *tree, r *tar.Reader, w *writers) error {
 type writers struct {
 	tree    *tree
 	large   *cursor
-	jobs    chan job
-	free    chan []byte // buffers; each job holds one
+	batch   *batch // being filled
+	full    chan *batch
+	free    chan *batch
 	group   sync.WaitGroup
-	pending sync.WaitGroup // jobs not yet written
+	pending sync.WaitGroup // batches not yet written
 }
 
-type job struct {
+// A batch is small files with their contents.
+type batch struct {
+	files []small
+	data  []byte // of all of them
+}
+
+type small struct {
 	name  string
 	mode  fs.FileMode
 	mtime time.Time
-	data  []byte
+	size  int
 }
 
 func startWriters(ctx context.Context, cancel context.CancelCauseFunc, t *tree) *writers {
-	w := &writers{tree: t, large: t.cursor(), jobs: make(chan job, smallFiles), free: make(chan []byte, smallFiles)}
-	for range smallFiles {
-		w.free <- nil
+	w := &writers{tree: t, large: t.cursor(), batch: new(batch), full: make(chan *batch, batches), free: make(chan *batch, batches)}
+	for range batches - 1 {
+		w.free <- new(batch)
 	}
 	for range workers {
 		w.group.Go(func() {
 			c := t.cursor()
 			defer c.close()
-			for j := range w.jobs {
-				if err := c.file(ctx, j.name, j.mode, j.mtime, false, bytes.NewReader(j.data)); err != nil {
-					cancel(err)
+			for b := range w.full {
+				data := b.data
+				for _, f := range b.files {
+					if ctx.Err() != nil {
+						break
+					}
+					if err := c.data(f.name, f.mode, f.mtime, data[:f.size]); err != nil {
+						cancel(err)
+					}
+					data = data[f.size:]
 				}
-				w.free <- j.data
+				b.files, b.data = b.files[:0], b.data[:0]
+				w.free <- b
 				w.pending.Done()
 			}
 		})
@@ -153,27 +172,40 @@ func (w *writers) file(ctx context.Context, h *tar.Header, content io.Reader) er
 	}
 	mode := h.FileInfo().Mode()
 	if again {
-		w.pending.Wait() // the earlier one must not be written after this one
+		w.next() // the earlier one must not be written after this one
+		w.pending.Wait()
 	}
 	if again || h.Size > smallFile {
 		return w.large.file(ctx, name, mode, h.ModTime, again, content)
 	}
-	buf := <-w.free
-	if cap(buf) < int(h.Size) {
-		buf = make([]byte, smallFile)
+	size := int(h.Size)
+	if len(w.batch.files) == batchFiles || len(w.batch.data)+size > batchSize {
+		w.next()
 	}
-	buf = buf[:h.Size]
-	if _, err := io.ReadFull(content, buf); err != nil {
-		w.free <- buf
+	b := w.batch
+	if b.data == nil {
+		b.data = make([]byte, 0, batchSize)
+	}
+	at := len(b.data)
+	b.data = b.data[:at+size]
+	if _, err := io.ReadFull(content, b.data[at:]); err != nil {
+		b.data = b.data[:at]
 		return damaged(name, err)
 	}
-	w.pending.Add(1)
-	w.jobs <- job{name, mode, h.ModTime, buf}
+	b.files = append(b.files, small{name, mode, h.ModTime, size})
 	return nil
 }
 
+// next hands the batch over that was filled and takes another.
+func (w *writers) next() {
+	w.pending.Add(1)
+	w.full <- w.batch
+	w.batch = <-w.free
+}
+
 func (w *writers) wait() {
-	close(w.jobs)
+	w.next()
+	close(w.full)
 	w.group.Wait()
 	w.large.close()
 }

@@ -39,6 +39,10 @@ const (
 // last, so that nothing is ever written through a link.
 type tree struct {
 	root   *os.Root
+	top    *os.File // the root, open
+	fd     int      // of top
+	at     *cursor  // of the one goroutine that reads the archive's names
+	umask  uint32
 	limits Limits
 
 	// What the archive named so far. Names are clean, relative and slash-separated.
@@ -56,6 +60,7 @@ type tree struct {
 type dirEntry struct {
 	mode  fs.FileMode
 	mtime time.Time
+	made  fs.FileMode // what it was made with
 }
 
 func newTree(dir string, l Limits) (*tree, error) {
@@ -63,18 +68,25 @@ func newTree(dir string, l Limits) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the directory to unpack into: %w", err)
 	}
-	t := &tree{root: root, limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{}}
-	if d, err := root.Open("."); err == nil {
-		defer d.Close()
-		if names, _ := d.Readdirnames(1); len(names) > 0 {
-			root.Close()
-			return nil, fmt.Errorf("the directory to unpack into, %s, is not empty: it holds %q", dir, names[0])
-		}
+	top, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return nil, fmt.Errorf("cannot open the directory to unpack into: %w", err)
+	}
+	t := &tree{root: root, top: top, fd: int(top.Fd()), umask: umask(), limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{}}
+	t.at = t.cursor()
+	if names, _ := top.Readdirnames(1); len(names) > 0 {
+		t.close()
+		return nil, fmt.Errorf("the directory to unpack into, %s, is not empty: it holds %q", dir, names[0])
 	}
 	return t, nil
 }
 
-func (t *tree) close() { t.root.Close() }
+func (t *tree) close() {
+	t.at.close()
+	t.top.Close()
+	t.root.Close()
+}
 
 // claim judges the name of an entry of kind k and notes it with its parent directories, which are
 // made at once. It returns the clean name; again says that an earlier entry had it too. The root of
@@ -150,21 +162,23 @@ func (t *tree) note(name string, k kind) {
 	}
 }
 
-// mkdir makes a directory. Its mode and time are set by finish: writing into it changes its time,
-// and it needs more than its own mode until it is filled.
+// mkdir makes a directory. Its time is set by finish, since writing into it changes that; so is its mode if others
+// may write into it, or if it is named after it was made.
 func (t *tree) mkdir(name string, d dirEntry) error {
-	if t.kinds[name] == "" {
-		t.note(name, isDir)
+	before, again := t.dirs[name]
+	if d.made = before.made; !again {
+		if t.kinds[name] == "" {
+			t.note(name, isDir)
+		}
+		if d.made = d.mode.Perm() | 0o700; uint32(d.made)&(t.umask|0o022) != 0 {
+			d.made = 0o700
+		}
 	}
 	t.dirs[name] = d
-	if err := t.withinLimits(); err != nil {
+	if err := t.withinLimits(); err != nil || again {
 		return err
 	}
-	err := t.root.Mkdir(name, 0o700)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("cannot make directory %q: %w", name, err)
-	}
-	return nil
+	return t.at.mkdir(name, d.made)
 }
 
 // dir takes a directory of the archive.
@@ -211,6 +225,7 @@ func (t *tree) hoist() error {
 	if t.kinds[top+"/appspec.yml"] == "" && t.kinds[top+"/appspec.yaml"] == "" {
 		return nil
 	}
+	t.at.close()        // what it has open is about to move
 	aside := ".leading" // not a name that is about to be moved up
 	for t.kinds[top+"/"+aside] != "" {
 		aside += "_"
@@ -243,8 +258,6 @@ func (t *tree) finish(ctx context.Context) (Stats, error) {
 	if err := t.makeLinks(ctx); err != nil {
 		return Stats{}, err
 	}
-	c := t.cursor()
-	defer c.close()
 	// Siblings one after the other, so that each parent is opened once.
 	names := slices.SortedFunc(maps.Keys(t.dirs), func(a, b string) int {
 		return cmp.Or(cmp.Compare(path.Dir(a), path.Dir(b)), cmp.Compare(a, b))
@@ -256,7 +269,7 @@ func (t *tree) finish(ctx context.Context) (Stats, error) {
 		if name+"/" == t.strip {
 			continue
 		}
-		if err := c.setDir(t.placed(name), t.dirs[name]); err != nil {
+		if err := t.at.setDir(t.placed(name), t.dirs[name]); err != nil {
 			return Stats{}, fmt.Errorf("cannot set the mode and time of directory %q: %w", name, err)
 		}
 	}

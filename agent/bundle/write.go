@@ -7,97 +7,233 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// A cursor writes into one directory of the tree at a time and keeps it open, because most
+// A cursor writes into one directory of the tree at a time and keeps it open, with all above it, because most
 // neighbours in an archive are neighbours on disk. Each goroutine has its own.
+//
+// Below the root, which os.Root opened, it goes by single names that judge has seen, and never through a link: no path
+// leaves the tree, as os.Root promises too. It is not used here because it asks the kernel three times as much for each
+// file, which was a third of the time that a bundle of 40,000 takes.
 type cursor struct {
 	tree *tree
-	dir  string   // the directory that is open
-	at   *os.Root // nil: none
+	way  []opened // from below the root to the directory that is open
 	buf  []byte   // nil until the first file
+}
+
+// opened is an open directory.
+type opened struct {
+	name string // in the archive
+	fd   int
 }
 
 func (t *tree) cursor() *cursor { return &cursor{tree: t} }
 
 func (c *cursor) close() {
-	if c.at != nil {
-		c.at.Close()
+	for _, d := range c.way {
+		unix.Close(d.fd)
 	}
+	c.way = c.way[:0]
 }
 
 // enter opens the directory of name and returns what name is called in there.
-func (c *cursor) enter(name string) (base string, err error) {
+func (c *cursor) enter(name string) (fd int, base string, err error) {
 	dir, base := path.Dir(name), path.Base(name)
-	if c.at != nil && c.dir == dir {
-		return base, nil
+	for n := len(c.way); n > 0 && !below(dir, c.way[n-1].name); n = len(c.way) {
+		unix.Close(c.way[n-1].fd)
+		c.way = c.way[:n-1]
 	}
-	c.close()
-	c.dir = dir
-	c.at, err = c.tree.root.OpenRoot(dir)
-	return base, err
+	at := opened{".", c.tree.fd}
+	if n := len(c.way); n > 0 {
+		at = c.way[n-1]
+	}
+	for at.name != dir {
+		start := 0
+		if at.name != "." {
+			start = len(at.name) + 1
+		}
+		part, _, _ := strings.Cut(dir[start:], "/")
+		if err := calm(func() (err error) {
+			fd, err = unix.Openat(at.fd, part, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			return err
+		}); err != nil {
+			return 0, "", err
+		}
+		at = opened{dir[:start+len(part)], fd}
+		c.way = append(c.way, at)
+	}
+	return at.fd, base, nil
+}
+
+// below says whether dir is above, or somewhere in it.
+func below(dir, above string) bool {
+	return strings.HasPrefix(dir, above) && (len(dir) == len(above) || dir[len(above)] == '/')
 }
 
 // file writes a file. Its name is claimed already; a file that has it makes way.
 func (c *cursor) file(ctx context.Context, name string, mode fs.FileMode, mtime time.Time, again bool, content io.Reader) error {
-	base, err := c.enter(name)
-	if err == nil && again {
-		err = c.at.Remove(base)
-	}
+	f, err := c.create(name, mode, again)
 	if err != nil {
-		return fmt.Errorf("cannot write %q: %w", name, err)
+		return err
 	}
-	f, err := c.at.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("cannot write %q: %w", name, err)
-	}
-	err = c.copy(ctx, f, name, content)
-	if err == nil {
-		err = f.Chmod(mode.Perm() | 0o600) // without setuid, setgid and sticky, whatever the umask
-	}
-	if closeErr := f.Close(); err == nil && closeErr != nil {
-		err = fmt.Errorf("cannot write %q: %w", name, closeErr)
-	}
-	if err == nil && !mtime.IsZero() {
-		err = c.at.Chtimes(base, mtime, mtime)
-	}
-	return err
+	return f.close(f.copy(ctx, content), mtime)
 }
 
-func (c *cursor) copy(ctx context.Context, f *os.File, name string, content io.Reader) error {
-	if c.buf == nil {
-		c.buf = make([]byte, copyBuffer)
+// data is file for content that is in memory.
+func (c *cursor) data(name string, mode fs.FileMode, mtime time.Time, content []byte) error {
+	f, err := c.create(name, mode, false)
+	if err != nil {
+		return err
+	}
+	return f.close(f.write(content), mtime)
+}
+
+// A newFile is a file being written.
+type newFile struct {
+	*cursor
+	fd   int
+	in   int    // the directory that base is in
+	base string //
+	name string // in the archive
+	perm uint32
+}
+
+func (c *cursor) create(name string, mode fs.FileMode, again bool) (f newFile, err error) {
+	f = newFile{cursor: c, name: name, perm: uint32(mode.Perm() | 0o600)} // without setuid, setgid and sticky
+	f.in, f.base, err = c.enter(name)
+	if err == nil && again {
+		err = calm(func() error { return unix.Unlinkat(f.in, f.base, 0) })
+	}
+	if err == nil {
+		err = calm(func() (err error) {
+			f.fd, err = unix.Openat(f.in, f.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, f.perm)
+			return err
+		})
+	}
+	if err != nil {
+		return f, fmt.Errorf("cannot write %q: %w", name, err)
+	}
+	return f, nil
+}
+
+// copy writes the content to the file, and is the only place where content of unknown length is held.
+func (f *newFile) copy(ctx context.Context, content io.Reader) error {
+	if f.buf == nil {
+		f.cursor.buf = make([]byte, copyBuffer)
 	}
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		n, err := content.Read(c.buf)
-		if n > 0 {
-			if err := c.tree.grow(n); err != nil {
-				return fmt.Errorf("entry %q: %w", name, err)
-			}
-			if _, err := f.Write(c.buf[:n]); err != nil {
-				return fmt.Errorf("cannot write %q: %w", name, err)
-			}
+		n, err := fill(content, f.buf)
+		if failed := f.write(f.buf[:n]); failed != nil {
+			return failed
 		}
-		if err == io.EOF {
+		switch err {
+		case nil:
+		case io.EOF:
 			return nil
-		}
-		if err != nil {
-			return damaged(name, err)
+		default:
+			return damaged(f.name, err)
 		}
 	}
 }
 
-func (c *cursor) setDir(name string, d dirEntry) error {
-	base, err := c.enter(name)
-	if err == nil {
-		err = c.at.Chmod(base, d.mode.Perm()|0o700)
+// write writes all of b.
+func (f *newFile) write(b []byte) error {
+	if err := f.tree.grow(len(b)); err != nil {
+		return fmt.Errorf("entry %q: %w", f.name, err)
 	}
-	if err == nil && !d.mtime.IsZero() {
-		err = c.at.Chtimes(base, d.mtime, d.mtime)
+	for len(b) > 0 {
+		var n int
+		if err := calm(func() (err error) { n, err = unix.Write(f.fd, b); return err }); err != nil {
+			return fmt.Errorf("cannot write %q: %w", f.name, err)
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// close ends the file, which err is all that is known of, and gives it its mode and time.
+func (f *newFile) close(err error, mtime time.Time) error {
+	if err == nil && f.perm&f.tree.umask != 0 {
+		err = unix.Fchmod(f.fd, f.perm)
+	}
+	if e := unix.Close(f.fd); err == nil && e != nil {
+		err = fmt.Errorf("cannot write %q: %w", f.name, e)
+	}
+	if err == nil {
+		err = setTime(f.in, f.base, mtime)
 	}
 	return err
+}
+
+// mkdir makes a directory, which may exist.
+func (c *cursor) mkdir(name string, perm fs.FileMode) error {
+	dir, base, err := c.enter(name)
+	if err == nil {
+		err = calm(func() error { return unix.Mkdirat(dir, base, uint32(perm)) })
+	}
+	if err != nil && err != unix.EEXIST {
+		return fmt.Errorf("cannot make directory %q: %w", name, err)
+	}
+	return nil
+}
+
+// setDir gives a directory its mode and time.
+func (c *cursor) setDir(name string, d dirEntry) error {
+	dir, base, err := c.enter(name)
+	if err == nil && d.mode.Perm()|0o700 != d.made {
+		var at int
+		if at, err = unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+			err = unix.Fchmod(at, uint32(d.mode.Perm()|0o700))
+			unix.Close(at)
+		}
+	}
+	if err == nil {
+		err = setTime(dir, base, d.mtime)
+	}
+	return err
+}
+
+// setTime gives what is called base in a directory its time of modification, unless the archive had none.
+func setTime(dir int, base string, mtime time.Time) error {
+	if mtime.IsZero() {
+		return nil
+	}
+	t, err := unix.TimeToTimespec(mtime)
+	if err != nil {
+		return fmt.Errorf("cannot set the time of %q: %w", base, err)
+	}
+	return unix.UtimesNanoAt(dir, base, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// calm repeats a system call that a signal interrupted: the runtime's own do that, on some file systems.
+func calm(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// umask is what the process takes from the mode of a new file: read, because asking the kernel means setting it,
+// for all threads. When it cannot be read it is all there is, and modes are set once more.
+func umask() uint32 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err == nil {
+		for line := range strings.Lines(string(status)) {
+			if value, ok := strings.CutPrefix(line, "Umask:"); ok {
+				if mask, err := strconv.ParseUint(strings.TrimSpace(value), 8, 32); err == nil {
+					return uint32(mask)
+				}
+			}
+		}
+	}
+	return 0o777
 }

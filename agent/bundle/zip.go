@@ -12,14 +12,18 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/klauspost/compress/flate"
 )
 
-// zipReadBuffer is how much of a compressed entry is read at once, in bytes: the 4 KiB that the
-// decompressor would use by itself mean one system call for each.
-const zipReadBuffer = 64 << 10
+const (
+	// zipReadBuffer is how much of a compressed entry is decompressed from at once, in bytes.
+	zipReadBuffer = 32 << 10
+
+	// zipRun and zipRunBytes bound how many neighbours in the archive a worker takes at once: they are mostly
+	// neighbours on disk, and two workers that write into one directory wait for each other.
+	zipRun, zipRunBytes = 32, 1 << 20
+)
 
 // A zipFile is one regular file still to be written.
 type zipFile struct {
@@ -40,6 +44,7 @@ func unpackZip(ctx context.Context, t *tree, archive *os.File) error {
 		return fmt.Errorf("it is damaged, cut off or not a zip archive: %w", err)
 	}
 	limited.off = true
+	limited.ReaderAt = &windows{ReaderAt: archive}
 	r.RegisterDecompressor(zip.Deflate, inflate)
 
 	files, err := planZip(t, r)
@@ -52,24 +57,34 @@ func unpackZip(ctx context.Context, t *tree, archive *os.File) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var next atomic.Int64
+	runs := make(chan []zipFile, workers)
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() {
 			c := t.cursor()
 			defer c.close()
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(files) || ctx.Err() != nil {
-					return
-				}
-				if err := c.zipFile(ctx, files[i]); err != nil {
-					cancel(err)
-					return
+			for run := range runs {
+				for _, f := range run {
+					if ctx.Err() != nil {
+						break
+					}
+					if err := c.zipFile(ctx, f); err != nil {
+						cancel(err)
+					}
 				}
 			}
 		})
 	}
+	for len(files) > 0 && ctx.Err() == nil {
+		n, bytes := 1, files[0].file.CompressedSize64
+		for n < min(len(files), zipRun) && bytes+files[n].file.CompressedSize64 < zipRunBytes {
+			bytes += files[n].file.CompressedSize64
+			n++
+		}
+		runs <- files[:n]
+		files = files[n:]
+	}
+	close(runs)
 	group.Wait()
 	return context.Cause(ctx)
 }
@@ -86,7 +101,7 @@ func planZip(t *tree, r *zip.Reader) ([]zipFile, error) {
 		mode := zipMode(f)
 		switch mode.Type() {
 		case fs.ModeDir:
-			if err := t.dir(f.Name, dirEntry{mode, f.Modified}); err != nil {
+			if err := t.dir(f.Name, dirEntry{mode: mode, mtime: f.Modified}); err != nil {
 				return nil, err
 			}
 		case fs.ModeSymlink:
