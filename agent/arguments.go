@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
+	"sync"
 
 	"usher/hooks"
 )
@@ -69,4 +71,10 @@ func unknownFlag(flags *flag.FlagSet, err error) string {
 		return fmt.Sprintf("there is no flag -%s: did you mean -%s?", name, near)
 	}
 	return "there is no flag -" + name
+}
+
+// form is a regular expression that names are judged by. It is compiled when it is asked for: one with a count takes
+// up to 240 kB, which every usher would spend at its start, the agent on a server too.
+func form(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -26,7 +25,7 @@ const (
 )
 
 // hookForm is what Auto Scaling allows in a hook's name.
-var hookForm = regexp.MustCompile(`^[A-Za-z0-9\-_/]{1,255}$`)
+var hookForm = form(`^[A-Za-z0-9\-_/]{1,255}$`)
 
 // runAttach is `usher attach ENV`.
 func runAttach(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -53,7 +52,7 @@ func runAttach(ctx context.Context, args []string, stdout, stderr io.Writer) int
 
 func checkHook(h groups.Hook) error {
 	switch {
-	case !hookForm.MatchString(h.Name) || h.Managed():
+	case !hookForm().MatchString(h.Name) || h.Managed():
 		return refusal{fmt.Errorf("the hook's name is %q: it must be 1 to 255 letters, digits, - _ and /, and not begin with CodeDeploy-managed-", h.Name)}
 	case h.Heartbeat < leastHeartbeat || h.Heartbeat > mostHeartbeat || h.Heartbeat%time.Second != 0:
 		return refusal{fmt.Errorf("the heartbeat timeout is %s: Auto Scaling allows whole seconds from %s to %s", h.Heartbeat, leastHeartbeat, mostHeartbeat)}

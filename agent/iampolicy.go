@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
 	"usher/agent/policy"
@@ -61,8 +60,8 @@ func runIAMPolicy(_ context.Context, args []string, stdout, stderr io.Writer) in
 }
 
 var (
-	bucketForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{1,61}[A-Za-z0-9]$`) // also a placeholder in capitals
-	keyForm    = regexp.MustCompile(`^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)
+	bucketForm = form(`^[A-Za-z0-9][A-Za-z0-9.-]{1,61}[A-Za-z0-9]$`) // also a placeholder in capitals
+	keyForm    = form(`^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)
 )
 
 // iamPolicy is the policy's text. A name with a wildcard would allow more than it says.
@@ -95,9 +94,9 @@ func iamPolicy(side policy.Side, n policy.Names) (string, error) {
 		}
 	}
 	switch {
-	case !bucketForm.MatchString(n.Bucket):
+	case !bucketForm().MatchString(n.Bucket):
 		return "", fmt.Errorf("the bucket is %q: it must be a bucket's name alone, such as acme-revisions", n.Bucket)
-	case n.Key != "" && !keyForm.MatchString(n.Key):
+	case n.Key != "" && !keyForm().MatchString(n.Key):
 		return "", fmt.Errorf("the key is %q: it must be its ARN, arn:aws:kms:REGION:ACCOUNT:key/ID; an alias is not enough", n.Key)
 	}
 	return policy.For(side, n).JSON()

@@ -14,9 +14,9 @@ import (
 // rest gives back the memory that a launch or a deployment took: a server's memory is the application's.
 //
 // The heap is the smaller half. The other is the agent's own program, of which a launch runs nearly all, once, and the
-// service little. The kernel is slow to take mapped code away: an application whose files just fit beside the agent had
-// to read them from the disk three or four times over before it did (16 MB of code, 60 MB of files, 72 MB of
-// memory), and not once when the code was let go. So the kernel is told that none of it is in use. What is comes back
+// service little. The kernel is slow to take mapped code away. Of an application's files that nearly fitted beside it (60
+// MB, 16 MB of code, 72 MB of memory) it dropped 27 to 56 MB, to be read from the disk again, before it took the
+// code; and nothing where the code was let go first. So the kernel is told that none of it is in use. What is comes back
 // from the page cache when it is touched. The agent works without all this: what fails here is no failure.
 func rest() {
 	debug.FreeOSMemory()

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"time"
 
@@ -30,7 +29,7 @@ func runRollback(ctx context.Context, args []string, stdout, stderr io.Writer) i
 // onServer tells whether an agent has worked on this machine, or an agent's configuration is named. A record that
 // one may not look at is one.
 func onServer(args []string) bool {
-	if slices.ContainsFunc(args, func(arg string) bool { return configForm.MatchString(arg) }) {
+	if slices.ContainsFunc(args, func(arg string) bool { return configForm().MatchString(arg) }) {
 		return true
 	}
 	cfg, err := loadConfig(defaultConfigFile)
@@ -42,7 +41,7 @@ func onServer(args []string) bool {
 }
 
 // configForm is the flag that only servers have.
-var configForm = regexp.MustCompile(`^--?config(=|$)`)
+var configForm = form(`^--?config(=|$)`)
 
 // rollBackEnvironment is `usher rollback ENV [d-ID | COMMIT]`, on a developer's machine.
 func rollBackEnvironment(ctx context.Context, args []string, stdout, stderr io.Writer) int {

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -36,8 +37,8 @@ type GitHub struct {
 func (g GitHub) String() string { return "github.com/" + g.Repository + "@" + g.CommitID }
 
 var (
-	repository = regexp.MustCompile(`^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$`)
-	commit     = regexp.MustCompile(`^[0-9a-fA-F]{7,64}$`)
+	repository = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$`) })
+	commit     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-fA-F]{7,64}$`) })
 )
 
 // address is where GitHub serves the archive: gzipped tar, or zip.
@@ -46,9 +47,9 @@ func (g GitHub) address() (string, error) {
 	switch {
 	case !ok:
 		return "", fmt.Errorf("its bundle type is %q: GitHub has tar and zip", g.BundleType)
-	case !repository.MatchString(g.Repository):
+	case !repository().MatchString(g.Repository):
 		return "", errors.New("the repository must be named owner/name")
-	case !commit.MatchString(g.CommitID):
+	case !commit().MatchString(g.CommitID):
 		return "", errors.New("the commit must be the SHA of a commit")
 	}
 	api := g.API

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Specification is what a deployment deploys here, and how. Exactly one of S3 and GitHub is set.
@@ -86,7 +87,7 @@ func (c *Client) Specification(ctx context.Context, cmd Command) (Specification,
 func last(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
 
 // deploymentForm is an id as the service makes them. It becomes the name of files and units.
-var deploymentForm = regexp.MustCompile(`^d-[A-Za-z0-9-]{1,64}$`)
+var deploymentForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^d-[A-Za-z0-9-]{1,64}$`) })
 
 // The content of an envelope, as far as it is read.
 type content struct {
@@ -139,7 +140,7 @@ func parse(text []byte) (Specification, error) {
 		spec.Type = "IN_PLACE"
 	}
 	switch {
-	case !deploymentForm.MatchString(spec.DeploymentID):
+	case !deploymentForm().MatchString(spec.DeploymentID):
 		return Specification{}, fmt.Errorf("its DeploymentId is %q, which is none", in.DeploymentId)
 	case spec.AppSpecFile != "" && !filepath.IsLocal(spec.AppSpecFile):
 		return Specification{}, fmt.Errorf("its AppSpecFilename is %q, which leads out of the bundle", spec.AppSpecFile)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
@@ -28,9 +29,9 @@ const settings = "application and deployment_group in /etc/usher/agent.yml, " +
 	"or the instance tags usher:application and usher:deployment-group, which win"
 
 var (
-	repositoryForm = regexp.MustCompile(`^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$`)
+	repositoryForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$`) })
 	// A branch or a tag moves: two servers of one deployment would run different code.
-	commitForm = regexp.MustCompile(`^[0-9a-fA-F]{7,40}$`)
+	commitForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-fA-F]{7,40}$`) })
 )
 
 // underway are the states of a deployment that has not ended.
@@ -124,9 +125,9 @@ func fromGitHub(l *types.GitHubLocation) (*GitHub, error) {
 	}
 	g := GitHub{Repository: aws.ToString(l.Repository), CommitID: aws.ToString(l.CommitId)}
 	switch {
-	case !repositoryForm.MatchString(g.Repository):
+	case !repositoryForm().MatchString(g.Repository):
 		return nil, fmt.Errorf("its GitHub repository is %q: it must be owner/name", g.Repository)
-	case !commitForm.MatchString(g.CommitID):
+	case !commitForm().MatchString(g.CommitID):
 		return nil, fmt.Errorf("the commit of GitHub repository %s is %q: it must be a commit id, 7 to 40 hexadecimal digits", g.Repository, g.CommitID)
 	}
 	return &g, nil

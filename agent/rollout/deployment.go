@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -49,14 +48,14 @@ func (r Revision) Commit() string {
 	if r.CommitID != "" {
 		return r.CommitID
 	}
-	if m := keyForm.FindStringSubmatch(r.Key); m != nil {
+	if m := keyForm().FindStringSubmatch(r.Key); m != nil {
 		return m[1]
 	}
 	return ""
 }
 
 // keyForm is a key as Environment.Key makes it.
-var keyForm = regexp.MustCompile(`(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})\.tgz$`)
+var keyForm = form(`(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})\.tgz$`)
 
 // String is where the revision is, for a person.
 func (r Revision) String() string {
@@ -227,10 +226,10 @@ func (b Busy) Error() string {
 }
 
 // deploymentID finds a deployment's id in a sentence.
-var deploymentID = regexp.MustCompile(`\bd-[0-9A-Z]+\b`)
+var deploymentID = form(`\bd-[0-9A-Z]+\b`)
 
 // IsDeployment tells whether s is written as the id of a deployment.
-func IsDeployment(s string) bool { return deploymentID.FindString(s) == s && s != "" }
+func IsDeployment(s string) bool { return deploymentID().FindString(s) == s && s != "" }
 
 // createTimeout bounds the creation of a deployment, which goes on when its caller is interrupted: then there is
 // a deployment, and somebody must be told its id.
@@ -263,7 +262,7 @@ func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, de
 			return aws.ToString(out.DeploymentId), nil
 		}
 		if limit := (*types.DeploymentLimitExceededException)(nil); errors.As(err, &limit) {
-			return "", Busy{Deployment: deploymentID.FindString(limit.ErrorMessage()), Group: env.DeploymentGroup}
+			return "", Busy{Deployment: deploymentID().FindString(limit.ErrorMessage()), Group: env.DeploymentGroup}
 		}
 		err = Explain("create a deployment of "+r.String()+" to group "+env.DeploymentGroup, env, err)
 		if !passing(err) || try == createTries {

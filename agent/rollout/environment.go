@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/goccy/go-yaml"
 
@@ -122,12 +123,18 @@ func Load(file string) ([]Environment, error) {
 	return all, nil
 }
 
+// form is a regular expression that is compiled when it is asked for. The ones with a count take 50 kB and more, which
+// every usher would spend at its start, the agent on a server too.
+func form(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
+
 var (
-	environmentForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`) // stands in commands, and in completions of them
-	nameForm        = regexp.MustCompile(`^[^\x00-\x1f]{1,100}$`)            // what CodeDeploy allows
-	bucketForm      = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-	regionForm      = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-[0-9]+$`)
-	prefixForm      = regexp.MustCompile(`^[A-Za-z0-9!_.*'()-][A-Za-z0-9!_.*'()/-]*$`) // S3's safe characters
+	environmentForm = form(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`) // stands in commands, and in completions of them
+	nameForm        = form(`^[^\x00-\x1f]{1,100}$`)            // what CodeDeploy allows
+	bucketForm      = form(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	regionForm      = form(`^[a-z]+(-[a-z]+)+-[0-9]+$`)
+	prefixForm      = form(`^[A-Za-z0-9!_.*'()-][A-Za-z0-9!_.*'()/-]*$`) // S3's safe characters
 )
 
 // environment is the settings of name, with the application of the whole file where they have none.
@@ -136,7 +143,7 @@ func (s settings) environment(name, application string) (Environment, error) {
 	wrong := func(key, format string, args ...any) (Environment, error) {
 		return Environment{}, mistake{path + "." + key, key + " of " + name + " " + fmt.Sprintf(format, args...)}
 	}
-	if !environmentForm.MatchString(name) {
+	if !environmentForm().MatchString(name) {
 		return Environment{}, mistake{path, fmt.Sprintf("environment %q: a name is letters, digits, - and _", name)}
 	}
 	if s.Application == "" {
@@ -148,21 +155,21 @@ func (s settings) environment(name, application string) (Environment, error) {
 	switch {
 	case s.Application == "":
 		return wrong("application", "is missing: give the CodeDeploy application, here or at the top of the file for all environments")
-	case !nameForm.MatchString(s.Application):
+	case !nameForm().MatchString(s.Application):
 		return wrong("application", "is %q: it must be 1 to 100 characters, without control characters", s.Application)
 	case s.DeploymentGroup == "":
 		return wrong("deployment_group", "is missing: give the CodeDeploy deployment group that has the servers")
-	case !nameForm.MatchString(s.DeploymentGroup):
+	case !nameForm().MatchString(s.DeploymentGroup):
 		return wrong("deployment_group", "is %q: it must be 1 to 100 characters, without control characters", s.DeploymentGroup)
 	case s.Bucket == "":
 		return wrong("bucket", "is missing: give the S3 bucket for the revisions")
-	case !bucketForm.MatchString(s.Bucket):
+	case !bucketForm().MatchString(s.Bucket):
 		return wrong("bucket", "is %q: it must be the bucket's name alone, such as acme-revisions", s.Bucket)
 	case s.Region == "":
 		return wrong("region", "is missing: give the AWS Region of the deployment group, such as eu-west-1")
-	case !regionForm.MatchString(s.Region):
+	case !regionForm().MatchString(s.Region):
 		return wrong("region", "is %q: it must be a Region such as eu-west-1", s.Region)
-	case s.Prefix != "" && !prefixForm.MatchString(s.Prefix):
+	case s.Prefix != "" && !prefixForm().MatchString(s.Prefix):
 		return wrong("prefix", "is %q: it must be a folder such as revisions/, of letters, digits and !_.*'()-, without a slash before it", s.Prefix)
 	case strings.HasPrefix(s.Branch, "-"):
 		return wrong("branch", "is %q: it must be a ref such as origin/main", s.Branch)

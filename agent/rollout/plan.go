@@ -148,7 +148,7 @@ func (r *Repository) Refusals(ctx context.Context, c Commit) ([]string, error) {
 // repository lacks one of the two, as a shallow clone may.
 func (r *Repository) Log(ctx context.Context, from, to string, max int) ([]Commit, int, error) {
 	for _, sha := range []string{from, to} {
-		if !idForm.MatchString(sha) {
+		if !idForm().MatchString(sha) {
 			return nil, 0, fmt.Errorf("cannot list the commits from %q to %q: name both by their ids", from, to)
 		}
 		if _, err := r.git(ctx, nil, "cat-file", "-e", sha+"^{commit}"); err != nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,8 +79,8 @@ func (r *Repository) Fetch(ctx context.Context, remote string) error {
 }
 
 var (
-	refSuffix = regexp.MustCompile(`[~^@].*$`) // of main~2, v1^{commit}, main@{upstream}
-	idForm    = regexp.MustCompile(`^[0-9a-fA-F]{4,64}$`)
+	refSuffix = form(`[~^@].*$`) // of main~2, v1^{commit}, main@{upstream}
+	idForm    = form(`^[0-9a-fA-F]{4,64}$`)
 )
 
 // Resolve is the commit that ref names: a branch, a tag, or a commit's id. A ref that may mean two things is
@@ -111,7 +110,7 @@ func (r *Repository) Resolve(ctx context.Context, ref string) (Commit, error) {
 
 // ambiguous is the error for a ref of two meanings, with the full names it may have.
 func (r *Repository) ambiguous(ctx context.Context, ref, said string) error {
-	base := refSuffix.ReplaceAllString(ref, "")
+	base := refSuffix().ReplaceAllString(ref, "")
 	full := []string{"refs/tags/" + base, "refs/heads/" + base, "refs/remotes/" + base}
 	names, err := r.lines(ctx, append([]string{"for-each-ref", "--format=%(refname)"}, full...)...)
 	if err != nil {
@@ -121,7 +120,7 @@ func (r *Repository) ambiguous(ctx context.Context, ref, said string) error {
 	switch {
 	case len(names) == 0: // the beginning of two ids; git lists them
 		return fmt.Errorf("cannot resolve %s, it begins more than one id: give more digits: git says: %s", ref, inOneLine(said))
-	case len(names) == 1 && idForm.MatchString(base):
+	case len(names) == 1 && idForm().MatchString(base):
 		return fmt.Errorf("cannot resolve %s, which names %s and begins a commit's id: write %s, or more digits", ref, names[0], names[0])
 	}
 	return fmt.Errorf("cannot resolve %s, which may be %s: write the one that is meant", ref, strings.Join(names, " or "))
