@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"hash"
 	"hash/crc32"
-	"hash/crc64"
 	"io"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/minio/crc64nvme"
 )
 
 // lengthOnly is Fetched.Checksum when nothing but the number of bytes could be verified.
@@ -43,7 +43,7 @@ func checksumOf(head *s3.HeadObjectOutput) checksum {
 			{"sha512", head.ChecksumSHA512, sha512.New},
 			{"sha256", head.ChecksumSHA256, sha256.New},
 			{"sha1", head.ChecksumSHA1, sha1.New},
-			{"crc64nvme", head.ChecksumCRC64NVME, func() hash.Hash { return crc64.New(crc64.MakeTable(crc64NVMe)) }},
+			{"crc64nvme", head.ChecksumCRC64NVME, func() hash.Hash { return crc64nvme.New() }},
 			{"crc32c", head.ChecksumCRC32C, func() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }},
 			{"crc32", head.ChecksumCRC32, func() hash.Hash { return crc32.NewIEEE() }},
 		} {
@@ -62,9 +62,6 @@ func checksumOf(head *s3.HeadObjectOutput) checksum {
 
 // A mismatch is a download that does not sum up to its checksum.
 type mismatch struct{ error }
-
-// crc64NVMe is the polynomial of the NVMe specification, reversed as hash/crc64 wants it.
-const crc64NVMe = 0x9a6c9329ac4bc9b5
 
 // add sums up the next n bytes of r.
 func (c checksum) add(r io.Reader, n int64, buf []byte) error {
