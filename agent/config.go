@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 
@@ -156,8 +156,11 @@ func (c Config) validate() error {
 
 func within(path, parent string) bool { return path == parent || strings.HasPrefix(path, parent+"/") }
 
-// nameForm is what CodeDeploy allows in the name of an application or a deployment group.
-var nameForm = regexp.MustCompile(`^[^\x00-\x1f]{1,100}$`)
+// isName says whether CodeDeploy allows s as the name of an application or a deployment group.
+func isName(s string) bool {
+	n := utf8.RuneCountInString(s)
+	return n >= 1 && n <= 100 && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' })
+}
 
 // errConfiguration is exit code 2: to start again does not help.
 var errConfiguration = errors.New("cannot use the configuration")
@@ -170,7 +173,7 @@ func (c Config) of(me instance.Identity) (Config, error) {
 	if v := me.Tags[tagGroup]; v != "" {
 		c.DeploymentGroup = v
 	}
-	if !nameForm.MatchString(c.Application) || !nameForm.MatchString(c.DeploymentGroup) {
+	if !isName(c.Application) || !isName(c.DeploymentGroup) {
 		return c, fmt.Errorf("%w: it does not say which deployment group is this server's (application %q, deployment_group %q): set both in %s, "+
 			"or tag the instance with %s and %s and show tags in its metadata (InstanceMetadataTags=enabled in the launch template)",
 			errConfiguration, c.Application, c.DeploymentGroup, defaultConfigFile, tagApplication, tagGroup)

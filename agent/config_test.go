@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -102,5 +103,18 @@ func TestConfigurationFile(t *testing.T) {
 	}
 	if err != nil || got != want {
 		t.Errorf("got: %+v, %v\nwant: %+v", got, err, want)
+	}
+}
+
+// What CodeDeploy allows in a name: anything but control characters, counted in characters.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"shop": true, "the shop's öffentliche app": true, strings.Repeat("ö", 100): true, "\xff\x7f": true,
+		"": false, strings.Repeat("x", 101): false, "shop\n": false, "\x00": false, "tab\tbed": false,
+	} {
+		if got := isName(name); got != want {
+			t.Errorf("%q is a name: %v, want %v", name, got, want)
+		}
 	}
 }

@@ -40,7 +40,7 @@ func (a *agent) serve(ctx context.Context) {
 		first /= repairSooner
 	}
 	look, drift := time.NewTimer(0), time.NewTimer(first)
-	rested := -1 // how many deployments there were when it was rested last
+	rested := -1 // how many deployments there were when it was rested last; -1: rest at the next look
 	for {
 		a.notify.Alive()
 		var err error
@@ -63,6 +63,7 @@ func (a *agent) serve(ctx context.Context) {
 			var again time.Duration
 			again, err = a.repair(ctx)
 			drift.Reset(again)
+			rested = -1 // a repair runs through much of the program too, even when there is none to make
 		}
 		if ctx.Err() == nil {
 			a.complain(err)
