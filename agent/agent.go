@@ -44,7 +44,7 @@ type agent struct {
 	s3          bundle.S3API
 	commands    *hostcommand.Client // nil: CodeDeploy's deployments are not answered
 	http        *http.Client
-	crowd       *lifecycle.Crowd // what all of them know of the request budgets
+	crowd       *lifecycle.Crowd // which the calls of a launch pass
 
 	control      *control
 	seen         string    // the target lifecycle state that boot acted on

@@ -50,7 +50,7 @@ func (a *agent) connect(ctx context.Context) error {
 	if cached, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
 		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))
 	}
-	a.crowd = new(lifecycle.Crowd)
+	a.crowd = lifecycle.NewCrowd(a.cfg.Patience)
 	a.autoscaling = autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) { o.Retryer = lifecycle.Calm() })
 	a.codedeploy = codedeploy.NewFromConfig(cfg, func(o *codedeploy.Options) { o.Retryer = lifecycle.Calm() })
 	a.s3 = s3.NewFromConfig(cfg)

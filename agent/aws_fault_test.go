@@ -19,10 +19,10 @@ func TestCallsThatFailForAWhile(t *testing.T) {
 		n        int
 		fault    standin.Fault
 	}{
-		{"Describe is throttled", "DescribeAutoScalingInstances", 2, throttled},
-		{"DescribeLifecycleHooks is throttled", "DescribeLifecycleHooks", 2, throttled},
-		{"Complete is throttled", "CompleteLifecycleAction", 2, throttled},
-		{"GetDeploymentGroup is throttled", "GetDeploymentGroup", 2, standin.Fault{Code: "ThrottlingException"}},
+		{"Describe is throttled", "DescribeAutoScalingInstances", 5, throttled},
+		{"DescribeLifecycleHooks is throttled", "DescribeLifecycleHooks", 5, throttled},
+		{"Complete is throttled", "CompleteLifecycleAction", 5, throttled},
+		{"GetDeploymentGroup is throttled", "GetDeploymentGroup", 5, standin.Fault{Code: "ThrottlingException"}},
 		{"Complete meets contention", "CompleteLifecycleAction", 2, standin.Fault{Code: "ResourceContention"}},
 		{"Describe meets contention", "DescribeAutoScalingInstances", 2, standin.Fault{Code: "ResourceContention"}},
 		{"Auto Scaling is unavailable", "CompleteLifecycleAction", 4, standin.Fault{Status: 503}},

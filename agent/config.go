@@ -80,7 +80,8 @@ func defaultConfig() Config {
 		HoldFor:     30 * time.Minute,
 		OnTerminate: onTerminateIgnore,
 		// An outage of S3 or CodeDeploy is waited out while the hook's heartbeats hold the launch. Replacing
-		// the instance would not help: its successor meets the same outage.
+		// the instance would not help: its successor meets the same outage. A tenth of it bounds the pauses
+		// after throttled calls: they are as long as a thousand launches at once need.
 		Patience:     10 * time.Minute,
 		HostCommands: true,
 		// A missed deployment is rare; 10,000 servers then ask CodeDeploy 11 times a second together.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -28,8 +29,8 @@ func (a *agent) insistWhile(ctx context.Context, passes func(error) bool, call f
 		}
 		next := min(retryFirst<<min(try, 10), retryMost)
 		next += time.Duration(float64(next) * retryJitter * randomShare())
-		if lifecycle.Throttled(err) {
-			next = a.crowd.Throttled(a.cfg.Patience / 2)
+		if lifecycle.Throttled(err) { // the crowd's pause, unless it was a call that the crowd knows nothing of
+			next = cmp.Or(a.crowd.Left(), next)
 		}
 		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(next), err), systemd.ID(systemd.MessageRetrying))
 		a.notify.Status("waiting: %v", err)

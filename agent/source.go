@@ -111,7 +111,11 @@ func (a *agent) latest(ctx context.Context, by string) (*deployment, error) {
 
 // groupRevision is the revision of this server's deployment group now, pinned.
 func (a *agent) groupRevision(ctx context.Context) (revision.Revision, error) {
-	rev, err := revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+	var rev revision.Revision
+	err := a.crowd.Call(ctx, func() (err error) {
+		rev, err = revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+		return err
+	})
 	if err == nil && !rev.Pinned() {
 		rev, err = a.pin(ctx, rev)
 	}

@@ -46,12 +46,9 @@ func (s storm) launch(ctx context.Context, scaling lifecycle.API, deploy revisio
 	work := launch.Hold(ctx)
 	defer launch.Release()
 	for {
-		_, err = revision.Latest(work, deploy, "shop", "production")
+		err = crowd.Call(work, func() error { _, err := revision.Latest(work, deploy, "shop", "production"); return err })
 		if !lifecycle.Throttled(err) {
 			break
-		}
-		if err := wait(work, crowd.Throttled(0)); err != nil {
-			return err
 		}
 	}
 	if err == nil {

@@ -65,8 +65,11 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 	result, began := string(v), time.Now()
 	for try := 0; ; try++ {
 		l.alive()
-		_, err := l.api.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
-			AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID, LifecycleActionResult: &result})
+		err := l.opt.Crowd.call(ctx, 0, func() error {
+			_, err := l.api.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
+				AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID, LifecycleActionResult: &result})
+			return err
+		})
 		switch {
 		case err == nil:
 			l.stop() // no heartbeat after it

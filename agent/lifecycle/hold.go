@@ -58,6 +58,8 @@ func (l *Launch) keepLooking(ctx context.Context) {
 		select {
 		case <-l.known:
 			return
+		case <-ctx.Done(): // it may have ended a call
+			return
 		default:
 		}
 		wait := backoff(try, gatePause, gatePauseMax)
@@ -116,7 +118,9 @@ func (l *Launch) hold(ctx context.Context) {
 func (l *Launch) refresh(ctx context.Context) (passed bool, err error) {
 	group, state, err := l.describe(ctx)
 	if err != nil {
-		l.tell(Notice{What: Retrying, Err: err})
+		if ctx.Err() == nil {
+			l.tell(Notice{What: Retrying, Err: err})
+		}
 		return false, err
 	}
 	if group == "" { // not listed: terminated, detached, or a moment of the API; metadata knows
@@ -153,7 +157,7 @@ func (l *Launch) firstBeat() time.Duration {
 // somebody's verdict waits for.
 func (l *Launch) interval() time.Duration {
 	d := min(l.HeartbeatTimeout()/beatFraction, beatMax)
-	if l.opt.Crowd.felt() {
+	if l.opt.Crowd.crowded() {
 		d = l.HeartbeatTimeout() / crowdBeatFraction
 	}
 	return time.Duration(float64(d) * (1 + jitter*(2*rand.Float64()-1)))
@@ -198,6 +202,7 @@ func (l *Launch) beatOnce(ctx context.Context) error {
 	l.mu.Unlock()
 	_, err := l.api.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
 		AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID})
+	l.opt.Crowd.heard(err)
 	if err == nil {
 		l.mu.Lock()
 		l.beat = true

@@ -19,7 +19,11 @@ func (r *Refusal) Error() string { return r.message }
 
 // chooseHook is the hook whose action is ours, or nil when the group has none.
 func (l *Launch) chooseHook(ctx context.Context, group string) (*types.LifecycleHook, error) {
-	out, err := l.api.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
+	var out *autoscaling.DescribeLifecycleHooksOutput
+	err := l.opt.Crowd.call(ctx, 0, func() (err error) {
+		out, err = l.api.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the lifecycle hooks of %s (autoscaling:DescribeLifecycleHooks): %w", group, err)
 	}

@@ -19,8 +19,9 @@
 //   - The action needs no token: the instance id identifies it.
 //   - "No active Lifecycle Action found" means too early while the state is still a wait state, and
 //     already decided otherwise.
-//   - The request budget is shared by everybody who was launched in the same minute: see [Crowd]. Find's client
-//     should be [Calm]: one that repeats throttled calls by itself makes each try several.
+//   - The request budget is shared by everybody who was launched in the same minute: see [Crowd], which all calls of
+//     the launch pass, the caller's own to CodeDeploy too. Their clients should be [Calm]: one that repeats throttled
+//     calls by itself makes each try several.
 //   - Throttling, contention, a lost connection and missing permission are retried until the action's own
 //     end: a verdict that is not delivered is a verdict left to the hook's default.
 //   - States and metadata values this package does not know are "not ours", never an error.
@@ -77,7 +78,7 @@ type Options struct {
 	Began      time.Time     // when the wait began at the earliest; zero: when it was found
 	Grace      time.Duration // how long after its launch an instance without a target state may get one; 0: DefaultGrace
 	Tell       func(Notice)  // what happened in the background, for the journal; may be nil; may be called concurrently
-	Crowd      *Crowd        // what the caller's other calls know of the request budgets, too; nil: nothing
+	Crowd      *Crowd        // which the caller's other calls pass, too; nil: there are none
 	Alive      func()        // called whenever this package has done something; may be nil
 }
 
@@ -152,7 +153,7 @@ const (
 	// describePause .. describePauseMax: the API's budget is shared by the account. The operating system
 	// is usually up before Pending:Wait is reached, which takes seconds.
 	describePause, describePauseMax = 2 * time.Second, 15 * time.Second
-	// retryPause .. retryPauseMax are between tries of a call that was throttled or failed.
+	// retryPause .. retryPauseMax are between tries of a call that failed, unless it was throttled.
 	retryPause, retryPauseMax = 500 * time.Millisecond, 15 * time.Second
 	// beatFraction of the hook's heartbeat timeout is between heartbeats: two may be lost.
 	beatFraction = 3

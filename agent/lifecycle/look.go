@@ -59,6 +59,7 @@ func (l *Launch) look(ctx context.Context) error {
 			l.mu.Lock()
 			l.hook = *hook
 			l.mu.Unlock()
+			l.opt.Crowd.within(l.HeartbeatTimeout())
 		}
 	}
 	l.settle(kind, group, state)
@@ -90,7 +91,11 @@ func (l *Launch) ahead(target, state string) bool {
 
 func (l *Launch) describe(ctx context.Context) (group, state string, err error) {
 	l.alive()
-	out, err := l.api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{l.me.InstanceID}})
+	var out *autoscaling.DescribeAutoScalingInstancesOutput
+	err = l.opt.Crowd.call(ctx, 0, func() (err error) {
+		out, err = l.api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{l.me.InstanceID}})
+		return err
+	})
 	if err != nil {
 		return "", "", fmt.Errorf("cannot describe this instance (autoscaling:DescribeAutoScalingInstances): %w", err)
 	}

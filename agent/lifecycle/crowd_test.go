@@ -1,0 +1,229 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/smithy-go"
+)
+
+var (
+	errThrottled = &smithy.GenericAPIError{Code: "Throttling", Message: "Rate exceeded"}
+	errRefused   = &smithy.GenericAPIError{Code: "AccessDenied"}
+)
+
+// pauses makes calls that are told what answers are, and returns how long each waited for its turn.
+func pauses(t *testing.T, c *Crowd, answers ...error) (waited []time.Duration) {
+	t.Helper()
+	for _, answer := range answers {
+		began := time.Now()
+		err := c.call(t.Context(), 0, func() error {
+			waited = append(waited, time.Since(began))
+			return answer
+		})
+		if err != answer {
+			t.Fatalf("a call that was told %v returned %v", answer, err)
+		}
+	}
+	return waited
+}
+
+func TestPauses(t *testing.T) {
+	const s = time.Second
+	repeated := func(err error, n int) (all []error) {
+		for range n {
+			all = append(all, err)
+		}
+		return all
+	}
+	for _, test := range []struct {
+		name    string
+		crowd   *Crowd
+		answers []error
+		longest []time.Duration // before each call; at least half of it is waited
+	}{
+		{"nobody is throttled", new(Crowd), []error{nil, errRefused, nil}, []time.Duration{0, 0, 0}},
+		{"a pause grows up to a minute", new(Crowd), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
+		{"one that is served halves it", new(Crowd), []error{errThrottled, errThrottled, errThrottled, errThrottled, nil, nil, errThrottled, nil},
+			[]time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 0, 0, 37500 * time.Millisecond}},
+		{"another failure leaves it", new(Crowd), []error{errThrottled, errRefused, errThrottled, nil}, []time.Duration{0, 7 * s, 0, 17500 * time.Millisecond}},
+		{"the default patience", NewCrowd(10 * time.Minute), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
+		{"more patience", NewCrowd(time.Hour), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
+		{"a tenth of little patience", NewCrowd(30 * s), repeated(errThrottled, 4), []time.Duration{0, 3 * s, 3 * s, 3 * s}},
+		{"no patience", NewCrowd(0), repeated(errThrottled, 3), []time.Duration{0, s, s}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				got := pauses(t, test.crowd, test.answers...)
+				for i, longest := range test.longest {
+					if got[i] < longest/2 || got[i] > longest {
+						t.Errorf("the pauses before the calls were %v, want at most %v and at least half of it", got, test.longest)
+						break
+					}
+				}
+			})
+		})
+	}
+}
+
+// Servers that were throttled in the same moment come back in different ones.
+func TestPausesAreRandom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seen := map[time.Duration]bool{}
+		for range 100 {
+			seen[pauses(t, new(Crowd), errThrottled, nil)[1]] = true
+		}
+		if len(seen) < 90 {
+			t.Errorf("100 servers paused for %d different times", len(seen))
+		}
+	})
+}
+
+// A quarter of the hook's heartbeat timeout is the longest pause from when it is known, also of the one under way.
+func TestPausesOfAShortHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Crowd
+		pauses(t, &c, errThrottled, errThrottled, errThrottled, errThrottled)
+		c.within(40 * time.Second)
+		if left := c.Left(); left != 10*time.Second {
+			t.Errorf("the pause under way lasts for %s", left)
+		}
+		if got := pauses(t, &c, errThrottled, nil)[1]; got < 5*time.Second || got > 10*time.Second {
+			t.Errorf("the pause after it was %s", got)
+		}
+	})
+}
+
+// An agent serves for months: it starts anew for a crowd that it meets long after another.
+func TestACrowdIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Crowd
+		pauses(t, &c, errThrottled, errThrottled, errThrottled, errThrottled, nil)
+		if !c.crowded() {
+			t.Error("a crowd is forgotten as soon as a call is served")
+		}
+		time.Sleep(crowdForgotten)
+		if c.crowded() {
+			t.Errorf("a crowd is felt %s later", crowdForgotten)
+		}
+		if got := pauses(t, &c, errThrottled, nil)[1]; got > crowdPause {
+			t.Errorf("the first pause of the next crowd is %s", got)
+		}
+	})
+}
+
+// What one call is told holds for all, and the next to ask is one, not all at once.
+func TestOneClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Crowd
+		pauses(t, &c, errThrottled)
+		left, began := c.Left(), time.Now()
+		answers := []error{errThrottled, errThrottled, nil, nil, nil}
+		var at []time.Duration // when each was asked; one at a time, or the race detector says so
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				for err := error(errThrottled); err != nil; {
+					err = c.call(t.Context(), 0, func() error {
+						at = append(at, time.Since(began))
+						answer := answers[len(at)-1]
+						time.Sleep(time.Second)
+						return answer
+					})
+				}
+			})
+		}
+		all.Wait()
+		if len(at) != len(answers) {
+			t.Fatalf("asked at %v, want %d times", at, len(answers))
+		}
+		if at[0] != left || at[1]-at[0] < time.Second+8750*time.Millisecond || at[2]-at[1] < time.Second+21875*time.Millisecond {
+			t.Errorf("asked at %v: the first pause was %s, and each after it longer", at, left)
+		}
+		if at[3]-at[2] != time.Second || at[4]-at[3] != time.Second {
+			t.Errorf("asked at %v: after one that is served the next comes when it is answered", at)
+		}
+	})
+}
+
+// CodeDeploy is asked after Auto Scaling when both have waited: what Auto Scaling says holds for CodeDeploy.
+func TestAutoScalingIsAskedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Crowd
+		pauses(t, &c, errThrottled)
+		var asked string
+		var all sync.WaitGroup
+		all.Go(func() { _ = c.Call(t.Context(), func() error { asked += "CodeDeploy "; return nil }) })
+		all.Go(func() {
+			time.Sleep(c.Left() + crowdAfter/2) // it looks at metadata first
+			for _, answer := range []error{errThrottled, nil} {
+				_ = c.call(t.Context(), 0, func() error { asked += "Auto Scaling "; return answer })
+			}
+		})
+		all.Wait()
+		if asked != "Auto Scaling Auto Scaling CodeDeploy " {
+			t.Errorf("asked were %s", asked)
+		}
+	})
+}
+
+// Without a crowd nobody waits for anybody.
+func TestNoCrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Crowd
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() { _ = c.Call(t.Context(), func() error { time.Sleep(time.Second); return nil }) })
+		}
+		all.Wait()
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("three calls of a second took %s", took)
+		}
+	})
+}
+
+// Heartbeats do not wait for the end of a pause. They make the next one longer, and not this one.
+func TestHeartbeatsCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Crowd
+		pauses(t, &c, errThrottled)
+		left := c.Left()
+		c.heard(errThrottled)
+		c.heard(errThrottled)
+		if c.Left() != left {
+			t.Errorf("a pause of %s became one of %s", left, c.Left())
+		}
+		if got := pauses(t, &c, errThrottled, nil)[1]; got < 30*time.Second || got > time.Minute {
+			t.Errorf("the pause after it was %s", got)
+		}
+	})
+}
+
+// Who must end does not wait for the pause, nor for the call that another makes.
+func TestCallEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Crowd
+		stopped := errors.New("the service is being stopped")
+		ends := func(when string) {
+			t.Helper()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(time.Second, func() { cancel(stopped) })
+			began := time.Now()
+			err := c.Call(ctx, func() error { t.Error("the call was made " + when); return nil })
+			if took := time.Since(began); err != stopped || took != time.Second {
+				t.Errorf("%s a call ended after %s: %v", when, took, err)
+			}
+		}
+		pauses(t, &c, errThrottled)
+		ends("in a pause")
+		if err := c.Call(t.Context(), func() error { ends("while another is made"); return nil }); err != nil {
+			t.Error(err)
+		}
+		pauses(t, &c, nil) // who did not wait leaves nothing behind
+	})
+}
