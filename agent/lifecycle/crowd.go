@@ -41,8 +41,10 @@ const (
 	crowdPatience, crowdPauseLeast = 10, time.Second
 	// crowdHooks: with a hook's heartbeat timeout known, a pause is at most a quarter of it.
 	crowdHooks = 4
-	// crowdAfter: how much later than a launch's call to Auto Scaling one to CodeDeploy may have its turn. A launch needs three
-	// of the former, so that what they are told holds the one back, and not the other way around.
+	// crowdAfter: how much later than a launch's call to Auto Scaling one to CodeDeploy has its turn. A launch needs three
+	// of the former, so that what they are told holds the one back, and not the other way around. One that was held back
+	// for as long as the longest pause has its turn at once: a deployment does not wait for an Auto Scaling that
+	// throttles for an hour.
 	crowdAfter = 250 * time.Millisecond
 	// crowdForgotten: how long after the end of a pause the next throttled call is the first of another crowd. An agent
 	// serves for months.
@@ -60,7 +62,7 @@ func (c *Crowd) Call(ctx context.Context, call func() error) error {
 	return c.call(ctx, crowdAfter, call)
 }
 
-// call is Call, so much later than the end of the pause.
+// call is Call, so much later than the end of the pause at first.
 func (c *Crowd) call(ctx context.Context, later time.Duration, call func() error) error {
 	answered, err := c.turn(ctx, later)
 	if err != nil {
@@ -81,21 +83,25 @@ func (c *Crowd) Left() time.Duration {
 
 // turn waits until a call may be made. In a crowd nobody else gets a turn before answered is called.
 func (c *Crowd) turn(ctx context.Context, later time.Duration) (answered func(), err error) {
-	for {
+	for began := time.Now(); ; {
 		c.mu.Lock()
-		left, before := time.Until(c.until.Add(later)), c.asking
+		mine, before := c.until, c.asking
+		if mine.Sub(began) < c.mostPause() {
+			mine = mine.Add(later)
+		}
+		left := time.Until(mine)
 		if before == nil && left <= 0 {
 			defer c.mu.Unlock()
 			if !c.felt() {
 				return func() {}, nil
 			}
-			mine := make(chan struct{})
-			c.asking = mine
+			asking := make(chan struct{})
+			c.asking = asking
 			return func() {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				c.asking = nil
-				close(mine)
+				close(asking)
 			}, nil
 		}
 		c.mu.Unlock()
@@ -127,7 +133,7 @@ func (c *Crowd) heard(err error) {
 	if !c.felt() {
 		c.window = 0
 	}
-	c.window = min(max(scaled(c.window, crowdGrowth), crowdPause), cmp.Or(c.longest, crowdPauseMax))
+	c.window = min(max(scaled(c.window, crowdGrowth), crowdPause), c.mostPause())
 	if now := time.Now(); !c.until.After(now) {
 		d := c.window
 		if c.hook > 0 {
@@ -136,6 +142,9 @@ func (c *Crowd) heard(err error) {
 		c.until = now.Add(d/2 + rand.N(d/2+1))
 	}
 }
+
+// mostPause is the longest that a pause can be.
+func (c *Crowd) mostPause() time.Duration { return cmp.Or(c.longest, crowdPauseMax) }
 
 // within bounds the pauses, and the one under way, by a hook's heartbeat timeout.
 func (c *Crowd) within(timeout time.Duration) {

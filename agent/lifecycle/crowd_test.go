@@ -171,6 +171,29 @@ func TestAutoScalingIsAskedFirst(t *testing.T) {
 	})
 }
 
+// An Auto Scaling that throttles for an hour does not keep a deployment from being looked for.
+func TestCodeDeployIsAskedAtLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewCrowd(time.Minute)
+		pauses(t, c, errThrottled)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			for ctx.Err() == nil {
+				pause(ctx, c.Left()+crowdAfter/2)
+				_ = c.call(ctx, 0, func() error { return errThrottled })
+			}
+		}()
+		began := time.Now()
+		if err := c.Call(t.Context(), func() error { return nil }); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took < 6*time.Second || took > 6*time.Second+6*time.Second+crowdAfter {
+			t.Errorf("CodeDeploy was asked after %s, with pauses of at most 6 s", took)
+		}
+		cancel()
+	})
+}
+
 // Without a crowd nobody waits for anybody.
 func TestNoCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
