@@ -93,15 +93,17 @@ func TestS3StaysDown(t *testing.T) {
 	}
 }
 
-// An account whose calls are used up by somebody else. After a throttled call usher waits for seconds, after the
-// next for a quarter of a minute: a budget that is spent does not come back by asking.
+// An account whose calls are used up by somebody else. usher waits after each for at most a tenth of its
+// patience, which leaves tries enough for all calls: a budget that is spent does not come back by asking.
 func TestThrottledCalls(t *testing.T) {
 	s := newShop(t)
 	s.publish("shop-1", app("1"))
-	for _, op := range []string{"DescribeAutoScalingInstances", "CompleteLifecycleAction"} {
-		s.cloud.Fail(op, 1, throttled)
+	for _, op := range []string{"DescribeAutoScalingInstances", "DescribeLifecycleHooks", "GetDeploymentGroup", "CompleteLifecycleAction"} {
+		s.cloud.Fail(op, 4, throttled)
 	}
-	m := s.launch()
+	m := s.machine()
+	m.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\npatience: 30s\n", 0o644)
+	m.Boot()
 	m.ends(standin.Continue, "1")
 	if n := len(m.Journal(message(systemd.MessageRetrying))); n == 0 {
 		t.Error("nobody is told that calls were throttled")
