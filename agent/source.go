@@ -262,28 +262,35 @@ func (a *agent) fetch(ctx context.Context, rev revision.Revision, dir string) (f
 	if err := os.Remove(archive.Name()); err != nil { // a crash leaves nothing behind
 		return fetched{}, fmt.Errorf("cannot unlink the file for the bundle: %w", err)
 	}
+	return a.bring(ctx, rev, archive, dir)
+}
+
+// bring is fetch with a file for the archive. A bundle of S3 is unpacked while it arrives.
+func (a *agent) bring(ctx context.Context, rev revision.Revision, archive *os.File, dir string) (fetched, error) {
 	var got bundle.Fetched
-	kind, began := "tgz", time.Now()
+	var stats bundle.Stats
+	began := time.Now()
 	progress := func(int64, int64) { a.notify.Alive() }
-	err = a.insist(ctx, func() (err error) {
+	err := a.insist(ctx, func() (err error) {
 		if rev.S3 != nil {
-			kind = rev.S3.BundleType
 			o := bundle.S3Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag}
-			got, err = bundle.FetchS3(ctx, a.s3, o, archive, progress)
+			got, stats, err = bundle.UnpackS3(ctx, a.s3, o, archive, rev.S3.BundleType, dir, a.limits(), progress)
 			return err
 		}
 		g := bundle.GitHub{API: a.cfg.GitHubAPI, Repository: rev.GitHub.Repository, CommitID: rev.GitHub.CommitID}
 		got, err = bundle.FetchGitHub(ctx, a.http, g, archive, a.cfg.MaxBytes, progress)
 		return err
 	})
-	a.spent.since(began, hooks.DownloadBundle, partDownload)
 	if err != nil {
+		a.spent.since(began, hooks.DownloadBundle, partDownload)
 		return fetched{}, err
 	}
-	download := time.Since(began)
-	began = time.Now()
-	stats, err := bundle.Unpack(ctx, archive, kind, dir, a.limits())
-	a.spent.since(began, hooks.DownloadBundle, partUnpack)
+	download := got.Arrived.Sub(began)
+	a.spent.add(record.Part{Step: hooks.DownloadBundle, Name: partDownload, Began: began.UTC(), Seconds: download.Seconds()})
+	if rev.GitHub != nil {
+		stats, err = bundle.Unpack(ctx, archive, bundle.Tgz, dir, a.limits())
+	}
+	a.spent.since(got.Arrived, hooks.DownloadBundle, partUnpack)
 	if err != nil {
 		return fetched{}, err
 	}

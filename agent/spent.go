@@ -26,7 +26,7 @@ const (
 	partRevision  = "revision"      // asking CodeDeploy for the group's revision
 	partHold      = "hold"          // a failed instance was kept for a person
 	partDownload  = "download"      // of DownloadBundle
-	partUnpack    = "unpack"        // of DownloadBundle
+	partUnpack    = "unpack"        // of DownloadBundle: what was left of it when the download was complete
 	partCheck     = "check, accept" // of DownloadBundle
 )
 

@@ -1,8 +1,8 @@
 // Package bundle brings a revision's bundle onto the disk: it fetches it from Amazon S3 or GitHub,
 // verifies it, and unpacks it into an empty directory.
 //
-// The steps are separate functions, in this order: Room, FetchS3 or FetchGitHub, Unpack, Sync. What
-// they promise, and what they do not:
+// The steps are separate functions, in this order: Room, FetchS3 or FetchGitHub, Unpack, Sync; UnpackS3 does two of them at
+// once. What they promise, and what they do not:
 //
 //   - A bundle counts only once its fetch has returned without an error. FetchS3 compares the file
 //     with S3's own checksum of the whole object, else with the MD5 in the ETag, else with the length

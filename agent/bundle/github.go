@@ -133,7 +133,7 @@ func getGitHub(ctx context.Context, c *http.Client, address string, dst *os.File
 	case at == 0:
 		return Fetched{}, errors.New("GitHub sent an empty archive")
 	}
-	fetched := Fetched{Size: at, ETag: strings.Trim(strings.TrimPrefix(response.Header.Get("ETag"), "W/"), `"`), Checksum: "none"}
+	fetched := Fetched{Size: at, ETag: strings.Trim(strings.TrimPrefix(response.Header.Get("ETag"), "W/"), `"`), Checksum: "none", Arrived: time.Now()}
 	if response.ContentLength >= 0 {
 		fetched.Checksum = lengthOnly
 	}

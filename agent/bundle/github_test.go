@@ -74,7 +74,7 @@ func TestFetchGitHub(t *testing.T) {
 		if !bytes.Equal(content(t, dst), archive) || last != int64(len(archive)) {
 			t.Errorf("%s: the file differs from the archive", kind)
 		}
-		if want := (Fetched{Size: int64(len(archive)), ETag: "abc", Checksum: "none"}); got != want {
+		if want := (Fetched{Size: int64(len(archive)), ETag: "abc", Checksum: "none", Arrived: got.Arrived}); got != want {
 			t.Errorf("%s: fetched %+v, want %+v", kind, got, want)
 		}
 		ball := map[string]string{"tar": "tarball", "zip": "zipball", "": "tarball"}[kind]

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -53,6 +54,8 @@ type Fetched struct {
 	ETag     string // without quotes; "" when there was none
 	Version  string // the object's version in S3; "" when the bucket has none
 	Checksum string // what the file was verified with: "sha256", "crc64nvme", "md5", ..., "length only", or for GitHub "none"
+
+	Arrived time.Time // when it was all there, and verified
 }
 
 // FetchS3 downloads o into dst, from its beginning, and verifies it. dst must be open for reading
@@ -70,35 +73,57 @@ func FetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress 
 }
 
 func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p patience) (Fetched, error) {
-	head, err := headS3(ctx, api, o, p)
+	d, err := prepareS3(ctx, api, o, dst, progress, p)
 	if err != nil {
-		return Fetched{}, explain(o, err)
-	}
-	d := &download{
-		patience: p, api: api, object: o, dst: dst, progress: progress,
-		size: aws.ToInt64(head.ContentLength), etag: aws.ToString(head.ETag), checksum: checksumOf(head),
-	}
-	switch etag := strings.Trim(o.ETag, `"`); {
-	case etag != "" && etag != unquote(head.ETag):
-		return Fetched{}, fmt.Errorf("cannot download %s: its ETag is %s, and the revision was registered with %s: the object was overwritten since, register and deploy the revision again", o, unquote(head.ETag), etag)
-	case d.size == 0:
-		return Fetched{}, fmt.Errorf("cannot download %s: it is empty: upload the bundle again", o)
-	}
-	if err := Room(filepath.Dir(dst.Name()), d.size); err != nil {
-		return Fetched{}, fmt.Errorf("cannot download %s: %w", o, err)
-	}
-	if err := dst.Truncate(0); err != nil {
-		return Fetched{}, fmt.Errorf("cannot download %s: %w", o, err)
+		return Fetched{}, err
 	}
 	err = d.run(ctx)
-	if errors.As(err, new(mismatch)) { // damaged on its way: TLS does not see what a proxy or a disk did
-		d.checksum, d.done = checksumOf(head), 0
+	if errors.As(err, new(mismatch)) {
+		d.again()
 		err = d.run(ctx)
 	}
 	if err != nil {
 		return Fetched{}, explain(o, err)
 	}
-	return Fetched{d.size, unquote(head.ETag), aws.ToString(head.VersionId), d.checksum.name}, nil
+	return d.fetched(), nil
+}
+
+// prepareS3 looks what there is to download, and whether it may be and will fit.
+func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p patience) (*download, error) {
+	head, err := headS3(ctx, api, o, p)
+	if err != nil {
+		return nil, explain(o, err)
+	}
+	d := &download{patience: p, api: api, object: o, dst: dst, progress: progress,
+		head: head, size: aws.ToInt64(head.ContentLength), etag: aws.ToString(head.ETag)}
+	switch etag := strings.Trim(o.ETag, `"`); {
+	case etag != "" && etag != unquote(head.ETag):
+		return nil, fmt.Errorf("cannot download %s: its ETag is %s, and the revision was registered with %s: the object was overwritten since, register and deploy the revision again", o, unquote(head.ETag), etag)
+	case d.size == 0:
+		return nil, fmt.Errorf("cannot download %s: it is empty: upload the bundle again", o)
+	}
+	if err := Room(filepath.Dir(dst.Name()), d.size); err != nil {
+		return nil, fmt.Errorf("cannot download %s: %w", o, err)
+	}
+	if err := dst.Truncate(0); err != nil {
+		return nil, fmt.Errorf("cannot download %s: %w", o, err)
+	}
+	d.again()
+	return d, nil
+}
+
+// again makes the download ready to run, also for a second time: what was damaged on its way, which TLS does not see
+// where a proxy or a disk did it, may come whole.
+func (d *download) again() {
+	d.checksum, d.done = checksumOf(d.head), 0
+	d.complete = make([]chan struct{}, (d.size+PartSize-1)/PartSize)
+	for i := range d.complete {
+		d.complete[i] = make(chan struct{})
+	}
+}
+
+func (d *download) fetched() Fetched {
+	return Fetched{d.size, unquote(d.head.ETag), aws.ToString(d.head.VersionId), d.checksum.name, d.arrived}
 }
 
 func headS3(ctx context.Context, api S3API, o S3Object, p patience) (head *s3.HeadObjectOutput, err error) {
@@ -121,9 +146,13 @@ type download struct {
 	api      S3API
 	object   S3Object
 	dst      *os.File
+	head     *s3.HeadObjectOutput
 	size     int64
 	etag     string // as S3 wrote it, with its quotes
 	checksum checksum
+	complete []chan struct{} // closed when the part is in dst
+	endFirst bool            // the last part is fetched first
+	arrived  time.Time
 
 	mu       sync.Mutex // guards done, and serialises progress
 	done     int64
@@ -136,11 +165,14 @@ func (d *download) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	parts := int((d.size + PartSize - 1) / PartSize)
-	complete := make([]chan struct{}, parts)
+	parts := len(d.complete)
 	next := make(chan int, parts)
-	for i := range parts {
-		complete[i] = make(chan struct{})
+	last := parts
+	if d.endFirst {
+		last--
+		next <- last
+	}
+	for i := range last {
 		next <- i
 	}
 	close(next)
@@ -155,12 +187,12 @@ func (d *download) run(ctx context.Context) error {
 					cancel(err)
 					return
 				}
-				close(complete[i])
+				close(d.complete[i])
 			}
 		})
 	}
 	group.Go(func() {
-		if err := d.sumUp(ctx, complete); err != nil {
+		if err := d.sumUp(ctx); err != nil {
 			cancel(err)
 		}
 	})
@@ -169,13 +201,13 @@ func (d *download) run(ctx context.Context) error {
 }
 
 // sumUp reads the parts back, while they are in the page cache, and compares the checksum.
-func (d *download) sumUp(ctx context.Context, complete []chan struct{}) error {
+func (d *download) sumUp(ctx context.Context) error {
 	buf := make([]byte, copyBuffer)
-	for i := range complete {
+	for i := range d.complete {
 		select {
 		case <-ctx.Done():
 			return nil // whoever ended it said why
-		case <-complete[i]:
+		case <-d.complete[i]:
 		}
 		from := int64(i) * PartSize
 		n := min(PartSize, d.size-from)
@@ -183,6 +215,7 @@ func (d *download) sumUp(ctx context.Context, complete []chan struct{}) error {
 			return fmt.Errorf("cannot read back what was written: %w", err)
 		}
 	}
+	d.arrived = time.Now()
 	return d.checksum.verify()
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -35,11 +34,8 @@ const (
 
 // unpackTar reads the entries in their order. While it reads, a goroutine decompresses ahead and two
 // write the small files, which is where the time goes.
-func unpackTar(ctx context.Context, t *tree, archive *os.File, compressed bool) error {
-	if _, err := archive.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	var stream io.Reader = bufio.NewReaderSize(archive, archiveBuffer)
+func unpackTar(ctx context.Context, t *tree, archive input, compressed bool) error {
+	var stream io.Reader = bufio.NewReaderSize(io.NewSectionReader(archive, 0, archive.size), archiveBuffer)
 	if compressed {
 		z, err := gzip.NewReader(stream)
 		if err != nil {

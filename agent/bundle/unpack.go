@@ -68,14 +68,18 @@ type Stats struct {
 //
 // On an error dir holds what was written so far: the caller removes it.
 func Unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (Stats, error) {
-	stats, err := unpack(ctx, archive, kind, dir, l.withDefaults())
+	in, err := whole(archive)
+	if err != nil {
+		return Stats{}, fmt.Errorf("cannot unpack the bundle: %w", err)
+	}
+	stats, err := unpack(ctx, in, kind, dir, l.withDefaults())
 	if err != nil {
 		return Stats{}, fmt.Errorf("cannot unpack the bundle: %w", err)
 	}
 	return stats, nil
 }
 
-func unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (Stats, error) {
+func unpack(ctx context.Context, archive input, kind, dir string, l Limits) (Stats, error) {
 	head := make([]byte, headSize)
 	n, err := archive.ReadAt(head, 0)
 	if err != nil && err != io.EOF {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -33,25 +32,21 @@ type zipFile struct {
 
 // unpackZip takes the names from the directory at the end of the archive first, so that nothing is
 // written before all names are known to be good, then writes the files with two workers.
-func unpackZip(ctx context.Context, t *tree, archive *os.File) error {
-	info, err := archive.Stat()
-	if err != nil {
-		return err
-	}
-	limited := &directoryLimit{ReaderAt: archive, left: maxNames}
-	r, err := zip.NewReader(limited, info.Size())
+func unpackZip(ctx context.Context, t *tree, archive input) error {
+	limited := &directoryLimit{ReaderAt: archive.ReaderAt, left: maxNames}
+	r, err := zip.NewReader(limited, archive.size)
 	if err != nil {
 		return fmt.Errorf("it is damaged, cut off or not a zip archive: %w", err)
 	}
 	limited.off = true
-	limited.ReaderAt = &windows{ReaderAt: archive}
+	limited.ReaderAt = &windows{ReaderAt: archive.ReaderAt}
 	r.RegisterDecompressor(zip.Deflate, inflate)
 
 	files, err := planZip(t, r)
 	if err != nil {
 		return err
 	}
-	if err := zipRoom(t, files); err != nil {
+	if err := zipRoom(t, files, archive.coming()); err != nil {
 		return err
 	}
 
@@ -131,7 +126,7 @@ func planZip(t *tree, r *zip.Reader) ([]zipFile, error) {
 }
 
 // zipRoom refuses before anything is written what the archive itself says will not fit.
-func zipRoom(t *tree, files []zipFile) error {
+func zipRoom(t *tree, files []zipFile, coming int64) error {
 	var total uint64
 	for _, f := range files {
 		total += min(f.file.UncompressedSize64, 1<<62/uint64(len(files))) // cannot overflow
@@ -139,7 +134,7 @@ func zipRoom(t *tree, files []zipFile) error {
 	if total > uint64(t.limits.MaxBytes) {
 		return t.tooLarge()
 	}
-	return Room(t.root.Name(), int64(total))
+	return Room(t.root.Name(), int64(total)+coming)
 }
 
 func (c *cursor) zipFile(ctx context.Context, f zipFile) error {
