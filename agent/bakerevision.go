@@ -180,7 +180,7 @@ func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layo
 		return "", "", nil
 	}
 	facts := release.Facts{ID: id, Revision: rev.String(), ETag: l.s3.ETag}
-	if _, err := layout.Accept(dir, facts, plan.Mapped, stats.Files); err != nil {
+	if _, err := layout.Accept(dir, facts, plan.Mapped); err != nil {
 		return "", "", err
 	}
 	return id, fmt.Sprintf("%s; %s, %s unpacked", rev, count(stats.Files, "file"), size(stats.Bytes)), nil

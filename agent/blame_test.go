@@ -60,7 +60,7 @@ DownloadBundle check, accept
 BeforeInstall scripts/before.sh
 Install
 AfterInstall scripts/after.sh
-Flip
+Flip to the disk
 ApplicationStart scripts/start.sh
 ValidateService scripts/validate.sh`
 

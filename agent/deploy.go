@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,13 +20,14 @@ import (
 // in the same way, and not run again when the record has it as finished. Whatever fails, what was live
 // before is live again when deploy returns.
 func (d *deployment) deploy(ctx context.Context) error {
+	defer d.landing.Wait()
 	for _, s := range []step{
 		{hooks.ApplicationStop, d.ofLive},   // scripts of the revision now live; none on a first launch
 		{hooks.DownloadBundle, d.download},  // fetch, verify, unpack beside; every script is checked here
 		{hooks.BeforeInstall, d.scripts},    // from here on: scripts of the new revision
 		{hooks.Install, d.install},          // files into the release directory, permissions
 		{hooks.AfterInstall, d.scripts},     //
-		{stepFlip, d.flip},                  // the link, in one rename
+		{stepFlip, d.flip},                  // the link, in one rename, to what is on the disk by then
 		{hooks.ApplicationStart, d.scripts}, //
 		{hooks.ValidateService, d.scripts},  //
 	} {
@@ -46,7 +48,9 @@ type deployment struct {
 	live     string             // where the link pointed when it began
 	fallback string             // where the link goes back to
 	env      hooks.Environment
-	exists   string // file_exists_behavior of the deployment; the appspec's own wins
+	exists   string         // file_exists_behavior of the deployment; the appspec's own wins
+	landing  sync.WaitGroup // of the new release on the disk
+	crashed  error          // of landing
 }
 
 // step is one lifecycle event, or a step between two. do returns what a person wants to know of it.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -27,6 +30,70 @@ func TestRebootInADeployment(t *testing.T) {
 	s.expect("the scripts saw", s.trace(), "BeforeInstall 1 live=base\nAfterInstall 1 live=base\nAfterInstall 1 live=base\n"+
 		"ApplicationStart 1 live=1\nValidateService 1 live=1")
 	s.clean()
+}
+
+// A power cut after a large release was unpacked. Had the disk been slower, files would be there with nothing in them,
+// and nobody takes them for the release; had it not, what was finished is not run again.
+func TestPowerCutWhileTheReleaseLands(t *testing.T) {
+	for landed, times := range map[bool]int{false: 2, true: 1} {
+		t.Run(map[bool]string{false: "not yet", true: "landed"}[landed], func(t *testing.T) {
+			s := newStage(t)
+			app := s.app("1")
+			for n := range 200 {
+				app[fmt.Sprintf("lib/%d", n)] = "content"
+			}
+			s.publish("shop-1", app)
+			server := s.cloud.Launch("web", standin.LaunchOptions{})
+			s.readsAlways()
+			s.killed(server, "14+") // before the flip, whenever it landed
+			s.lands(landed)
+			if !landed {
+				release, err := filepath.Glob(s.path("opt/app-releases/shop-1-????????"))
+				s.must(err)
+				for _, name := range []string{"VERSION", "lib/7", "scripts/after.sh", "appspec.yml"} {
+					s.must(os.Truncate(filepath.Join(release[0], name), 0))
+				}
+			}
+			s.rebooted()
+			r := s.start(server, "-once")
+			s.expect("exit code", itoa(r.wait()), "0")
+			s.waitFor(server, standin.InService)
+			s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+			s.expect("live", s.live(), "1")
+			content, err := os.ReadFile(s.path("opt/app/lib/7"))
+			s.must(err)
+			s.expect("a file of it", string(content), "content")
+			s.expect("downloads", itoa(len(s.cloud.CallsOf("GetObject"))), itoa(times))
+			s.expect("runs of BeforeInstall", itoa(strings.Count(s.trace(), "BeforeInstall 1 live=base")), itoa(times))
+			s.clean()
+		})
+	}
+}
+
+// lands makes the record say that the release had landed when the power was cut, or that it had not.
+func (s *stage) lands(landed bool) {
+	s.Helper()
+	content, err := os.ReadFile(s.path("state/record.jsonl"))
+	s.must(err)
+	var kept, landing string
+	for line := range strings.Lines(string(content)) {
+		switch {
+		case strings.Contains(line, `"step":"Flip"`):
+			s.Fatalf("it went as far as %s", line)
+		case strings.Contains(line, `"what":"landed"`):
+			continue
+		case strings.Contains(line, `"what":"landing"`):
+			landing = line
+		}
+		kept += line
+	}
+	if landing == "" {
+		s.Fatalf("nothing says that it was on its way:\n%s", content)
+	}
+	if landed {
+		kept += strings.Replace(landing, "landing", "landed", 1)
+	}
+	s.must(os.WriteFile(s.path("state/record.jsonl"), []byte(kept), 0o600))
 }
 
 // A reboot after the application was found to work, before the verdict: it is started and found to work

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -191,10 +190,12 @@ func (a *agent) begin(ctx context.Context, by, id string, src source, env hooks.
 	case by == "" && a.isLive(src.id+again), by != "" && a.isLive(src.id): // a launch goes on with what is live
 		src.id += again
 	}
-	if open != nil && open.By == by && (by != record.ByCommand || open.ID == id) && open.Release == src.id && (!open.Finished[hooks.DownloadBundle] || a.onDisk(src.id)) {
+	same := open != nil && open.By == by && (by != record.ByCommand || open.ID == id) && open.Release == src.id
+	lost := same && a.lost(open)
+	if same && !lost && (!open.Finished[hooks.DownloadBundle] || a.onDisk(src.id)) {
 		return a.resume(open, src, env), nil
 	}
-	if open != nil && !a.giveUp(ctx, open, fmt.Errorf("cut off, and %s is to be deployed instead", src.id)) {
+	if open != nil && !lost && !a.giveUp(ctx, open, fmt.Errorf("cut off, and %s is to be deployed instead", src.id)) {
 		return nil, fmt.Errorf("cannot begin deployment %s: what deployment %s left could not be put back", id, open.ID)
 	}
 	live, _, err := a.layout.Live()
@@ -207,8 +208,17 @@ func (a *agent) begin(ctx context.Context, by, id string, src source, env hooks.
 		return nil, err
 	}
 	d := a.deployment(a.rec.State().Last, src, env)
+	if lost {
+		d.log.Info("the server was restarted before release "+src.id+" was safe on its disk: the deployment begins again", systemd.ID(systemd.MessageResumed))
+	}
 	d.log.Info(fmt.Sprintf("deployment %s begins: %s", id, src.name), systemd.ID(systemd.MessageDeploymentStarted))
 	return d, nil
+}
+
+// lost says that the release of a deployment that was cut off may not have survived: the server was restarted while it
+// was on its way to the disk.
+func (a *agent) lost(open *record.Deployment) bool {
+	return open.End == "" && open.FailedStep == "" && open.Landing != "" && open.Landing != a.me.BootID && !a.isLive(open.Release)
 }
 
 // deployment is the one that the record tells of.
@@ -218,7 +228,7 @@ func (a *agent) deployment(past *record.Deployment, src source, env hooks.Enviro
 		zap.String("previous_release", filepath.Base(past.Fallback)))
 	d := &deployment{agent: &with, id: past.ID, source: src, env: env, past: past, live: past.Live, fallback: a.orBase(past.Fallback)}
 	d.env.DeploymentID, d.env.PreviousRelease = past.ID, d.fallback
-	if past.Finished[hooks.DownloadBundle] {
+	if past.Finished[hooks.DownloadBundle] && !a.lost(past) {
 		d.release, _ = a.layout.Load(src.id)
 	}
 	return d
@@ -250,50 +260,4 @@ func (a *agent) giveUp(ctx context.Context, open *record.Deployment, why error) 
 	}
 	_ = d.rollBack(ctx, at, why) // said and recorded there
 	return a.undone()
-}
-
-// fetch brings a revision's bundle to disk, verified, and unpacks it into dir.
-func (a *agent) fetch(ctx context.Context, rev revision.Revision, dir string) (fetched, error) {
-	archive, err := os.OpenFile(dir+".archive", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fetched{}, fmt.Errorf("cannot make a file for the bundle: %w", err)
-	}
-	defer archive.Close()
-	if err := os.Remove(archive.Name()); err != nil { // a crash leaves nothing behind
-		return fetched{}, fmt.Errorf("cannot unlink the file for the bundle: %w", err)
-	}
-	return a.bring(ctx, rev, archive, dir)
-}
-
-// bring is fetch with a file for the archive. A bundle of S3 is unpacked while it arrives.
-func (a *agent) bring(ctx context.Context, rev revision.Revision, archive *os.File, dir string) (fetched, error) {
-	var got bundle.Fetched
-	var stats bundle.Stats
-	began := time.Now()
-	progress := func(int64, int64) { a.notify.Alive() }
-	err := a.insist(ctx, func() (err error) {
-		if rev.S3 != nil {
-			o := bundle.S3Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag}
-			got, stats, err = bundle.UnpackS3(ctx, a.s3, o, archive, rev.S3.BundleType, dir, a.limits(), progress)
-			return err
-		}
-		g := bundle.GitHub{API: a.cfg.GitHubAPI, Repository: rev.GitHub.Repository, CommitID: rev.GitHub.CommitID}
-		got, err = bundle.FetchGitHub(ctx, a.http, g, archive, a.cfg.MaxBytes, progress)
-		return err
-	})
-	if err != nil {
-		a.spent.since(began, hooks.DownloadBundle, partDownload)
-		return fetched{}, err
-	}
-	download := got.Arrived.Sub(began)
-	a.spent.add(record.Part{Step: hooks.DownloadBundle, Name: partDownload, Began: began.UTC(), Seconds: download.Seconds()})
-	if rev.GitHub != nil {
-		stats, err = bundle.Unpack(ctx, archive, bundle.Tgz, dir, a.limits())
-	}
-	a.spent.since(got.Arrived, hooks.DownloadBundle, partUnpack)
-	if err != nil {
-		return fetched{}, err
-	}
-	return fetched{stats: stats, etag: got.ETag, detail: fmt.Sprintf("%s in %s, verified by %s; %s, %s unpacked",
-		size(got.Size), took(download), got.Checksum, count(stats.Files, "file"), size(stats.Bytes))}, nil
 }

@@ -28,6 +28,7 @@ const (
 	partDownload  = "download"      // of DownloadBundle
 	partUnpack    = "unpack"        // of DownloadBundle: what was left of it when the download was complete
 	partCheck     = "check, accept" // of DownloadBundle
+	partSettle    = "to the disk"   // of Flip: what was left of it when the scripts had ended
 )
 
 // since adds a part that ends now.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"usher/agent/appspec"
+	"usher/agent/bundle"
 	"usher/agent/record"
 	"usher/agent/release"
 	"usher/hooks"
@@ -72,10 +74,26 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 		return "", err
 	}
 	facts := release.Facts{ID: id, Revision: d.source.name, ETag: got.etag, Instance: d.me.InstanceID}
-	if d.release, err = d.layout.Accept(dir, facts, plan.Mapped, got.stats.Files); err != nil {
+	if early := d.past.By != record.ByCommand && bundle.Many(got.stats.Files); !early {
+		if d.release, err = d.layout.Accept(dir, facts, plan.Mapped); err != nil {
+			return "", err
+		}
+		return got.detail, d.use()
+	}
+	// The disk works while the scripts do. After a command it must not: until the next comes, anything may happen.
+	if err := d.append(record.Entry{What: record.Landing}); err != nil {
 		return "", err
 	}
-	return got.detail, d.use()
+	if d.release, err = d.layout.Take(dir, facts, plan.Mapped); err != nil {
+		return "", err
+	}
+	taken := d.release
+	d.landing.Go(func() {
+		if d.crashed = d.layout.Settle(taken); d.crashed == nil {
+			d.note(record.Entry{What: record.Landed})
+		}
+	})
+	return got.detail, nil
 }
 
 // use marks the release as one whose scripts may have run: a later deployment must not take it for fresh.
@@ -220,8 +238,14 @@ func (d *deployment) place(ctx context.Context, plan *release.Plan, how release.
 	return out.Installed, err
 }
 
-// flip makes the release live.
+// flip makes the release live, once all of it survives a power cut, what its scripts made there too.
 func (d *deployment) flip(context.Context, string) (string, error) {
+	began := time.Now()
+	d.landing.Wait()
+	if err := cmp.Or(d.crashed, d.layout.Settle(d.release)); err != nil { // the kernel tells the first only, and once
+		return "", err
+	}
+	d.spent.since(began, stepFlip, partSettle)
 	if err := d.layout.Flip(d.release.Tree); err != nil {
 		return "", err
 	}

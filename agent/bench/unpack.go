@@ -128,5 +128,5 @@ func unpackAsUsher(ctx context.Context, archive, kind, dir string, c corpus) err
 	if stats.Files != c.files {
 		return fmt.Errorf("%d files were unpacked, and the archive has %d", stats.Files, c.files)
 	}
-	return bundle.Sync(dir, stats.Files+stats.Dirs)
+	return bundle.Sync(dir)
 }

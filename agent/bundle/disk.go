@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,19 +57,24 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", f, units[i])
 }
 
-// Sync makes everything below dir survive a power cut. files is how many files and directories there
-// are about (Stats.Files + Stats.Dirs): few are synced by themselves, for many the whole file system is
-// synced at once. The entry for dir in its own parent is the caller's to sync.
-func Sync(dir string, files int) error {
-	how := syncEach
-	if files > fewFiles {
-		how = syncAll
+// Sync makes everything below dir survive a power cut: few files are synced by themselves, for many the whole file
+// system is synced at once. The entry for dir in its own parent is the caller's to sync.
+func Sync(dir string) error {
+	err := syncFew(dir)
+	if errors.Is(err, errNotEach) {
+		err = syncAll(dir)
 	}
-	if err := how(dir); err != nil {
+	if err != nil {
 		return fmt.Errorf("cannot sync %s to disk: %w", dir, err)
 	}
 	return nil
 }
+
+// Many says whether Sync would sync the whole file system for so many files, which is worth beginning early.
+func Many(files int) bool { return files > fewFiles }
+
+// errNotEach is why the files of a directory are not synced by themselves.
+var errNotEach = errors.New("they are many, or cannot be opened")
 
 // syncAll syncs the file system of dir. Since Linux 5.8 it reports what could not be written.
 func syncAll(dir string) error {
@@ -80,33 +86,48 @@ func syncAll(dir string) error {
 	return unix.Syncfs(int(d.Fd()))
 }
 
-// syncEach syncs every file and directory below dir. A link is in its directory, and synced with it.
-func syncEach(dir string) error {
-	paths := make(chan string)
+// syncFew syncs every file and directory below dir, if they are few. A link is in its directory, and synced with it.
+func syncFew(dir string) error {
+	var paths []string
+	if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case path != dir && errors.Is(err, fs.ErrNotExist): // a program may be at work in there by now
+			return nil
+		case err == nil && !d.Type().IsRegular() && !d.IsDir():
+			return nil
+		case err == nil:
+			paths = append(paths, path)
+		}
+		if err != nil || len(paths) > fewFiles {
+			return errNotEach
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	next := make(chan string, len(paths))
+	for _, path := range paths {
+		next <- path
+	}
+	close(next)
 	failures := make([]error, syncsAtOnce)
+	var closed atomic.Bool
 	var group sync.WaitGroup
 	for i := range failures {
 		group.Go(func() {
-			for path := range paths {
-				failures[i] = errors.Join(failures[i], syncOne(path))
+			for path := range next {
+				switch f, err := os.Open(path); {
+				case err == nil:
+					failures[i] = errors.Join(failures[i], f.Sync(), f.Close())
+				case !errors.Is(err, fs.ErrNotExist):
+					closed.Store(true)
+				}
 			}
 		})
 	}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && (d.Type().IsRegular() || d.IsDir()) {
-			paths <- path
-		}
-		return err
-	})
-	close(paths)
 	group.Wait()
-	return errors.Join(append(failures, err)...)
-}
-
-func syncOne(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
+	if err := errors.Join(failures...); err != nil || !closed.Load() {
+		return err // told now: the kernel tells it once
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errNotEach
 }

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -30,21 +31,25 @@ func TestRoom(t *testing.T) {
 }
 
 func TestSync(t *testing.T) {
-	dir := t.TempDir()
-	entries := []entry{{name: "l", link: "nowhere"}}
-	for i := range 3 * syncsAtOnce {
-		entries = append(entries, entry{name: fmt.Sprintf("d/f%d", i), body: "x"})
-	}
-	if _, err := Unpack(t.Context(), saved(t, "b", makeTar(t, entries...)), Tar, dir, Limits{}); err != nil {
-		t.Fatal(err)
-	}
-	for _, files := range []int{1, fewFiles, fewFiles + 1} {
-		if err := Sync(dir, files); err != nil {
+	for _, files := range []int{1, fewFiles / 2, fewFiles, 2 * fewFiles} {
+		dir := t.TempDir()
+		entries := []entry{{name: "l", link: "nowhere"}}
+		for i := range files {
+			entries = append(entries, entry{name: fmt.Sprintf("d/f%d", i), body: "x"})
+		}
+		if _, err := Unpack(t.Context(), saved(t, "b", makeTar(t, entries...)), Tar, dir, Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := Sync(dir); err != nil {
 			t.Error(err)
 		}
-		if err := Sync(filepath.Join(dir, "missing"), files); err == nil || !strings.Contains(err.Error(), "cannot sync "+dir) {
-			t.Errorf("%d files in a directory that does not exist: %v", files, err)
+		if err := syncFew(dir); errors.Is(err, errNotEach) != (files+2 > fewFiles) {
+			t.Errorf("%d files and two directories: %v", files, err)
 		}
+	}
+	missing := filepath.Join(t.TempDir(), "missing")
+	if err := Sync(missing); err == nil || !strings.Contains(err.Error(), "cannot sync "+missing) {
+		t.Errorf("a directory that does not exist: %v", err)
 	}
 }
 

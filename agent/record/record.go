@@ -56,6 +56,8 @@ const (
 	Commanded  = "commanded"   // a host command of CodeDeploy's is being carried out: Command, Execution and Step are set
 	Answering  = "answering"   // the result of the host command is about to be sent: Result is set
 	Answered   = "answered"    // CodeDeploy has the result of the host command
+	Landing    = "landing"     // the release is not on the disk yet, and its scripts do not wait for that
+	Landed     = "landed"      // now it is
 	Settled    = "settled"     // what a deployment by commands replaced was let go: nothing brings it back any more
 )
 

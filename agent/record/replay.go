@@ -28,6 +28,7 @@ type Deployment struct {
 	Undone     bool      // it gave up, and what was live before is live again
 	Decided    bool      // Auto Scaling has a verdict on it
 	Settled    bool      // what it replaced was let go
+	Landing    string    // boot id in which its release was on its way to the disk; "" when it is there
 
 	before *Deployment // the newest that had succeeded before it
 }
@@ -172,6 +173,10 @@ func (s *State) apply(e Entry) {
 		}
 	case Finished:
 		d.Finished[e.Step] = true
+	case Landing:
+		d.Landing = e.Boot
+	case Landed:
+		d.Landing = ""
 	case ScriptDone:
 		d.Scripts[e.Script] = e.Boot
 	case Failed:

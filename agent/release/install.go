@@ -57,7 +57,7 @@ func (l Layout) Install(ctx context.Context, r *Release, p *Plan, how Installing
 		if err := apply.all(p.inside, func(x piece) string { return filepath.Join(r.Tree, x.source) }); err != nil {
 			return done, err
 		}
-		if err := bundle.Sync(r.Tree, len(p.inside)); err != nil {
+		if err := bundle.Sync(r.Tree); err != nil {
 			return done, fmt.Errorf("cannot write release %s to disk: %w", r.ID, err)
 		}
 	}
@@ -115,7 +115,7 @@ func (l Layout) build(ctx context.Context, r *Release, p *Plan, apply *applier) 
 	if err := apply.all(p.inside, place); err != nil {
 		return err
 	}
-	if err := bundle.Sync(tree, len(p.inside)); err != nil {
+	if err := bundle.Sync(tree); err != nil {
 		return fmt.Errorf("cannot write release %s to disk: %w", r.ID, err)
 	}
 	if err := os.RemoveAll(r.Tree); err != nil { // of an attempt that was cut short: it is not live

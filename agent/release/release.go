@@ -10,8 +10,8 @@
 //	/opt/app-releases/.incoming-* a release in the making: never linked to, removed by the next attempt
 //	/opt/app-releases/.saved-ID/  files outside the link that the deployment under way has replaced
 //
-// A release directory appears under its name only when it is whole and on disk. Nothing in it, or in any
-// other release, is overwritten by a later deployment, so what a running application has open or reads by
+// A release directory appears under its name only when it is whole; it survives a power cut when Accept or Settle has
+// returned, and the link points to no other. Nothing in it, or in any other release, is overwritten by a later deployment, so what a running application has open or reads by
 // a resolved path stays as it was until the release is pruned. The link is only ever replaced by rename(2):
 // a reader sees the old release or the new one, never neither.
 //
@@ -194,17 +194,41 @@ func (l Layout) Incoming(id string) (string, error) {
 	return dir, nil
 }
 
-// Accept makes the unpacked revision in incoming (from Incoming, files as bundle.Unpack counted) a
-// release: everything is made durable, then it gets its name. A release of that id that is in the way is
-// replaced, and must not be live. mapped is Mapped's answer for its appspec.
-func (l Layout) Accept(incoming string, f Facts, mapped bool, files int) (Release, error) {
-	f.Status, f.Mapped, f.Time = Unpacked, mapped, time.Now().UTC()
+// Accept makes the unpacked revision in incoming (from Incoming) a release: everything is made durable, then it gets its
+// name. A release of that id that is in the way is replaced, and must not be live. mapped is Mapped's answer for its
+// appspec.
+func (l Layout) Accept(incoming string, f Facts, mapped bool) (Release, error) {
+	if err := bundle.Sync(incoming); err != nil {
+		return Release{}, fmt.Errorf("cannot write release %s to disk: %w", f.ID, err)
+	}
+	f.Status = Unpacked
+	return l.name(incoming, f, mapped)
+}
+
+// Take is Accept for a deployment under way that calls Settle later, so that its scripts need not wait for the disk. The
+// release is in use from the beginning: after a power cut nobody takes it for whole.
+func (l Layout) Take(incoming string, f Facts, mapped bool) (Release, error) {
+	f.Status = InUse
+	return l.name(incoming, f, mapped)
+}
+
+// Settle makes everything in a release durable, also what scripts have made there. Before that nothing may point to it.
+func (l Layout) Settle(r Release) error {
+	err := bundle.Sync(r.Bundle)
+	if err == nil && r.Mapped && isDir(r.Tree) { // Install makes it, later than the revision is taken
+		err = bundle.Sync(r.Tree)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write release %s to disk: %w", r.ID, err)
+	}
+	return nil
+}
+
+func (l Layout) name(incoming string, f Facts, mapped bool) (Release, error) {
+	f.Mapped, f.Time = mapped, time.Now().UTC()
 	r := l.paths(f)
 	if live, _, err := l.Live(); err == nil && live == r.Tree {
 		return Release{}, fmt.Errorf("cannot replace release %s: it is live; point %s elsewhere first: ln -sfn %s %[2]s", f.ID, l.LinkPath(), l.BasePath())
-	}
-	if err := bundle.Sync(incoming, files); err != nil {
-		return Release{}, fmt.Errorf("cannot write release %s to disk: %w", f.ID, err)
 	}
 	if err := l.remove(f.ID); err != nil {
 		return Release{}, err

@@ -139,7 +139,7 @@ func (s *server) tryAccept(id, spec string, files map[string]string) (Release, *
 	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
 		return Release{}, nil, errors.New(fatal[0].String())
 	}
-	r, err := s.Accept(dir, Facts{ID: id, Revision: "test"}, plan.Mapped, len(files))
+	r, err := s.Accept(dir, Facts{ID: id, Revision: "test"}, plan.Mapped)
 	if err != nil {
 		return r, nil, err
 	}
