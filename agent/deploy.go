@@ -20,7 +20,10 @@ import (
 // in the same way, and not run again when the record has it as finished. Whatever fails, what was live
 // before is live again when deploy returns.
 func (d *deployment) deploy(ctx context.Context) error {
-	defer d.landing.Wait()
+	defer d.landing.Wait() // nobody else looks after it; a sync cannot be called off
+	if d.past.Landing != "" && d.release.ID != "" {
+		d.land() // of an agent that ended before it knew
+	}
 	for _, s := range []step{
 		{hooks.ApplicationStop, d.ofLive},   // scripts of the revision now live; none on a first launch
 		{hooks.DownloadBundle, d.download},  // fetch, verify, unpack beside; every script is checked here

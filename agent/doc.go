@@ -38,7 +38,8 @@
 //
 //   - Complete an action twice, or one of another hook, instance or CodeDeploy's own.
 //   - Write into a release that is live, into the base, or through a link at a destination.
-//   - Run a script of an event that is recorded as finished.
+//   - Run a script of an event that is recorded as finished, unless the server was restarted before a large
+//     release was on the disk: then its deployment begins again.
 //   - Move anything into place that was not verified, or run any script of a revision before all are checked.
 //   - Pass its own environment or credentials to a script, or ask metadata without a session token.
 //   - Phone home, update itself, or read root's AWS configuration files.

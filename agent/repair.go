@@ -85,7 +85,8 @@ func (a *agent) isBehind(rev revision.Revision) bool {
 		return false
 	case last != nil && last.End == record.GaveUp && sameRelease(last.Release, rev.ID()):
 		// Its scripts have failed here, and that was said. A bundle that could not be had may be had now.
-		return last.FailedStep == "" || last.FailedStep == hooks.DownloadBundle
+		// So may a disk that could not be written to; no script runs in Flip.
+		return last.FailedStep == "" || last.FailedStep == hooks.DownloadBundle || last.FailedStep == stepFlip
 	}
 	return true
 }

@@ -228,7 +228,7 @@ func (a *agent) deployment(past *record.Deployment, src source, env hooks.Enviro
 		zap.String("previous_release", filepath.Base(past.Fallback)))
 	d := &deployment{agent: &with, id: past.ID, source: src, env: env, past: past, live: past.Live, fallback: a.orBase(past.Fallback)}
 	d.env.DeploymentID, d.env.PreviousRelease = past.ID, d.fallback
-	if past.Finished[hooks.DownloadBundle] && !a.lost(past) {
+	if past.Finished[hooks.DownloadBundle] {
 		d.release, _ = a.layout.Load(src.id)
 	}
 	return d
@@ -258,6 +258,12 @@ func (a *agent) giveUp(ctx context.Context, open *record.Deployment, why error) 
 	if n := len(open.Started); n > 0 {
 		at = open.Started[n-1]
 	}
+	lost := a.lost(open)
 	_ = d.rollBack(ctx, at, why) // said and recorded there
+	if lost {                    // nobody shall take what is left of it for a release
+		if err := a.layout.Discard(open.Release); err != nil {
+			a.log.Warn(err.Error(), systemd.ID(systemd.MessagePruneFailed))
+		}
+	}
 	return a.undone()
 }

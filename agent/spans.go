@@ -189,7 +189,7 @@ var about = map[string]string{
 // part is a part of the step that is under way.
 func (r *reader) part(p record.Part, ended time.Time) {
 	s := span{step: p.Step, part: p.Name, inside: true, began: p.Began, ended: ended, kind: kindScript}
-	if p.Step == hooks.DownloadBundle {
+	if p.Step == hooks.DownloadBundle || p.Step == stepFlip {
 		s.kind = kindUsher
 	}
 	r.add(s)

@@ -87,13 +87,22 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 	if d.release, err = d.layout.Take(dir, facts, plan.Mapped); err != nil {
 		return "", err
 	}
-	taken := d.release
+	d.land()
+	return got.detail, nil
+}
+
+// land brings the release to the disk in the background, and records when it is there.
+func (d *deployment) land() {
+	taken, run := d.release, d.past.Run
 	d.landing.Go(func() {
-		if d.crashed = d.layout.Settle(taken); d.crashed == nil {
-			d.note(record.Entry{What: record.Landed})
+		if d.crashed = d.layout.Settle(taken); d.crashed != nil {
+			return // flip says it
+		}
+		// Not by note, which would take along what the steps have spent meanwhile.
+		if err := d.rec.Append(record.Entry{What: record.Landed, Run: run}); err != nil {
+			d.log.Error(err.Error())
 		}
 	})
-	return got.detail, nil
 }
 
 // use marks the release as one whose scripts may have run: a later deployment must not take it for fresh.

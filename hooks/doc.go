@@ -29,7 +29,8 @@
 // does not enter service. The failed release is kept for diagnosis.
 //
 // An event may be run again from its first script: after the instance has rebooted in the middle of
-// it, or after the agent was killed. Write scripts that may be run twice. No script ever runs twice at
+// it, or after the agent was killed. When the instance loses power before a large release is on the disk, which
+// goes on beside the scripts, all of them are run again. Write scripts that may be run twice. No script ever runs twice at
 // once: what is left of an interrupted run is ended before the next one begins.
 //
 // # Working directory

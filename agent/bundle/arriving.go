@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // UnpackS3 is FetchS3 and Unpack at the same time: what has arrived of o in archive is unpacked into dir while the rest
@@ -16,12 +19,16 @@ import (
 // the checksum is known last. An archive that cannot be unpacked is fetched to its end all the same, to tell one
 // that is damaged from one that arrived damaged, which is fetched once more.
 //
-// On an error dir is empty again, and archive holds nothing of use.
+// dir exists and is empty, and on an error it is empty again; archive then holds nothing of use. An error of unpacking is an
+// [Unfit].
 func UnpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind, dir string, l Limits, progress func(done, total int64)) (Fetched, Stats, error) {
 	return unpackS3(ctx, api, o, archive, kind, dir, l.withDefaults(), progress, patience{})
 }
 
 func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind, dir string, l Limits, progress func(done, total int64), p patience) (Fetched, Stats, error) {
+	if names, err := os.ReadDir(dir); err != nil || len(names) > 0 { // it is emptied when something goes wrong
+		return Fetched{}, Stats{}, cmp.Or(err, fmt.Errorf("the directory to unpack into, %s, is not empty", dir))
+	}
 	d, err := prepareS3(ctx, api, o, archive, progress, p)
 	if err != nil {
 		return Fetched{}, Stats{}, err
@@ -35,16 +42,25 @@ func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind
 		d.again()
 		stats, failed, err = d.unpack(ctx, kind, dir, l)
 	}
+	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) // of what was unpacked, if that failed first
 	switch {
+	case failed != nil && (err == nil || full):
+		err = Unfit{fmt.Errorf("cannot unpack the bundle: %w", failed)}
 	case err != nil:
 		err = explain(o, err)
-	case failed != nil:
-		err = fmt.Errorf("cannot unpack the bundle: %w", failed)
 	default:
 		return d.fetched(), stats, nil
 	}
-	return Fetched{}, Stats{}, errors.Join(err, empty(dir))
+	if e := empty(dir); e != nil {
+		err = errors.Join(err, e)
+	}
+	return Fetched{}, Stats{}, err
 }
+
+// Unfit is a bundle that arrived and cannot be unpacked: to fetch it again does not help.
+type Unfit struct{ error }
+
+func (u Unfit) Unwrap() error { return u.error }
 
 // unpack fetches and unpacks once: failed is why it cannot be unpacked, err why it cannot be fetched.
 func (d *download) unpack(ctx context.Context, kind, dir string, l Limits) (stats Stats, failed, err error) {

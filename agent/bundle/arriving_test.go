@@ -162,6 +162,8 @@ func TestUnpackS3Faults(t *testing.T) {
 					}
 				case err == nil || !strings.Contains(err.Error(), c.err):
 					t.Errorf("error %v\nwant  %s", err, c.err)
+				case strings.HasPrefix(c.err, "cannot unpack") != errors.As(err, new(Unfit)) && !strings.Contains(c.err, "max_bytes"):
+					t.Errorf("%v: whether to fetch it again is not told", err)
 				case len(got) > 0:
 					t.Errorf("%d files are left", len(got))
 				}
@@ -170,6 +172,21 @@ func TestUnpackS3Faults(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What is in the directory already is somebody's.
+func TestUnpackS3WantsAnEmptyDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "kept"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := UnpackS3(t.Context(), client(gateway()), S3Object{Bucket: "b", Key: "k"}, saved(t, "b", nil), Zip, dir, Limits{}, nil)
+	if err == nil || !strings.Contains(err.Error(), dir+", is not empty") {
+		t.Errorf("error %v", err)
+	}
+	if len(picture(t, dir)) != 1 {
+		t.Error("it was removed")
 	}
 }
 

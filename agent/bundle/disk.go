@@ -87,24 +87,39 @@ func syncAll(dir string) error {
 }
 
 // syncFew syncs every file and directory below dir, if they are few. A link is in its directory, and synced with it.
+// Programs may be at work in there: what is gone is passed over, no link is followed, nothing is waited for, and what is
+// mounted there is not this file system's.
 func syncFew(dir string) error {
 	var paths []string
+	here, err := device(dir)
+	if err != nil {
+		return err
+	}
 	if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
-		case path != dir && errors.Is(err, fs.ErrNotExist): // a program may be at work in there by now
+		case path != dir && errors.Is(err, fs.ErrNotExist):
 			return nil
-		case err == nil && !d.Type().IsRegular() && !d.IsDir():
+		case err != nil:
+			return errNotEach
+		case d.IsDir():
+			if on, err := device(path); err != nil || on != here {
+				return errNotEach
+			}
+		case !d.Type().IsRegular():
 			return nil
-		case err == nil:
-			paths = append(paths, path)
 		}
-		if err != nil || len(paths) > fewFiles {
+		if paths = append(paths, path); len(paths) > fewFiles {
 			return errNotEach
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
+	return syncThese(paths)
+}
+
+// syncThese syncs files and directories, syncsAtOnce at a time.
+func syncThese(paths []string) error {
 	next := make(chan string, len(paths))
 	for _, path := range paths {
 		next <- path
@@ -116,10 +131,13 @@ func syncFew(dir string) error {
 	for i := range failures {
 		group.Go(func() {
 			for path := range next {
-				switch f, err := os.Open(path); {
-				case err == nil:
-					failures[i] = errors.Join(failures[i], f.Sync(), f.Close())
-				case !errors.Is(err, fs.ErrNotExist):
+				f, err := os.OpenFile(path, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+				if err == nil {
+					if info, err := f.Stat(); err == nil && (info.Mode().IsRegular() || info.IsDir()) {
+						failures[i] = errors.Join(failures[i], f.Sync())
+					}
+					f.Close()
+				} else if !errors.Is(err, fs.ErrNotExist) {
 					closed.Store(true)
 				}
 			}
@@ -130,4 +148,13 @@ func syncFew(dir string) error {
 		return err // told now: the kernel tells it once
 	}
 	return errNotEach
+}
+
+// device is the file system that a path is on.
+func device(path string) (uint64, error) {
+	var s unix.Stat_t
+	if err := unix.Lstat(path, &s); err != nil {
+		return 0, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return s.Dev, nil
 }

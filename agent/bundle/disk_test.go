@@ -53,6 +53,24 @@ func TestSync(t *testing.T) {
 	}
 }
 
+// What is no file any more when its turn comes is passed over. To open a FIFO would last until somebody writes into it.
+func TestSyncOfWhatHasChanged(t *testing.T) {
+	dir := t.TempDir()
+	fifo, link, gone := filepath.Join(dir, "fifo"), filepath.Join(dir, "link"), filepath.Join(dir, "gone")
+	if err := errors.Join(syscall.Mkfifo(fifo, 0o600), os.Symlink(fifo, link)); err != nil {
+		t.Fatal(err)
+	}
+	if err := syncThese([]string{fifo, gone, dir}); err != nil {
+		t.Error(err)
+	}
+	if err := syncThese([]string{link}); !errors.Is(err, errNotEach) {
+		t.Errorf("a link: %v", err)
+	}
+	if err := Sync(dir); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSize(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 bytes", 1023: "1023 bytes", 1024: "1 KiB", 1536: "1.5 KiB", 8 << 30: "8 GiB", 5000 << 40: "5000 TiB"} {
 		if got := size(n); got != want {

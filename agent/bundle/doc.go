@@ -14,8 +14,8 @@
 //     meanwhile: the directory is opened through os.Root, everything below by one name at a time that is never followed
 //     if it is a link; names and link targets are judged before they are used, and links are made last. An archive that
 //     asks for more is refused with the name of the entry, not unpacked in part or "sanitised".
-//   - On an error the directory or file is left as it was at that moment, for the caller to remove.
-//     Nothing here removes what its caller made.
+//   - On an error the directory or file is left as it was at that moment, for the caller to remove. Only UnpackS3
+//     empties its directory again.
 //   - Owners in an archive are ignored: everything belongs to the user the agent runs as, and the
 //     appspec's permissions section decides the rest. The bits setuid, setgid and sticky are dropped.
 //     Extended attributes and ACLs in an archive are ignored.

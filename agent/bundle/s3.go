@@ -26,7 +26,7 @@ const (
 	partsAtOnce = 4
 )
 
-// S3API is the subset of *s3.Client that FetchS3 uses.
+// S3API is the subset of *s3.Client that FetchS3 and UnpackS3 use.
 type S3API interface {
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)

@@ -54,13 +54,16 @@ func (w *windows) ReadAt(p []byte, at int64) (n int, err error) {
 		}
 	}
 	k := &w.kept[oldest]
-	if k.data == nil {
-		k.data = make([]byte, 0, window)
+	data := k.data
+	k.data, k.used = nil, w.clock
+	if data == nil {
+		data = make([]byte, 0, window)
 	}
-	k.from, k.used = at, w.clock
-	n, err = w.ReaderAt.ReadAt(k.data[:window], at)
-	k.data = k.data[:n]
-	if n = copy(p, k.data); n == len(p) || err == nil {
+	w.mu.Unlock() // what is read may still be on its way, and others have theirs
+	n, err = w.ReaderAt.ReadAt(data[:window], at)
+	w.mu.Lock()
+	k.from, k.data = at, data[:n]
+	if n = copy(p, data[:n]); n == len(p) || err == nil {
 		return n, nil // the end of the file is for who asks for what lies beyond
 	}
 	return n, err

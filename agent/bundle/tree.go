@@ -73,7 +73,7 @@ func newTree(dir string, l Limits) (*tree, error) {
 		root.Close()
 		return nil, fmt.Errorf("cannot open the directory to unpack into: %w", err)
 	}
-	t := &tree{root: root, top: top, fd: int(top.Fd()), umask: umask(), limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{}}
+	t := &tree{root: root, top: top, fd: int(top.Fd()), umask: umask(top), limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{}}
 	t.at = t.cursor()
 	if names, _ := top.Readdirnames(1); len(names) > 0 {
 		t.close()
@@ -174,9 +174,18 @@ func (t *tree) mkdir(name string, d dirEntry) error {
 			d.made = 0o700
 		}
 	}
+	narrower := d.made &^ (d.mode.Perm() | 0o700) // it was made before it was named
+	if narrower != 0 {
+		d.made = 0o700
+	}
 	t.dirs[name] = d
-	if err := t.withinLimits(); err != nil || again {
+	switch err := t.withinLimits(); {
+	case err != nil:
 		return err
+	case narrower != 0:
+		return t.at.chmod(name, d.made)
+	case again:
+		return nil
 	}
 	return t.at.mkdir(name, d.made)
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // An application as it is packed, and the tree it becomes.
@@ -139,6 +141,63 @@ func TestUnpackIgnoresUmask(t *testing.T) {
 	if got := picture(t, dir); !maps.Equal(got, want) {
 		t.Errorf("unpacked %v, want %v", got, want)
 	}
+}
+
+// A directory is never open to more than it will be, not even while it is filled and before it is named.
+func TestUnpackKeepsShut(t *testing.T) {
+	entries := []entry{{name: "secret/a", body: "x"}, {name: "secret/", mode: 0o700}, {name: "secret/key", body: "x"}, {name: "open/", mode: 0o777}, {name: "open/b", body: "x"}}
+	for kind, archive := range map[string][]byte{Zip: makeZip(t, entries...), Tar: makeTar(t, entries...)} {
+		dir := t.TempDir()
+		seen := 0
+		wide := func() {
+			if _, err := os.Stat(filepath.Join(dir, "secret/key")); kind == Tar && err != nil {
+				return // the archive has not said yet that it is one
+			}
+			for _, name := range []string{"secret", "open"} {
+				if info, err := os.Stat(filepath.Join(dir, name)); err == nil {
+					if seen++; info.Mode().Perm() != 0o700 {
+						t.Errorf("%s: %s is %s while it is filled", kind, name, info.Mode())
+					}
+				}
+			}
+		}
+		if _, err := Unpack(t.Context(), saved(t, "b", archive), kind, dir, Limits{Alive: wide}); err != nil {
+			t.Fatal(err)
+		}
+		if seen == 0 {
+			t.Errorf("%s: nothing was seen", kind)
+		}
+	}
+}
+
+// Modes are the archive's, whatever the directory says that new files in it should be like.
+func TestUnpackIgnoresDefaults(t *testing.T) {
+	archive := makeTar(t, entry{name: "lib/", mode: 0o755}, entry{name: "lib/a", body: "x"}, entry{name: "implied/b", body: "x"})
+	want := picture(t, unpackedIn(t, t.TempDir(), archive))
+	shared := t.TempDir()
+	if err := os.Chmod(shared, 0o755|fs.ModeSetgid); err != nil {
+		t.Fatal(err)
+	}
+	if got := picture(t, unpackedIn(t, shared, archive)); !maps.Equal(got, want) {
+		t.Errorf("setgid: %v\nwant %v", got, want)
+	}
+	// version 2: u::rwx g::r-x o::---
+	acl := []byte{2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 4, 0, 5, 0, 255, 255, 255, 255, 0x20, 0, 0, 0, 255, 255, 255, 255}
+	shut := t.TempDir()
+	if err := unix.Setxattr(shut, "system.posix_acl_default", acl, 0); err != nil {
+		t.Skip("no ACLs here:", err)
+	}
+	if got := picture(t, unpackedIn(t, shut, archive)); !maps.Equal(got, want) {
+		t.Errorf("a default ACL: %v\nwant %v", got, want)
+	}
+}
+
+func unpackedIn(t *testing.T, dir string, archive []byte) string {
+	t.Helper()
+	if _, err := Unpack(t.Context(), saved(t, "b", archive), Tar, dir, Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func TestUnpackKeepsTimes(t *testing.T) {

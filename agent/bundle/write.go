@@ -162,13 +162,17 @@ func (f *newFile) write(b []byte) error {
 // close ends the file, which err is all that is known of, and gives it its mode and time.
 func (f *newFile) close(err error, mtime time.Time) error {
 	if err == nil && f.perm&f.tree.umask != 0 {
-		err = unix.Fchmod(f.fd, f.perm)
+		if e := unix.Fchmod(f.fd, f.perm); e != nil {
+			err = fmt.Errorf("cannot set the mode of %q: %w", f.name, e)
+		}
 	}
 	if e := unix.Close(f.fd); err == nil && e != nil {
 		err = fmt.Errorf("cannot write %q: %w", f.name, e)
 	}
 	if err == nil {
-		err = setTime(f.in, f.base, mtime)
+		if e := setTime(f.in, f.base, mtime); e != nil {
+			err = fmt.Errorf("cannot set the time of %q: %w", f.name, e)
+		}
 	}
 	return err
 }
@@ -188,17 +192,27 @@ func (c *cursor) mkdir(name string, perm fs.FileMode) error {
 // setDir gives a directory its mode and time.
 func (c *cursor) setDir(name string, d dirEntry) error {
 	dir, base, err := c.enter(name)
-	if err == nil && d.mode.Perm()|0o700 != d.made {
-		var at int
-		if at, err = unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
-			err = unix.Fchmod(at, uint32(d.mode.Perm()|0o700))
-			unix.Close(at)
-		}
+	if perm := d.mode.Perm() | 0o700; err == nil && perm != d.made {
+		err = c.chmod(name, perm)
 	}
 	if err == nil {
 		err = setTime(dir, base, d.mtime)
 	}
 	return err
+}
+
+// chmod gives a directory its mode.
+func (c *cursor) chmod(name string, perm fs.FileMode) error {
+	dir, base, err := c.enter(name)
+	if err != nil {
+		return err
+	}
+	at, err := unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	return unix.Fchmod(at, uint32(perm))
 }
 
 // setTime gives what is called base in a directory its time of modification, unless the archive had none.
@@ -208,7 +222,7 @@ func setTime(dir int, base string, mtime time.Time) error {
 	}
 	t, err := unix.TimeToTimespec(mtime)
 	if err != nil {
-		return fmt.Errorf("cannot set the time of %q: %w", base, err)
+		return err
 	}
 	return unix.UtimesNanoAt(dir, base, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
 }
@@ -222,9 +236,16 @@ func calm(call func() error) error {
 	}
 }
 
-// umask is what the process takes from the mode of a new file: read, because asking the kernel means setting it,
-// for all threads. When it cannot be read it is all there is, and modes are set once more.
-func umask() uint32 {
+// umask is what new files in a directory lack of the mode they are made with: what the process takes, read, because asking
+// the kernel means setting it, for all threads. Where that cannot be known it is all there is, and modes are set once more:
+// a default ACL takes something else, and setgid adds.
+func umask(dir *os.File) uint32 {
+	if info, err := dir.Stat(); err != nil || info.Mode()&fs.ModeSetgid != 0 {
+		return 0o777
+	}
+	if _, err := unix.Fgetxattr(int(dir.Fd()), "system.posix_acl_default", nil); err != unix.ENODATA && err != unix.ENOTSUP {
+		return 0o777
+	}
 	status, err := os.ReadFile("/proc/self/status")
 	if err == nil {
 		for line := range strings.Lines(string(status)) {

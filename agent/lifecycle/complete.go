@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -63,6 +64,7 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 	group, hook := l.group, l.hook.LifecycleHookName
 	l.mu.Unlock()
 	result, began := string(v), time.Now()
+	var last error // what a call was answered
 	for try := 0; ; try++ {
 		l.alive()
 		err := l.opt.Crowd.call(ctx, 0, func() error {
@@ -84,8 +86,11 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 			}
 		}
 		next := l.pauseAfter(err, try)
-		l.tell(Notice{What: Retrying, Err: err, Next: next})
-		if !pause(ctx, next) {
+		if ctx.Err() == nil {
+			last = err
+			l.tell(Notice{What: Retrying, Err: err, Next: next})
+		}
+		if err = cmp.Or(last, err); !pause(ctx, next) {
 			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction), gave up after %s: %w",
 				*hook, group, time.Since(began).Round(time.Second), err)
 		}

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -110,6 +111,14 @@ func (l Layout) sweep(protect []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Discard takes a release away that may have been damaged. It must not be live.
+func (l Layout) Discard(id string) error {
+	if _, live, err := l.Live(); err != nil || live == id {
+		return cmp.Or(err, fmt.Errorf("cannot remove release %s: it is live", id))
+	}
+	return l.remove(id)
 }
 
 // remove takes a release away. Its directories are renamed before they are emptied, the unpacked revision

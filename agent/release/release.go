@@ -11,9 +11,10 @@
 //	/opt/app-releases/.saved-ID/  files outside the link that the deployment under way has replaced
 //
 // A release directory appears under its name only when it is whole; it survives a power cut when Accept or Settle has
-// returned, and the link points to no other. Nothing in it, or in any other release, is overwritten by a later deployment, so what a running application has open or reads by
-// a resolved path stays as it was until the release is pruned. The link is only ever replaced by rename(2):
-// a reader sees the old release or the new one, never neither.
+// returned, and the link points to no other. Nothing in it, or in any other release, is overwritten by a later
+// deployment, so what a running application has open or reads by a resolved path stays as it was until the
+// release is pruned. The link is only ever replaced by rename(2): a reader sees the old release or the new one,
+// never neither.
 //
 // Files whose destination is outside the link cannot be switched that way. They are replaced one by one,
 // each by a rename, after the old ones were saved; Restore puts the saved ones back.
