@@ -70,6 +70,28 @@ func TestPowerCutWhileTheReleaseLands(t *testing.T) {
 	}
 }
 
+// The agent alone is restarted: nothing is lost, and its successor brings to the disk what it left in the air.
+func TestASuccessorLandsTheRelease(t *testing.T) {
+	s := newStage(t)
+	app := s.app("1")
+	for n := range 200 {
+		app[fmt.Sprintf("lib/%d", n)] = "content"
+	}
+	s.publish("shop-1", app)
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	s.killed(server, "14+")
+	s.lands(false)
+	r := s.start(server, "-once")
+	s.expect("exit code", itoa(r.wait()), "0")
+	s.waitFor(server, standin.InService)
+	s.expect("downloads", itoa(len(s.cloud.CallsOf("GetObject"))), "1")
+	s.expect("runs of BeforeInstall", itoa(strings.Count(s.trace(), "BeforeInstall 1 live=base")), "1")
+	lines, err := os.ReadFile(s.path("state/record.jsonl"))
+	s.must(err)
+	s.expect("times it landed", itoa(strings.Count(string(lines), `"what":"landed"`)), "1")
+	s.clean()
+}
+
 // lands makes the record say that the release had landed when the power was cut, or that it had not.
 func (s *stage) lands(landed bool) {
 	s.Helper()
