@@ -184,8 +184,11 @@ func TestUnpackIgnoresDefaults(t *testing.T) {
 	// version 2: u::rwx g::r-x o::---
 	acl := []byte{2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 4, 0, 5, 0, 255, 255, 255, 255, 0x20, 0, 0, 0, 255, 255, 255, 255}
 	shut := t.TempDir()
-	if err := unix.Setxattr(shut, "system.posix_acl_default", acl, 0); err != nil {
-		t.Skip("no ACLs here:", err)
+	switch err := unix.Setxattr(shut, "system.posix_acl_default", acl, 0); {
+	case err == unix.ENOTSUP && os.Getenv("CI") == "":
+		t.Skip("the file system of temporary files has no ACLs")
+	case err != nil:
+		t.Fatal(err)
 	}
 	if got := picture(t, unpackedIn(t, shut, archive)); !maps.Equal(got, want) {
 		t.Errorf("a default ACL: %v\nwant %v", got, want)
