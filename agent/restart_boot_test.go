@@ -38,15 +38,8 @@ func TestPowerCutWhileTheReleaseLands(t *testing.T) {
 	for landed, times := range map[bool]int{false: 2, true: 1} {
 		t.Run(map[bool]string{false: "not yet", true: "landed"}[landed], func(t *testing.T) {
 			s := newStage(t)
-			app := s.app("1")
-			for n := range 200 {
-				app[fmt.Sprintf("lib/%d", n)] = "content"
-			}
-			s.publish("shop-1", app)
-			server := s.cloud.Launch("web", standin.LaunchOptions{})
+			server := s.cutOffInTheAir(landed)
 			s.readsAlways()
-			s.killed(server, "14+") // before the flip, whenever it landed
-			s.lands(landed)
 			if !landed {
 				release, err := filepath.Glob(s.path("opt/app-releases/shop-1-????????"))
 				s.must(err)
@@ -73,14 +66,7 @@ func TestPowerCutWhileTheReleaseLands(t *testing.T) {
 // The agent alone is restarted: nothing is lost, and its successor brings to the disk what it left in the air.
 func TestASuccessorLandsTheRelease(t *testing.T) {
 	s := newStage(t)
-	app := s.app("1")
-	for n := range 200 {
-		app[fmt.Sprintf("lib/%d", n)] = "content"
-	}
-	s.publish("shop-1", app)
-	server := s.cloud.Launch("web", standin.LaunchOptions{})
-	s.killed(server, "14+")
-	s.lands(false)
+	server := s.cutOffInTheAir(false)
 	r := s.start(server, "-once")
 	s.expect("exit code", itoa(r.wait()), "0")
 	s.waitFor(server, standin.InService)
@@ -92,9 +78,17 @@ func TestASuccessorLandsTheRelease(t *testing.T) {
 	s.clean()
 }
 
-// lands makes the record say that the release had landed when the power was cut, or that it had not.
-func (s *stage) lands(landed bool) {
+// cutOffInTheAir launches a server with a large revision, kills its agent before the flip, and makes the record say that
+// the release had landed by then, or that it had not.
+func (s *stage) cutOffInTheAir(landed bool) *standin.Instance {
 	s.Helper()
+	app := s.app("1")
+	for n := range 200 {
+		app[fmt.Sprintf("lib/%d", n)] = "content"
+	}
+	s.publish("shop-1", app)
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	s.killed(server, "14+") // before the flip, whenever it landed
 	content, err := os.ReadFile(s.path("state/record.jsonl"))
 	s.must(err)
 	var kept, landing string
@@ -116,6 +110,7 @@ func (s *stage) lands(landed bool) {
 		kept += strings.Replace(landing, "landing", "landed", 1)
 	}
 	s.must(os.WriteFile(s.path("state/record.jsonl"), []byte(kept), 0o600))
+	return server
 }
 
 // A reboot after the application was found to work, before the verdict: it is started and found to work
