@@ -222,6 +222,18 @@ func (a *agent) whyNothing(l *lifecycle.Launch) string {
 	return fmt.Sprintf("group %s waits for no launch hook of usher's here (%s)", l.Group(), l.State())
 }
 
+// logNoAction says why there is no action: a warning where Auto Scaling waits all the same, since nobody may complete it.
+func (a *agent) logNoAction(prefix string, l *lifecycle.Launch) {
+	others, unclaimed := l.Unclaimed()
+	if !unclaimed {
+		a.log.Info(prefix+a.whyNothing(l), systemd.ID(systemd.MessageNoLaunch))
+		return
+	}
+	a.log.Warn(fmt.Sprintf("%sgroup %s waits in %s, and none of its hooks is a launch hook that usher completes (it has: %s). "+
+		"If nobody else completes the wait, it ends in the hook's timeout: give the group a hook of %s (usher attach), or set lifecycle_hook",
+		prefix, l.Group(), l.State(), cmp.Or(list(others), "none"), lifecycle.Launching), systemd.ID(systemd.MessageHookMissing))
+}
+
 // pause waits, or says that ctx ended first.
 func (a *agent) pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

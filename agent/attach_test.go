@@ -41,7 +41,7 @@ func TestAttach(t *testing.T) {
   as         arn:aws:iam::123456789012:user/operator
   api        hook usher-launch is as it should be
   job        hook usher-launch is not there, and would be
-               transition         EC2_INSTANCE_LAUNCHING
+               transition         autoscaling:EC2_INSTANCE_LAUNCHING
                default result     ABANDON
                heartbeat timeout  300 s
   web        hook usher-launch would change
@@ -61,8 +61,8 @@ func TestAttach(t *testing.T) {
 	got = h.usher("attach -yes production")
 	h.ended(got, 0)
 	h.expect("it printed", got.stdout+got.stderr, plan+"job has hook usher-launch\nweb has hook usher-launch\nInstances that they launch from now on wait for usher.\n")
-	h.expect("job", h.hooksOf("job"), "usher-launch EC2_INSTANCE_LAUNCHING ABANDON 5m0s ")
-	h.expect("web", h.hooksOf("web"), "usher-launch EC2_INSTANCE_LAUNCHING ABANDON 5m0s keep me")
+	h.expect("job", h.hooksOf("job"), "usher-launch autoscaling:EC2_INSTANCE_LAUNCHING ABANDON 5m0s ")
+	h.expect("web", h.hooksOf("web"), "usher-launch autoscaling:EC2_INSTANCE_LAUNCHING ABANDON 5m0s keep me")
 	h.expect("other", h.hooksOf("other"), "")
 
 	h.ended(h.usher("attach production"), 0, "Nothing to do: usher-launch is as it should be on 3 groups.")
@@ -104,8 +104,8 @@ func TestAttachBesideOthers(t *testing.T) {
 		"warning    group web has CodeDeploy's own launch hook CodeDeploy-managed-automatic-launch-deployment-hook-production-",
 		"warning    group web has another launch hook (usher-launch, register-dns): set lifecycle_hook: mine in the image's agent.yml",
 		"Instances that it launches from now on wait for usher.")
-	h.expect("hooks", h.hooksOf("web"), before+", mine EC2_INSTANCE_LAUNCHING ABANDON 5m0s ")
-	h.ended(h.usher("attach -yes -hook drain production"), 2, "the hook drain of group web is for EC2_INSTANCE_TERMINATING, so it is not usher's: choose another name with -hook")
+	h.expect("hooks", h.hooksOf("web"), before+", mine autoscaling:EC2_INSTANCE_LAUNCHING ABANDON 5m0s ")
+	h.ended(h.usher("attach -yes -hook drain production"), 2, "the hook drain of group web is for autoscaling:EC2_INSTANCE_TERMINATING, so it is not usher's: choose another name with -hook")
 }
 
 // What cannot be done is refused, or says what to do.

@@ -108,11 +108,11 @@ func TestHookIsRefused(t *testing.T) {
 		want   string
 	}{
 		{"two to choose from", []string{"warm-cache"}, "",
-			"Auto Scaling group web has 2 EC2_INSTANCE_LAUNCHING hooks (usher-launch, warm-cache): set lifecycle_hook in the configuration to the one usher completes"},
+			"Auto Scaling group web has 2 autoscaling:EC2_INSTANCE_LAUNCHING hooks (usher-launch, warm-cache): set lifecycle_hook in the configuration to the one usher completes"},
 		{"two beside CodeDeploy's", []string{"warm-cache", "CodeDeploy-managed-x"}, "",
-			"Auto Scaling group web has 2 EC2_INSTANCE_LAUNCHING hooks (usher-launch, warm-cache): set lifecycle_hook in the configuration to the one usher completes"},
+			"Auto Scaling group web has 2 autoscaling:EC2_INSTANCE_LAUNCHING hooks (usher-launch, warm-cache): set lifecycle_hook in the configuration to the one usher completes"},
 		{"a name the group does not have", nil, "usher-lunch",
-			`Auto Scaling group web has no EC2_INSTANCE_LAUNCHING hook named "usher-lunch" (it has: usher-launch): correct lifecycle_hook in the configuration, or add the hook`},
+			`Auto Scaling group web has no autoscaling:EC2_INSTANCE_LAUNCHING hook named "usher-lunch" (it has: usher-launch of autoscaling:EC2_INSTANCE_LAUNCHING): correct lifecycle_hook in the configuration, or add the hook`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
@@ -143,7 +143,7 @@ func TestTerminatingHookIsNotALaunchHook(t *testing.T) {
 	server := s.cloud.Launch("drained", standin.LaunchOptions{HoldPending: true})
 	r := s.start(server, "-once")
 	s.expect("exit code", itoa(r.wait()), "1")
-	s.said(r, `has no EC2_INSTANCE_LAUNCHING hook named "drain" (it has: none)`)
+	s.said(r, `has no autoscaling:EC2_INSTANCE_LAUNCHING hook named "drain" (it has: drain of autoscaling:EC2_INSTANCE_TERMINATING)`)
 	s.expect("live", s.live(), "base")
 }
 
@@ -156,7 +156,8 @@ func TestOnlyCodeDeploysHook(t *testing.T) {
 	server := s.cloud.Launch("bare", standin.LaunchOptions{})
 	r := s.start(server, "-once")
 	s.expect("exit code", itoa(r.wait()), "0")
-	s.said(r, "no lifecycle action to complete: group bare waits for no launch hook of usher's here (Pending:Wait)")
+	s.said(r, "no lifecycle action to complete: group bare waits in Pending:Wait, and none of its hooks is a launch hook that usher completes "+
+		"(it has: CodeDeploy-managed-automatic-launch-deployment-hook-production-1234 of autoscaling:EC2_INSTANCE_LAUNCHING)")
 	s.expect("completions", completions(s.cloud, server), "")
 	s.expect("heartbeats", itoa(len(s.cloud.CallsOf("RecordLifecycleActionHeartbeat"))), "0")
 	s.expect("state", string(server.State()), "Pending:Wait")

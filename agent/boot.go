@@ -35,7 +35,7 @@ func (a *agent) boot(ctx context.Context) error {
 	case err != nil:
 		return err
 	case todo == dueNothing:
-		a.log.Info("nothing to deploy: "+a.whyNothing(launch), systemd.ID(systemd.MessageNoLaunch))
+		a.logNoAction("nothing to deploy: ", launch)
 		if good := a.rec.State().Good; good != nil && launch.Kind() != lifecycle.Leaving && a.isLive(good.Release) {
 			a.reachTarget(ctx)
 		}
@@ -195,7 +195,7 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 		log.Warn(fmt.Sprintf("the lifecycle action of hook %s was decided before usher could say %s (the state is %s)",
 			launch.Hook(), result, launch.State()), systemd.ID(systemd.MessageAlreadyDecided))
 	case lifecycle.Nothing:
-		log.Info("no lifecycle action to complete: "+a.whyNothing(launch), systemd.ID(systemd.MessageNoLaunch))
+		a.logNoAction("no lifecycle action to complete: ", launch)
 	}
 	return nil
 }

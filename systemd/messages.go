@@ -25,6 +25,11 @@ const (
 	// then check that it existed before this instance was launched.
 	MessageNoLaunch = "4d053c8a4b104b678047fb10cd664589"
 
+	// MessageHookMissing: Auto Scaling holds this instance in a wait state, and none of the group's hooks
+	// is a launch hook that usher completes; the message lists those it has. Unless somebody else completes
+	// the wait, it ends in that hook's timeout. Add a hook (usher attach), or correct lifecycle_hook.
+	MessageHookMissing = "439a0b0969a84cd2915e190aa9684cd9"
+
 	// MessageWaitConfirmed: Auto Scaling has put the instance into its wait state; from here on
 	// heartbeats keep it there. Nothing to do.
 	MessageWaitConfirmed = "9c46b144461845b3b16409ff06a04297"

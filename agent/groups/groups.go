@@ -46,7 +46,7 @@ const (
 )
 
 // Launching is the transition of a launch hook.
-const Launching = "EC2_INSTANCE_LAUNCHING"
+const Launching = "autoscaling:EC2_INSTANCE_LAUNCHING"
 
 // Deployment names a deployment group.
 type Deployment struct{ Application, Group string }

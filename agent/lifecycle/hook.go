@@ -27,8 +27,14 @@ func (l *Launch) chooseHook(ctx context.Context, group string) (*types.Lifecycle
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the lifecycle hooks of %s (autoscaling:DescribeLifecycleHooks): %w", group, err)
 	}
-	var names, open []string // all of the transition, and those that are not CodeDeploy's
+	var open []string // the hooks of the transition that are not CodeDeploy's
 	var candidates []types.LifecycleHook
+	l.mu.Lock()
+	l.others = nil
+	for _, h := range out.LifecycleHooks {
+		l.others = append(l.others, fmt.Sprintf("%s of %s", aws.ToString(h.LifecycleHookName), aws.ToString(h.LifecycleTransition)))
+	}
+	l.mu.Unlock()
 	for _, h := range out.LifecycleHooks {
 		name := aws.ToString(h.LifecycleHookName)
 		if aws.ToString(h.LifecycleTransition) != l.opt.Transition {
@@ -37,7 +43,6 @@ func (l *Launch) chooseHook(ctx context.Context, group string) (*types.Lifecycle
 		if name == l.opt.Hook {
 			return &h, nil
 		}
-		names = append(names, name)
 		if !strings.HasPrefix(name, "CodeDeploy-managed-") {
 			open, candidates = append(open, name), append(candidates, h)
 		}
@@ -45,7 +50,7 @@ func (l *Launch) chooseHook(ctx context.Context, group string) (*types.Lifecycle
 	switch {
 	case l.opt.Hook != "":
 		return nil, &Refusal{fmt.Sprintf("Auto Scaling group %s has no %s hook named %q (it has: %s): correct lifecycle_hook in the configuration, or add the hook",
-			group, l.opt.Transition, l.opt.Hook, listOf(names))}
+			group, l.opt.Transition, l.opt.Hook, listOf(l.others))}
 	case len(candidates) == 0:
 		return nil, nil
 	case len(candidates) > 1:

@@ -54,10 +54,11 @@ type API interface {
 	CompleteLifecycleAction(context.Context, *autoscaling.CompleteLifecycleActionInput, ...func(*autoscaling.Options)) (*autoscaling.CompleteLifecycleActionOutput, error)
 }
 
-// Transitions, as a hook names them.
+// Transitions, as the service writes them in a hook: with the prefix (the documented values of
+// LifecycleHook.LifecycleTransition, and of DescribeLifecycleHookTypes).
 const (
-	Launching   = "EC2_INSTANCE_LAUNCHING"
-	Terminating = "EC2_INSTANCE_TERMINATING"
+	Launching   = "autoscaling:EC2_INSTANCE_LAUNCHING"
+	Terminating = "autoscaling:EC2_INSTANCE_TERMINATING"
 )
 
 // Kind is what was found.
@@ -116,8 +117,9 @@ type Launch struct {
 	found     time.Time // when the action was found
 	lateSince time.Time // since when Auto Scaling's API is behind metadata
 	hook      types.LifecycleHook
-	err       error // a refusal: the hook cannot be chosen
-	beat      bool  // a heartbeat was accepted: the action is ours and active
+	others    []string // every hook that the group was seen to have, as "NAME of TRANSITION"
+	err       error    // a refusal: the hook cannot be chosen
+	beat      bool     // a heartbeat was accepted: the action is ours and active
 
 	failed error // why Find could not find out
 
@@ -221,6 +223,14 @@ func (l *Launch) Hook() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return aws.ToString(l.hook.LifecycleHookName)
+}
+
+// Unclaimed says that Auto Scaling waits for this instance while the group has no hook of usher's: the wait is
+// for somebody else, or a hook is missing. hooks are those that the group has, as "NAME of TRANSITION".
+func (l *Launch) Unclaimed() (hooks []string, unclaimed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.others, l.kind == NoAction && l.err == nil && l.inWait(l.state)
 }
 
 // HeartbeatTimeout is the hook's.

@@ -11,8 +11,8 @@ type Transit string
 
 // The two transitions.
 const (
-	OnLaunch    Transit = "EC2_INSTANCE_LAUNCHING"
-	OnTerminate Transit = "EC2_INSTANCE_TERMINATING"
+	OnLaunch    Transit = "autoscaling:EC2_INSTANCE_LAUNCHING"
+	OnTerminate Transit = "autoscaling:EC2_INSTANCE_TERMINATING"
 )
 
 // The two results of a lifecycle action.

@@ -22,7 +22,7 @@
 //
 // # What is enforced
 //
-// The lifecycle of an instance: a launch waits in Pending:Wait until every EC2_INSTANCE_LAUNCHING hook of
+// The lifecycle of an instance: a launch waits in Pending:Wait until every autoscaling:EC2_INSTANCE_LAUNCHING hook of
 // its group is answered; one ABANDON, or one timeout whose default is ABANDON, terminates the instance
 // and launches a replacement; an answer that is late, second, or for a hook that is not waiting gets "No
 // active Lifecycle Action found". Heartbeats restart an action's timer and never its global timeout. Warm

@@ -76,7 +76,7 @@ func TestErrorsAreTheServicesOwn(t *testing.T) {
 			400, "ValidationError", "1 validation error detected: Value null at 'autoScalingGroupName' failed to satisfy constraint: Member must not be null"},
 		{"a heartbeat below the minimum", func(ctx context.Context) error {
 			_, err := asg.PutLifecycleHook(ctx, &autoscaling.PutLifecycleHookInput{AutoScalingGroupName: aws.String("web"), LifecycleHookName: aws.String("deploy"),
-				LifecycleTransition: aws.String("EC2_INSTANCE_LAUNCHING"), HeartbeatTimeout: aws.Int32(29)})
+				LifecycleTransition: aws.String("autoscaling:EC2_INSTANCE_LAUNCHING"), HeartbeatTimeout: aws.Int32(29)})
 			return err
 		}, 400, "ValidationError", "between 30 and 7200 seconds"},
 		{"a page that is not there", func(ctx context.Context) error {
