@@ -167,9 +167,16 @@ func (r *reader) before(e record.Entry) {
 // started is when what wrote these parts came up: the kernel, where that is not too long ago, else the agent. It
 // is zero for parts that are not an agent's first.
 func started(parts []record.Part, newBoot bool) (at time.Time) {
+	launched := time.Time{}
+	for _, p := range parts {
+		if p.Name == partLaunched {
+			launched = p.Began
+		}
+	}
 	for _, p := range parts {
 		switch {
 		case p.Step != "":
+		case p.Name == partBoot && p.Began.Before(launched): // a kernel older than the instance: a container's host
 		case p.Name == partBoot && newBoot && p.Seconds < longestBoot.Seconds():
 			return p.Began
 		case p.Name == partMetadata:

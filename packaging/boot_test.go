@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds what a test waits for. Nothing takes this long unless it is broken.
-const patience = 2 * time.Minute
+const patience = 6 * time.Minute
 
 // Where a machine finds AWS: the stand-in, joined to the machine's own network.
 const (

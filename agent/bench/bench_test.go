@@ -25,7 +25,7 @@ func measured(t *testing.T, args ...string) (r report, stdout, out string) {
 	scratch := t.TempDir()
 	t.Setenv("TMPDIR", scratch)
 	out = t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var table, said bytes.Buffer
 	code := run(ctx, append(args, "-usher", "/bin/true", "-out", out), &table, &said)

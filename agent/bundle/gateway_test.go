@@ -102,7 +102,7 @@ func freeAddress() (string, error) {
 func healthy(address string, ended <-chan error) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(5 * time.Minute); ; {
 		if r, err := http.Get(address + "/healthy"); err == nil {
 			r.Body.Close()
 			if r.StatusCode == http.StatusOK {

@@ -12,7 +12,7 @@ import (
 )
 
 // deployLimit bounds the whole second part, which takes some seconds.
-const deployLimit = 2 * time.Minute
+const deployLimit = 10 * time.Minute
 
 // movedOn is what a server says that missed a deployment.
 const movedOn = "the deployment group has moved on to "

@@ -34,7 +34,7 @@ import (
 )
 
 // launchLimit bounds one launch. It takes less than a second; a machine that is busy or slow may need more.
-const launchLimit = time.Minute
+const launchLimit = 5 * time.Minute
 
 // The names in this AWS.
 const (

@@ -30,7 +30,7 @@ var command = Command{ID: "WyJjb20i", Host: host, Execution: execution, Event: "
 
 // limited bounds a test that talks over sockets.
 func limited(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

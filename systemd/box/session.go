@@ -19,7 +19,7 @@ import (
 const prefix = "usher-box-"
 
 // patience bounds everything that is waited for. A boot takes a second; a loaded machine takes ten.
-const patience = 90 * time.Second
+const patience = 6 * time.Minute
 
 // grace is how long the kernel may take to forget what has ended.
 const grace = 5 * time.Second
