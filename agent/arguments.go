@@ -67,7 +67,7 @@ func unknownFlag(flags *flag.FlagSet, err error) string {
 	}
 	var names []string
 	flags.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-	if near := hooks.Nearest(name, names); near != "" {
+	if near := hooks.Closest(name, names); near != "" {
 		return fmt.Sprintf("there is no flag -%s: did you mean -%s?", name, near)
 	}
 	return "there is no flag -" + name

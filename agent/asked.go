@@ -231,7 +231,7 @@ func meant(name string, all []release.Release) string {
 	for _, r := range all {
 		ids = append(ids, r.ID)
 	}
-	if near := hooks.Nearest(name, ids); near != "" {
+	if near := hooks.Closest(name, ids); near != "" {
 		return ": did you mean " + near + "?"
 	}
 	return ""

@@ -76,7 +76,7 @@ func (b *baking) usage() error {
 		if slices.Contains(image.Parts, part) {
 			continue
 		}
-		if near := hooks.Nearest(part, image.Parts); near != "" {
+		if near := hooks.Closest(part, image.Parts); near != "" {
 			return refusal{fmt.Errorf("there is nothing called %q to clean: did you mean %s?", part, near)}
 		}
 		return refusal{fmt.Errorf("there is nothing called %q to clean: the parts are %s, all and none", part, strings.Join(image.Parts, ", "))}

@@ -120,7 +120,7 @@ func checkScripts(r *doctor.Report, about, dir string, problems []hooks.Problem)
 		}
 		*r = append(*r, doctor.Finding{Level: level, About: about, Text: p.String()})
 	}
-	if len(hooks.Fatal(problems)) == 0 {
+	if len(hooks.Errors(problems)) == 0 {
 		r.OK(about, "fit to run")
 	}
 }

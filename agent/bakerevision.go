@@ -176,7 +176,7 @@ func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layo
 	}
 	plan, problems := judge(layout, dir, noRoleHooks, cfg.Errexit, hooks.Check)
 	checkScripts(r, "revision", "", problems)
-	if len(hooks.Fatal(problems)) > 0 {
+	if len(hooks.Errors(problems)) > 0 {
 		return "", "", nil
 	}
 	facts := release.Facts{ID: id, Revision: rev.String(), ETag: l.s3.ETag}

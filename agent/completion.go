@@ -77,7 +77,7 @@ func runCompletion(ctx context.Context, args []string, stdout, stderr io.Writer)
 	script, ok := shells[flags.Arg(0)]
 	if !ok {
 		wrong := fmt.Sprintf("there is no script for shell %q: the shells are %s", flags.Arg(0), strings.Join(known, ", "))
-		if near := hooks.Nearest(flags.Arg(0), known); near != "" {
+		if near := hooks.Closest(flags.Arg(0), known); near != "" {
 			wrong = fmt.Sprintf("there is no script for shell %q: did you mean %s?", flags.Arg(0), near)
 		}
 		fmt.Fprintf(stderr, "usher completion: %s\n%s\n", wrong, completionAbout)

@@ -133,7 +133,7 @@ func (d *developer) check(ctx context.Context, path string) (bundle.Stats, []hoo
 	defer os.RemoveAll(dir)
 	c := defaultConfig()
 	_, problems := judge(release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases}, dir, "", hooks.Enforce, hooks.CheckSource)
-	fatal := hooks.Fatal(problems)
+	fatal := hooks.Errors(problems)
 	if len(fatal) == 0 {
 		return stats, problems, nil
 	}

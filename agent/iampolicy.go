@@ -71,7 +71,7 @@ func iamPolicy(side policy.Side, n policy.Names) (string, error) {
 		for _, s := range policy.Sides {
 			all = append(all, string(s))
 		}
-		if near := hooks.Nearest(string(side), all); near != "" {
+		if near := hooks.Closest(string(side), all); near != "" {
 			return "", fmt.Errorf("there is no side %q: did you mean %s?", side, near)
 		}
 		return "", fmt.Errorf("there is no side %q: it is one of %s", side, strings.Join(all, ", "))

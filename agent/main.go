@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return exitDone
 		}
 		fmt.Fprintf(stderr, "usher: there is no command %q", args[0])
-		if near := hooks.Nearest(args[0], commandNames()); near != "" {
+		if near := hooks.Closest(args[0], commandNames()); near != "" {
 			fmt.Fprintf(stderr, ": did you mean %s?", near)
 		}
 		fmt.Fprintln(stderr, "\nusher help lists the commands")

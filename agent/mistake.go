@@ -59,7 +59,7 @@ func plainly(err yaml.Error) string {
 	tk := err.GetToken()
 	switch e := err.(type) {
 	case *yaml.UnknownFieldError:
-		if near := hooks.Nearest(tk.Value, configKeys()); near != "" {
+		if near := hooks.Closest(tk.Value, configKeys()); near != "" {
 			return fmt.Sprintf("unknown key %q: did you mean %s?", tk.Value, near)
 		}
 		return fmt.Sprintf("unknown key %q: the keys are %s", tk.Value, strings.Join(configKeys(), ", "))

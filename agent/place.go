@@ -181,7 +181,7 @@ func (p placement) do(ctx context.Context) (out placed, err error) {
 		return out, errors.New(problems[0].String())
 	}
 	plan, problems := p.Layout.Plan(r.Bundle, spec)
-	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
+	if fatal := hooks.Errors(problems); len(fatal) > 0 {
 		return out, errors.New(fatal[0].String())
 	}
 	out.Installed, err = p.Layout.Install(ctx, &r, plan, p.How)

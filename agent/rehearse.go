@@ -48,7 +48,7 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	for _, p := range problems {
 		fmt.Fprintln(stdout, p)
 	}
-	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
+	if fatal := hooks.Errors(problems); len(fatal) > 0 {
 		fmt.Fprintf(stdout, "%s: %s, %s\n", path, count(len(fatal), "problem"), count(len(problems)-len(fatal), "warning"))
 		return exitFailed
 	}

@@ -129,7 +129,7 @@ func (d *deployment) judge(dir string) (*release.Plan, error) {
 			d.log.Error(p.String(), systemd.ID(systemd.MessageStepFailed))
 		}
 	}
-	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
+	if fatal := hooks.Errors(problems); len(fatal) > 0 {
 		first := ""
 		if len(fatal) > 1 {
 			first = ", the first"
@@ -203,8 +203,8 @@ func (d *deployment) script(ctx context.Context, s hooks.Script) error {
 	if result.Dropped > 0 {
 		log.Warn(fmt.Sprintf("%s wrote %d more lines than are kept", s.Location, result.Dropped), systemd.ID(systemd.MessageScriptWarning))
 	}
-	if len(result.Leftovers) > 0 {
-		log.Warn(fmt.Sprintf("%s left %s running: %s", s.Location, count(len(result.Leftovers), "process"), list(result.Leftovers)),
+	if len(result.BackgroundProcesses) > 0 {
+		log.Warn(fmt.Sprintf("%s left %s running: %s", s.Location, count(len(result.BackgroundProcesses), "process"), list(result.BackgroundProcesses)),
 			systemd.ID(systemd.MessageScriptLeftovers))
 	}
 	return err
@@ -214,7 +214,7 @@ func (d *deployment) script(ctx context.Context, s hooks.Script) error {
 func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 	// Planned anew: BeforeInstall may have added, decrypted or removed files of the revision.
 	plan, problems := judge(d.layout, d.release.Bundle, d.cfg.RoleHooks, hooks.Off, hooks.CheckSource)
-	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
+	if fatal := hooks.Errors(problems); len(fatal) > 0 {
 		return "", fmt.Errorf("the revision is no longer what it was when it was checked: %s", fatal[0])
 	}
 	how := release.Installing{Unprivileged: d.unprivileged, Exists: d.exists}

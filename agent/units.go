@@ -67,7 +67,7 @@ func (u *units) Run(ctx context.Context, s hooks.Script, argv []string, _ func(s
 		u.agent.log.Info(fmt.Sprintf("%s was started before usher was: it is not started again", s),
 			systemd.ID(systemd.MessageResumed), zap.String("lifecycle_event", s.Event), zap.String("hook_script", s.Location))
 	}
-	result := hooks.Result{ExitCode: out.ExitCode, TimedOut: out.TimedOut, Duration: out.Duration, Leftovers: out.Leftovers}
+	result := hooks.Result{ExitCode: out.ExitCode, TimedOut: out.TimedOut, Duration: out.Duration, BackgroundProcesses: out.Leftovers}
 	for _, line := range out.Tail {
 		result.Tail = append(result.Tail, hooks.Clean(line))
 	}

@@ -194,7 +194,7 @@ func testBothRunners(t *testing.T) {
 					r.Tail = slices.Sorted(slices.Values(r.Tail)) // of stdout and stderr only one knows the order
 					slices.Sort(c.want.Tail)
 					var left []string
-					for _, l := range r.Leftovers {
+					for _, l := range r.BackgroundProcesses {
 						name, pid, _ := strings.Cut(l, " (pid ")
 						left = append(left, name)
 						_ = exec.Command("kill", "-KILL", strings.TrimSuffix(pid, ")")).Run()

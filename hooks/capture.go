@@ -84,9 +84,9 @@ func (c *capture) run(fds []unix.PollFd, out *output) {
 // the lines of the two come in the order they were written as nearly as two pipes allow, and the
 // message a script ends with is its last line.
 func (c *capture) read(fds []unix.PollFd, out *output) {
-	var splits [2]splitter
+	var splits [2]lineSplitter
 	for i, stream := range [...]string{"stdout", "stderr"} {
-		splits[i] = splitter{mark: c.mark, emit: func(raw []byte) { out.add(stream, raw) }}
+		splits[i] = lineSplitter{mark: c.mark, emit: func(raw []byte) { out.add(stream, raw) }}
 	}
 	buffer := make([]byte, readSize)
 	for open := 2; open > 0; {
@@ -159,16 +159,16 @@ func (c *capture) close() {
 	<-c.done
 }
 
-// splitter cuts one stream into lines, and into pieces where a line is longer than MaxLine. The mark
+// lineSplitter cuts one stream into lines, and into pieces where a line is longer than MaxLine. The mark
 // ends the stream: what stands before it on its line is the last, unfinished line.
-type splitter struct {
+type lineSplitter struct {
 	mark []byte
 	emit func(raw []byte)
 	rest []byte // of a line that has not ended
 }
 
 // write takes the next bytes of the stream and reports whether the mark was among them.
-func (s *splitter) write(p []byte) (marked bool) {
+func (s *lineSplitter) write(p []byte) (marked bool) {
 	for len(p) > 0 {
 		part, after, ended := bytes.Cut(p, []byte("\n"))
 		p = after
@@ -193,7 +193,7 @@ func (s *splitter) write(p []byte) (marked bool) {
 }
 
 // pieces emits the beginning of a line in pieces, until no more than limit is left.
-func (s *splitter) pieces(line []byte, limit int) (left []byte) {
+func (s *lineSplitter) pieces(line []byte, limit int) (left []byte) {
 	for len(line) > limit {
 		n := wholeRunes(line, MaxLine)
 		s.emit(line[:n])

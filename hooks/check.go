@@ -121,7 +121,7 @@ func noSuchScript(s Script) string {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if right := Nearest(filepath.Base(s.File), names); right != "" {
+	if right := Closest(filepath.Base(s.File), names); right != "" {
 		return fmt.Sprintf("does not exist, and %s needs it: did you mean %s?", s.Event, path.Join(path.Dir(s.Location), right))
 	}
 	return fmt.Sprintf("does not exist, and %s needs it", s.Event)

@@ -58,7 +58,7 @@ func judge(stmts []*syntax.Stmt, in interpreter, p Policy) []Problem {
 	if script.unguarded != nil {
 		found = append(found, script.problem(p))
 	}
-	found = append(found, defeats(stmts, in, script.pipefail)...)
+	found = append(found, bypasses(stmts, in, script.pipefail)...)
 	slices.SortStableFunc(found, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})

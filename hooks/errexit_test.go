@@ -152,7 +152,7 @@ func TestErrexit(t *testing.T) {
 			if survived := survives(t, s, hooks.Off); survived != test.survives {
 				t.Errorf("its shell went on after the failure: %v, the table says %v", survived, test.survives)
 			}
-			if len(hooks.Fatal(got)) > 0 && survives(t, s, hooks.Enforce) {
+			if len(hooks.Errors(got)) > 0 && survives(t, s, hooks.Enforce) {
 				t.Error("with errexit enforced, its shell still went on after the failure")
 			}
 			// Switched off, nothing is said; enforced, all of it is a warning.
@@ -160,7 +160,7 @@ func TestErrexit(t *testing.T) {
 				t.Errorf("errexit: off still says %v", off)
 			}
 			enforced := hooks.Check([]hooks.Script{s}, hooks.Enforce)
-			if len(enforced) != len(got) || len(hooks.Fatal(enforced)) > 0 {
+			if len(enforced) != len(got) || len(hooks.Errors(enforced)) > 0 {
 				t.Errorf("errexit: enforce says %v", enforced)
 			}
 		})

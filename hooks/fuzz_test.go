@@ -50,7 +50,7 @@ func FuzzScript(f *testing.F) {
 			}
 			_, body, _ := bytes.Cut(text, []byte("\n"))
 			safe, err := parse(slices.Concat([]byte("#!\nset -e\n"), body), shell)
-			if fatal := Fatal(judge(safe, interpreter{shell: shell}, Require)); err == nil && len(fatal) > 0 {
+			if fatal := Errors(judge(safe, interpreter{shell: shell}, Require)); err == nil && len(fatal) > 0 {
 				t.Fatalf("with set -e on its second line, %s says %v", shell, fatal)
 			}
 		}

@@ -97,7 +97,7 @@ func TestCloseEndsAll(t *testing.T) {
 	for range 5 {
 		s := script(t, "#!/bin/sh\nsleep 600 &\necho $!")
 		r, err := hooks.Run(t.Context(), g, s, hooks.Off, nil)
-		if err != nil || len(r.Leftovers) != 1 {
+		if err != nil || len(r.BackgroundProcesses) != 1 {
 			t.Fatal(r, err)
 		}
 		t.Cleanup(func() { syscall.Kill(int(number(t, r.Tail[0])), syscall.SIGKILL) })

@@ -50,14 +50,14 @@ func (p Problem) String() string {
 	return where + ": " + p.Message
 }
 
-// Fatal are the problems that are more than warnings.
-func Fatal(problems []Problem) []Problem {
+// Errors are the problems that are more than warnings.
+func Errors(problems []Problem) []Problem {
 	return slices.DeleteFunc(slices.Clone(problems), func(p Problem) bool { return p.Warning })
 }
 
-// Nearest is the candidate that was probably meant by word, or "" when none is near: at most two
+// Closest is the candidate that was probably meant by word, or "" when none is near: at most two
 // letters added, dropped, changed or swapped, and fewer than half the word.
-func Nearest(word string, candidates []string) string {
+func Closest(word string, candidates []string) string {
 	best, bestDistance := "", 3
 	for _, c := range candidates {
 		if len(word) > len(c)+2 { // no need to measure a long word

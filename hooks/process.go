@@ -76,7 +76,7 @@ func (g *ProcessGroups) Run(ctx context.Context, s Script, argv []string, line f
 	if s.ID == "" || strings.ContainsRune(s.ID, 0) {
 		return Result{}, fmt.Errorf("cannot start %s: it has no ID", s)
 	}
-	if left := stop(markOf(s), 0, g.grace(), g.alive); len(left) > 0 {
+	if left := stop(tagOf(s), 0, g.grace(), g.alive); len(left) > 0 {
 		return Result{}, fmt.Errorf("cannot start %s: of its earlier run, %s does not end", s, left[0])
 	}
 	out := &output{line: line}
@@ -133,15 +133,15 @@ func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script, began
 	// group from being given to another.
 	var left []process
 	if result.TimedOut || ended != nil {
-		left = stop(markOf(s), pid, g.grace(), g.alive)
+		left = stop(tagOf(s), pid, g.grace(), g.alive)
 		result.Duration = time.Since(began)
 	} else {
 		result.Duration = time.Since(began)
-		left = settle(markOf(s), pid)
+		left = settle(tagOf(s), pid)
 	}
 	stuck := false
 	for _, p := range left {
-		result.Leftovers = append(result.Leftovers, p.String())
+		result.BackgroundProcesses = append(result.BackgroundProcesses, p.String())
 		stuck = stuck || p.pid == pid
 	}
 	if stuck { // KILL did not end it: it waits for a device, or became another user's
@@ -159,11 +159,11 @@ func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script, began
 }
 
 // settle waits a moment for the processes a script left to end, and returns those that stay.
-func settle(id mark, group int) []process {
+func settle(id tag, group int) []process {
 	tick := time.NewTicker(pollProcesses)
 	defer tick.Stop()
 	for began := time.Now(); ; <-tick.C {
-		left := belong(id, group)
+		left := processesOf(id, group)
 		if len(left) == 0 || time.Since(began) > settleTime {
 			return left
 		}

@@ -182,7 +182,7 @@ func TestTimeout(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !r.TimedOut || r.OK() || r.Signal != test.signal || strings.Join(r.Tail, "\n") != test.tail || len(r.Leftovers) > 0 {
+			if !r.TimedOut || r.OK() || r.Signal != test.signal || strings.Join(r.Tail, "\n") != test.tail || len(r.BackgroundProcesses) > 0 {
 				t.Errorf("got %+v", r)
 			}
 			if test.grace && r.Duration < s.Timeout+testGrace {
@@ -203,12 +203,12 @@ func TestTogether(t *testing.T) {
 		s := script(t, fmt.Sprintf("#!/bin/sh\nfor n in 1 2 3; do echo %d; sleep 0.01; done\nsleep 600 &\nexit %[1]d", i))
 		all.Go(func() {
 			r, _ := g.Run(t.Context(), s, []string{"/bin/sh", s.File}, nil)
-			if want := fmt.Sprintf("%d %[1]d %[1]d", i); strings.Join(r.Tail, " ") != want || r.ExitCode != i || len(r.Leftovers) != 1 {
+			if want := fmt.Sprintf("%d %[1]d %[1]d", i); strings.Join(r.Tail, " ") != want || r.ExitCode != i || len(r.BackgroundProcesses) != 1 {
 				t.Errorf("%d: got %+v", i, r)
 			}
 			again := script(t, "#!/bin/sh\n:") // ends what is left
 			again.ID = s.ID
-			if r, err := g.Run(t.Context(), again, []string{"/bin/sh", again.File}, nil); err != nil || len(r.Leftovers) > 0 {
+			if r, err := g.Run(t.Context(), again, []string{"/bin/sh", again.File}, nil); err != nil || len(r.BackgroundProcesses) > 0 {
 				t.Errorf("%d: got %+v and %v", i, r, err)
 			}
 		})
@@ -268,7 +268,7 @@ func TestLeftovers(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
-			named := slices.ContainsFunc(r.Leftovers, func(l string) bool { return l == fmt.Sprintf("sh (pid %d)", pid) })
+			named := slices.ContainsFunc(r.BackgroundProcesses, func(l string) bool { return l == fmt.Sprintf("sh (pid %d)", pid) })
 			if !named || strings.Join(r.Tail, " ") != "starting started" {
 				t.Errorf("the daemon is pid %d; got %+v", pid, r)
 			}
@@ -285,7 +285,7 @@ func TestLeftovers(t *testing.T) {
 func TestSettles(t *testing.T) {
 	s := script(t, "#!/bin/bash\nexec > >(sleep 0.05; sed 's/^/log: /')\necho one\necho two")
 	r, err := hooks.Run(t.Context(), groups(t), s, hooks.Enforce, nil)
-	if err != nil || len(r.Leftovers) > 0 || strings.Join(r.Tail, "\n") != "log: one\nlog: two" {
+	if err != nil || len(r.BackgroundProcesses) > 0 || strings.Join(r.Tail, "\n") != "log: one\nlog: two" {
 		t.Errorf("got %+v and %v", r, err)
 	}
 }

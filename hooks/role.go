@@ -26,7 +26,7 @@ func RoleHooks(dir, event string) ([]Script, []Problem) {
 	var scripts []Script
 	var problems []Problem
 	for _, e := range entries {
-		if leftBehind(e.Name()) {
+		if isBackupFile(e.Name()) {
 			continue
 		}
 		file := filepath.Join(folder, e.Name())
@@ -58,7 +58,7 @@ func CheckRoleDir(dir string) []Problem {
 	var problems []Problem
 	for _, e := range entries {
 		name, path := e.Name(), filepath.Join(dir, e.Name())
-		if leftBehind(name) {
+		if isBackupFile(name) {
 			continue
 		}
 		info, err := os.Stat(path)
@@ -79,14 +79,14 @@ func CheckRoleDir(dir string) []Problem {
 }
 
 func unknownEvent(name string) string {
-	if right := Nearest(name, Events); right != "" {
+	if right := Closest(name, Events); right != "" {
 		return fmt.Sprintf("is not named after a lifecycle event: did you mean %s?", right)
 	}
 	return "is not named after a lifecycle event; those that run scripts are " + strings.Join(Events, ", ")
 }
 
-// leftBehind reports whether a name is what an editor or a package manager leaves beside a file.
-func leftBehind(name string) bool {
+// isBackupFile reports whether a name is what an editor or a package manager leaves beside a file.
+func isBackupFile(name string) bool {
 	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") {
 		return true
 	}

@@ -141,7 +141,7 @@ func TestNearest(t *testing.T) {
 		"AfterInstal": "AfterInstall", "afterinstall": "AfterInstall", "AfetrInstall": "AfterInstall", "ApplicationStrat": "ApplicationStart",
 		"ApplicationSto": "ApplicationStop", "": "", "x": "", "Install": "", "SomethingElse": "",
 	} {
-		if got := hooks.Nearest(word, hooks.Events); got != want {
+		if got := hooks.Closest(word, hooks.Events); got != want {
 			t.Errorf("%q: %q, want %q", word, got, want)
 		}
 	}

@@ -31,7 +31,7 @@ type Result struct {
 	Lines   int      // lines handed on
 	Dropped int      // lines beyond MaxLines or MaxOutput: not handed on
 
-	Leftovers []string // processes it left behind, "sleep (pid 123)"
+	BackgroundProcesses []string // processes it left behind, "sleep (pid 123)"
 }
 
 // OK reports whether the script did what it was asked.

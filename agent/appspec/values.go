@@ -110,7 +110,7 @@ func nearest(word string, candidates []string) string {
 			return c
 		}
 	}
-	return hooks.Nearest(word, candidates)
+	return hooks.Closest(word, candidates)
 }
 
 // need reports a key that has to be there.

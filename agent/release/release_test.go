@@ -136,7 +136,7 @@ func (s *server) tryAccept(id, spec string, files map[string]string) (Release, *
 		s.Fatalf("appspec: %v", problems)
 	}
 	plan, problems := s.Plan(dir, parsed)
-	if fatal := hooks.Fatal(problems); len(fatal) > 0 {
+	if fatal := hooks.Errors(problems); len(fatal) > 0 {
 		return Release{}, nil, errors.New(fatal[0].String())
 	}
 	r, err := s.Accept(dir, Facts{ID: id, Revision: "test"}, plan.Mapped)

@@ -190,7 +190,7 @@ func Named(all []Environment, name string) (Environment, error) {
 		names = append(names, e.Name)
 	}
 	hint := "the environments in " + FileName + " are " + strings.Join(names, ", ")
-	if near := hooks.Nearest(name, names); near != "" {
+	if near := hooks.Closest(name, names); near != "" {
 		hint = "did you mean " + near + "? " + strings.ToUpper(hint[:1]) + hint[1:]
 	}
 	return Environment{}, fmt.Errorf("there is no environment %q: %s", name, hint)

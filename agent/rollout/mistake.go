@@ -47,7 +47,7 @@ func plainly(err yaml.Error) string {
 		if tk != nil && tk.Position != nil && tk.Position.Column > 1 {
 			keys = keysOf(reflect.TypeFor[settings]())
 		}
-		if near := hooks.Nearest(tk.Value, keys); near != "" {
+		if near := hooks.Closest(tk.Value, keys); near != "" {
 			return fmt.Sprintf("unknown key %q: did you mean %s?", tk.Value, near)
 		}
 		return fmt.Sprintf("unknown key %q: the keys here are %s", tk.Value, strings.Join(keys, ", "))

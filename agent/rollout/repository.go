@@ -140,7 +140,7 @@ func (r *Repository) unknown(ctx context.Context, ref string, cause error) error
 	}
 	what := "there is no such branch, tag or commit in " + r.Dir
 	shallow, _ := r.line(ctx, "rev-parse", "--is-shallow-repository")
-	switch near := hooks.Nearest(ref, names); {
+	switch near := hooks.Closest(ref, names); {
 	case near != "":
 		what += ": did you mean " + near + "?"
 	case len(names) == 0 && ref == "HEAD":

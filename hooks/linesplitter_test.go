@@ -21,7 +21,7 @@ func FuzzSplitter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte, size uint16) {
 		stream = bytes.ReplaceAll(stream, mark, nil)
 		split := func(size int) (got []string, marked bool) {
-			s := splitter{mark: mark, emit: func(raw []byte) { got = append(got, string(raw)) }}
+			s := lineSplitter{mark: mark, emit: func(raw []byte) { got = append(got, string(raw)) }}
 			for chunk := range slices.Chunk(slices.Concat(stream, mark, []byte("\n")), size) {
 				if marked {
 					t.Fatal("bytes after the mark")

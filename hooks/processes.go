@@ -26,13 +26,13 @@ const pollProcesses = 20 * time.Millisecond
 // waits for a device that does not answer, and then it may be never.
 const killTime = 10 * time.Second
 
-// mark is what a script's processes have in their environment: its ID and, where it is told one, the
+// tag is what a script's processes have in their environment: its ID and, where it is told one, the
 // instance. Several agents may share a machine, as in a demo, and run the same event of the same deployment
 // at once.
-type mark []string
+type tag []string
 
-func markOf(s Script) mark {
-	m := mark{Tag + "=" + s.ID}
+func tagOf(s Script) tag {
+	m := tag{Tag + "=" + s.ID}
 	for _, kv := range s.Env {
 		if strings.HasPrefix(kv, "INSTANCE_ID=") {
 			m = append(m, kv)
@@ -49,9 +49,9 @@ type process struct {
 
 func (p process) String() string { return fmt.Sprintf("%s (pid %d)", p.name, p.pid) }
 
-// belong are the living processes, other than our own, that carry the mark or are in the process
+// processesOf are the living processes, other than our own, that carry the tag or are in the process
 // group; group 0 is none. Zombies are not living.
-func belong(id mark, group int) []process {
+func processesOf(id tag, group int) []process {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
@@ -69,8 +69,8 @@ func belong(id mark, group int) []process {
 	return found
 }
 
-// inspect tells whether pid belongs. A process that ends meanwhile does not.
-func inspect(pid int, id mark, group int) (process, bool) {
+// inspect tells whether pid is one of them. A process that ends meanwhile does not.
+func inspect(pid int, id tag, group int) (process, bool) {
 	folder := filepath.Join("/proc", strconv.Itoa(pid))
 	stat, err := os.ReadFile(filepath.Join(folder, "stat"))
 	if err != nil {
@@ -102,9 +102,9 @@ func inspect(pid int, id mark, group int) (process, bool) {
 	return p, found == len(id)
 }
 
-// signalAll sends sig to every process that belongs.
-func signalAll(id mark, group int, sig syscall.Signal) {
-	for _, p := range belong(id, group) {
+// signalAll sends sig to every process of a script.
+func signalAll(id tag, group int, sig syscall.Signal) {
+	for _, p := range processesOf(id, group) {
 		// A Process holds a pidfd: having looked once more, we cannot hit a stranger that was given
 		// the same number meanwhile.
 		handle, err := os.FindProcess(p.pid)
@@ -118,16 +118,16 @@ func signalAll(id mark, group int, sig syscall.Signal) {
 	}
 }
 
-// stop ends all processes that belong: TERM, and KILL for those left after grace, over and over,
+// stop ends all processes of a script: TERM, and KILL for those left after grace, over and over,
 // because a process may start others between two looks. It returns those not even KILL has ended.
 // alive is called at every look.
-func stop(id mark, group int, grace time.Duration, alive func()) []process {
+func stop(id tag, group int, grace time.Duration, alive func()) []process {
 	tick := time.NewTicker(pollProcesses)
 	defer tick.Stop()
 	signalAll(id, group, syscall.SIGTERM)
 	var killed time.Time
 	for began := time.Now(); ; <-tick.C {
-		left := belong(id, group)
+		left := processesOf(id, group)
 		if len(left) == 0 || !killed.IsZero() && time.Since(killed) > killTime {
 			return left
 		}

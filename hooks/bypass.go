@@ -8,9 +8,9 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// defeats are the warnings about what silently takes the effect from errexit. pipefail is where that
+// bypasses are the warnings about what silently takes the effect from errexit. pipefail is where that
 // option is switched on.
-func defeats(stmts []*syntax.Stmt, in interpreter, pipefail syntax.Pos) []Problem {
+func bypasses(stmts []*syntax.Stmt, in interpreter, pipefail syntax.Pos) []Problem {
 	w := walk{in: in, pipefail: pipefail, functions: map[string]*syntax.FuncDecl{}, condition: map[*syntax.Stmt]bool{}, inPipe: map[*syntax.Stmt]bool{}}
 	for _, s := range stmts {
 		syntax.Walk(s, w.collect)
