@@ -226,7 +226,7 @@ var modules = map[string]string{
 	"github.com/VividCortex/ewma":      "of mpb",
 	"github.com/acarl005/stripansi":    "of mpb",
 	"github.com/mattn/go-runewidth":    "of mpb",
-	"github.com/rivo/uniseg":           "of mpb",
+	"github.com/rivo/uniseg":           "of mpb; and where a description may be cut",
 	"go.uber.org/zap":                  "structured log lines, for the journal and for a person",
 	"go.uber.org/multierr":             "of zap",
 	"golang.org/x/sys":                 "flock, syncfs, extended attributes",

@@ -235,17 +235,11 @@ func IsDeployment(s string) bool { return deploymentID().FindString(s) == s && s
 // a deployment, and somebody must be told its id.
 const createTimeout = time.Minute
 
-// longestDescription is in characters. CodeDeploy refuses a description that is too long for it.
-const longestDescription = 200
-
 // Create registers the revision, begins its deployment to the environment and returns its id. A Ctrl-C does
 // not cut it off between the request and its answer. The error is Busy when another deployment is under way.
 func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, description string) (string, error) {
-	if words := []rune(description); len(words) > longestDescription {
-		description = string(words[:longestDescription]) + "..."
-	}
 	if _, err := api.RegisterApplicationRevision(ctx, &codedeploy.RegisterApplicationRevisionInput{ApplicationName: &env.Application,
-		Revision: r.location(), Description: &description}); err != nil {
+		Revision: r.location(), Description: aws.String(shortened(description, longestDescription))}); err != nil {
 		return "", Explain("register "+r.String()+" with application "+env.Application, env, err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
@@ -253,7 +247,8 @@ func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, de
 	// An answer can be lost, and to ask again might deploy twice: by this mark our own deployment is found.
 	mark := make([]byte, 4)
 	rand.Read(mark) // never fails
-	description = strings.TrimSpace(fmt.Sprintf("%s (usher %s)", description, hex.EncodeToString(mark)))
+	end := "(usher " + hex.EncodeToString(mark) + ")"
+	description = strings.TrimSpace(shortened(description, longestDescription-len(end)-1) + " " + end)
 	began := time.Now()
 	for try := 1; ; try++ {
 		out, err := api.CreateDeployment(ctx, &codedeploy.CreateDeploymentInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup,

@@ -7,9 +7,6 @@ import (
 	"slices"
 )
 
-// maxDescription is the longest description of a deployment or a revision.
-const maxDescription = 100
-
 // validDeploymentID is the form of a deployment's id.
 var validDeploymentID = regexp.MustCompile(`^d-[A-Z0-9]+$`)
 
@@ -51,13 +48,6 @@ func (a *autoRollback) after(event string) bool {
 func (a autoRollback) shown() autoRollback {
 	a.Events = append([]string{}, a.Events...)
 	return a
-}
-
-func checkDescription(text string) *apiError {
-	if len(text) > maxDescription {
-		return &apiError{400, "DescriptionTooLongException", fmt.Sprintf("The description is longer than %d characters.", maxDescription)}
-	}
-	return nil
 }
 
 func createDeployment(c *Cloud, r request) (any, *apiError) {
