@@ -35,6 +35,7 @@ type agent struct {
 	metadata *instance.Metadata
 	rec      *record.Record
 	spent    *spent
+	repeats  *repeats
 	layout   release.Layout
 	runner   hooks.Runner
 
@@ -186,13 +187,9 @@ func (a *agent) looking(transition string) lifecycle.Options {
 			}
 			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Retrying:
-			again := "trying again"
-			if n.Next > 0 {
-				again += " in " + took(n.Next)
-			}
-			a.log.Warn(fmt.Sprintf("%s: %v", again, n.Err), systemd.ID(systemd.MessageRetrying))
+			a.again("trying again", n.Next, n.Err)
 		case lifecycle.HeartbeatFailed:
-			a.log.Warn(fmt.Sprintf("a heartbeat failed, the next is in %s: %v", took(n.Next), n.Err), systemd.ID(systemd.MessageHeartbeatFailed))
+			a.againAs(systemd.MessageHeartbeatFailed, "a heartbeat failed, the next is", n.Next, n.Err)
 		case lifecycle.Gone:
 			a.log.Info("Auto Scaling no longer waits: the state is "+n.State, systemd.ID(systemd.MessageAlreadyDecided), state)
 		case lifecycle.Unfamiliar:
@@ -281,16 +278,10 @@ func finishedMessage(step string) string {
 	return systemd.MessageStepFinished
 }
 
-// waiting says that metadata is not ready: the first time, and then when it has been so for a while.
-func (a *agent) waiting() func(error, time.Duration) {
-	said, saidAt := 0, time.Time{}
-	return func(err error, _ time.Duration) {
-		a.notify.Alive()
-		if time.Since(saidAt) > min(time.Minute, time.Second<<said) {
-			said, saidAt = said+1, time.Now()
-			a.log.Warn("waiting for instance metadata: "+err.Error(), systemd.ID(systemd.MessageMetadataWaiting))
-		}
-	}
+// waiting says that metadata is not ready.
+func (a *agent) waiting(err error, _ time.Duration) {
+	a.notify.Alive()
+	a.againAs(systemd.MessageMetadataWaiting, "waiting for instance metadata", 0, err)
 }
 
 // found takes note of what was found: for the journal, and for the scripts.

@@ -130,11 +130,14 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	}
 	log := newLogger(stderr, level)
 	cfg, err := loadConfig(*file)
+	if err == nil {
+		err = checkEnvironment()
+	}
 	if err != nil {
 		log.Error(err.Error())
 		return exitUsage
 	}
-	a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), metadata: instance.NewMetadata(), spent: new(spent)}
+	a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), metadata: instance.NewMetadata(), spent: new(spent), repeats: new(repeats)}
 	if err := a.notify.Ready(); err != nil {
 		log.Warn(err.Error())
 	}
@@ -168,14 +171,11 @@ func (a *agent) start(ctx context.Context) (err error) {
 	a.notify.Status("waiting for instance metadata")
 	began := time.Now()
 	a.spent.since(bootTime(), "", partBoot)
-	if a.me, err = a.metadata.Discover(ctx, a.waiting()); err != nil {
+	if err = a.identify(ctx); err != nil {
 		return err
 	}
 	a.spent.since(began, "", partMetadata)
 	a.spent.moment(a.me.PendingTime, partLaunched)
-	if a.cfg, err = a.cfg.of(a.me); err != nil {
-		return err
-	}
 	a.log = a.log.With(zap.String("instance_id", a.me.InstanceID), zap.String("application", a.cfg.Application), zap.String("deployment_group", a.cfg.DeploymentGroup))
 	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), a.me.InstanceID, a.me.ImageID, a.me.Region,
 		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", a.me.Region))
@@ -195,6 +195,32 @@ func (a *agent) start(ctx context.Context) (err error) {
 		a.log.Warn(a.rec.Notice, systemd.ID(systemd.MessageRecordForeign))
 	}
 	return nil
+}
+
+// tagsLate is how long tags that nothing else says are waited for. Metadata shows an instance's tags as EC2 sets them,
+// which is within seconds of its launch.
+const tagsLate = 30 * time.Second
+
+// identify finds out who this instance is, and whose server.
+func (a *agent) identify(ctx context.Context) (err error) {
+	for began := time.Now(); ; {
+		if a.me, err = a.metadata.Discover(ctx, a.waiting); err != nil {
+			return err
+		}
+		cfg, err := a.cfg.of(a.me)
+		if err == nil {
+			a.cfg = cfg
+			return nil
+		}
+		if time.Since(began) > min(tagsLate, a.cfg.Patience) {
+			return err
+		}
+		a.againAs(systemd.MessageMetadataWaiting, "waiting for the tags of this instance", 0, err)
+		a.notify.Alive()
+		if !a.pause(ctx, time.Second) {
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // ended says how the command ended and is its exit code.

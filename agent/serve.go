@@ -77,7 +77,7 @@ func (a *agent) complain(err error) {
 	if err == nil || errors.As(err, new(said)) || errors.Is(err, errNothingToDo) {
 		return
 	}
-	a.log.Warn(err.Error(), systemd.ID(systemd.MessageRetrying))
+	a.again("", 0, err)
 }
 
 // isLeaving says that Auto Scaling is terminating this instance, for work that would otherwise wait on.

@@ -76,6 +76,7 @@ type stage struct {
 	config map[string]string // agent.yml
 	env    []string          // more environment for usher
 	binary string
+	inside []string // what the binary is started by: see mounting
 }
 
 // newStage is a fresh server of deployment group production of application shop: /opt/app points to the
@@ -206,6 +207,17 @@ func tarred(t testing.TB, f files) []byte {
 	return b.Bytes()
 }
 
+// mounting gives the agent a file of the machine's with other content: /etc/resolv.conf, /etc/fstab. It needs root.
+func (s *stage) mounting(file, content string) {
+	s.Helper()
+	if os.Geteuid() != 0 {
+		s.Skip("only root can give the agent another " + file)
+	}
+	name := "machine" + strings.ReplaceAll(file, "/", "-")
+	s.write(name, content)
+	s.inside = append(s.inside, "unshare", "--mount", "--", "sh", "-c", `mount --bind "$1" "$2" && shift 2 && exec "$@"`, "sh", s.path(name), file)
+}
+
 // agentRun is one process of `usher run`.
 type agentRun struct {
 	s     *stage
@@ -226,7 +238,8 @@ func (s *stage) start(server *standin.Instance, args ...string) *agentRun {
 	}
 	s.must(os.WriteFile(s.path("agent.yml"), []byte(yml.String()), 0o600))
 	r := &agentRun{s: s, done: make(chan struct{}), more: make(chan struct{})}
-	r.cmd = exec.CommandContext(s.ctx, s.binary, append([]string{"run", "-config", s.path("agent.yml")}, args...)...)
+	argv := slices.Concat(s.inside, []string{s.binary, "run", "-config", s.path("agent.yml")}, args)
+	r.cmd = exec.CommandContext(s.ctx, argv[0], argv[1:]...)
 	r.cmd.Env = append(append(s.cloud.Environ(server), "PATH="+os.Getenv("PATH"), "HOME="+s.dir, "SECRET=of the agent",
 		"GORACE=atexit_sleep_ms=0"), s.env...) // else each agent takes a second to end when it is built with -race
 	r.cmd.WaitDelay = 5 * time.Second

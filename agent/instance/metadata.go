@@ -70,12 +70,22 @@ func NewMetadata(options ...func(*imds.Options)) *Metadata {
 			o.RateLimiter = ratelimit.None // the callers' own pauses keep the rate down
 		}),
 		DisableDefaultMaxBackoff: true,
+		EndpointMode:             endpointMode(),
 	}
 	last := func(o *imds.Options) {
 		o.EnableFallback = aws.FalseTernary
 		o.HTTPClient = watched{client: o.HTTPClient}
 	}
 	return &Metadata{client: imds.New(o, append(options[:len(options):len(options)], last)...)}
+}
+
+// endpointMode is which of EC2's own addresses is asked, as AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE says: the SDK reads the
+// variable only for a client that is made of its shared configuration. One that is neither IPv4 nor IPv6 is nothing.
+func endpointMode() (mode imds.EndpointModeState) {
+	if mode.SetFromString(os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")) != nil {
+		return imds.EndpointModeStateUnset
+	}
+	return mode
 }
 
 // httpClient is the way to the metadata service.
@@ -138,9 +148,12 @@ func (m *Metadata) value(ctx context.Context, path string) (value string, ok boo
 var ErrSwitchedOff = errors.New("AWS_EC2_METADATA_DISABLED=true keeps usher from the instance metadata service: " +
 	"remove it from the agent's environment (/etc/default/usher)")
 
+// SwitchedOff says whether this process was told not to use the metadata service: see [ErrSwitchedOff].
+func SwitchedOff() bool { return strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") }
+
 // ask runs one question under callTimeout, and explains its error by the answers that were seen.
 func (m *Metadata) ask(ctx context.Context, question func(context.Context) error) (statuses, error) {
-	if strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
+	if SwitchedOff() {
 		return statuses{}, ErrSwitchedOff
 	}
 	var seen statuses

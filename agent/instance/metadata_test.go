@@ -1,10 +1,14 @@
 package instance
 
 import (
+	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
 func TestTargetLifecycleState(t *testing.T) {
@@ -110,5 +114,33 @@ func TestNobodyAnswers(t *testing.T) {
 func TestProxiesAreForTheWayOut(t *testing.T) {
 	if httpClient().GetTransport().Proxy != nil {
 		t.Error("requests for metadata would go through HTTP_PROXY")
+	}
+}
+
+// hostOf is an HTTP client that notes which host is asked, and fails.
+type hostOf struct{ host string }
+
+func (h *hostOf) Do(r *http.Request) (*http.Response, error) {
+	h.host = r.URL.Host
+	return nil, errors.New("not in this test")
+}
+
+// EC2 answers at two addresses; in a subnet with IPv6 alone only the second is there. The variables are the SDKs' own:
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-client.html.
+func TestWhereMetadataIs(t *testing.T) {
+	for _, c := range []struct{ mode, endpoint, host string }{
+		{"", "", "169.254.169.254"},
+		{"IPv4", "", "169.254.169.254"},
+		{"IPv6", "", "[fd00:ec2::254]"},
+		{"ipv6", "", "[fd00:ec2::254]"},
+		{"IPv6", "http://metadata.example:81", "metadata.example:81"},
+	} {
+		t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", c.mode)
+		t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", c.endpoint)
+		var asked hostOf
+		_, _ = NewMetadata(func(o *imds.Options) { o.HTTPClient = &asked }).TargetLifecycleState(t.Context())
+		if asked.host != c.host {
+			t.Errorf("mode %q, endpoint %q: %q is asked, want %q", c.mode, c.endpoint, asked.host, c.host)
+		}
 	}
 }
