@@ -5,9 +5,13 @@
 // once. What they promise, and what they do not:
 //
 //   - A bundle counts only once its fetch has returned without an error. FetchS3 compares the file
-//     with S3's own checksum of the whole object, else with the MD5 in the ETag, else with the length
-//     (Fetched.Checksum says which). Every request after the first carries the ETag, so an object
-//     overwritten half way is an error and never a mixture.
+//     with S3's own checksum of the object, else with the MD5 in the ETag, also where these are the
+//     checksums of the parts it was uploaded in, summed up ("composite"; an ETag that ends in "-3"): the
+//     sizes of the parts come from HeadObject, mostly the first one's alone. What is left has only its
+//     length compared: an object that a key of KMS or of a customer encrypts and that was uploaded in parts or
+//     otherwise without a checksum, a checksum that Go's library has no hash for (XXHASH), and a server that does
+//     not tell the parts. Fetched.Checksum says which it was. Every request after the first carries the ETag, so an
+//     object overwritten half way is an error and never a mixture.
 //   - GitHub publishes no checksum of the archives it makes. The archive's own checksums are verified
 //     when it is unpacked, and TLS is trusted for the rest. Only public repositories can be fetched.
 //   - Unpack writes nothing outside its directory, whatever the archive says and whoever else may write into it

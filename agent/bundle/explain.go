@@ -21,6 +21,9 @@ func worthRetrying(err error) bool {
 		return true // of these the first two come with a status below 500
 	}
 	status := status(err)
+	if status == http.StatusNotImplemented {
+		return false
+	}
 	return status < 300 || status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooManyRequests
 }
 

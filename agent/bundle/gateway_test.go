@@ -164,8 +164,8 @@ func put(t testing.TB, bucket, key string, data []byte, sum types.ChecksumAlgori
 	return out
 }
 
-// putParts uploads an object in parts of 5 MiB, as `aws s3 cp` does with large files.
-func putParts(t testing.TB, bucket, key string, data []byte, sum types.ChecksumAlgorithm, whole types.ChecksumType) {
+// putParts uploads an object in parts of these sizes, or of 5 MiB, as `aws s3 cp` does with large files.
+func putParts(t testing.TB, bucket, key string, data []byte, sum types.ChecksumAlgorithm, whole types.ChecksumType, sizes ...int) {
 	t.Helper()
 	api := client(gateway())
 	plain := func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired }
@@ -175,7 +175,11 @@ func putParts(t testing.TB, bucket, key string, data []byte, sum types.ChecksumA
 	}
 	var done []types.CompletedPart
 	for n := int32(1); len(data) > 0; n++ {
-		part := data[:min(5<<20, len(data))]
+		size := 5 << 20
+		if len(sizes) > 0 {
+			size, sizes = sizes[0], sizes[1:]
+		}
+		part := data[:min(size, len(data))]
 		data = data[len(part):]
 		out, err := api.UploadPart(t.Context(), &s3.UploadPartInput{Bucket: &bucket, Key: &key, UploadId: up.UploadId, PartNumber: &n, Body: bytes.NewReader(part), ChecksumAlgorithm: sum}, plain)
 		if err != nil {

@@ -53,7 +53,7 @@ type Fetched struct {
 	Size     int64  // bytes
 	ETag     string // without quotes; "" when there was none
 	Version  string // the object's version in S3; "" when the bucket has none
-	Checksum string // what the file was verified with: "sha256", "crc64nvme", "md5", ..., "length only", or for GitHub "none"
+	Checksum string // what the file was verified with: "sha256", "crc64nvme", "md5", "sha256 of 3 parts", ..., "length only", or for GitHub "none"
 
 	Arrived time.Time // when it was all there, and verified
 }
@@ -90,17 +90,20 @@ func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress 
 
 // prepareS3 looks what there is to download, and whether it may be and will fit.
 func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p patience) (*download, error) {
-	head, err := headS3(ctx, api, o, p)
+	head, err := headS3(ctx, api, o, p, nil)
 	if err != nil {
 		return nil, explain(o, err)
 	}
 	d := &download{patience: p, api: api, object: o, dst: dst, progress: progress,
-		head: head, size: aws.ToInt64(head.ContentLength), etag: aws.ToString(head.ETag)}
+		head: head, size: aws.ToInt64(head.ContentLength), etag: aws.ToString(head.ETag), checksum: checksumOf(head)}
 	switch etag := strings.Trim(o.ETag, `"`); {
 	case etag != "" && etag != unquote(head.ETag):
 		return nil, fmt.Errorf("cannot download %s: its ETag is %s, and the revision was registered with %s: the object was overwritten since, register and deploy the revision again", o, unquote(head.ETag), etag)
 	case d.size == 0:
 		return nil, fmt.Errorf("cannot download %s: it is empty: upload the bundle again", o)
+	}
+	if err := d.measure(ctx); err != nil {
+		return nil, explain(o, err)
 	}
 	if err := Room(filepath.Dir(dst.Name()), d.size); err != nil {
 		return nil, fmt.Errorf("cannot download %s: %w", o, err)
@@ -115,7 +118,7 @@ func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progres
 // again makes the download ready to run, also for a second time: what was damaged on its way, which TLS does not see
 // where a proxy or a disk did it, may come whole.
 func (d *download) again() {
-	d.checksum, d.done = checksumOf(d.head), 0
+	d.sum, d.done = d.checksum.begin(d.sizes), 0
 	d.complete = make([]chan struct{}, (d.size+PartSize-1)/PartSize)
 	for i := range d.complete {
 		d.complete[i] = make(chan struct{})
@@ -123,16 +126,20 @@ func (d *download) again() {
 }
 
 func (d *download) fetched() Fetched {
-	return Fetched{d.size, unquote(d.head.ETag), aws.ToString(d.head.VersionId), d.checksum.name, d.arrived}
+	return Fetched{d.size, unquote(d.head.ETag), aws.ToString(d.head.VersionId), d.checksum.name(), d.arrived}
 }
 
-func headS3(ctx context.Context, api S3API, o S3Object, p patience) (head *s3.HeadObjectOutput, err error) {
+// headS3 asks for an object, or with change for something else of it.
+func headS3(ctx context.Context, api S3API, o S3Object, p patience, change func(*s3.HeadObjectInput)) (head *s3.HeadObjectOutput, err error) {
 	err = p.retry(ctx, func() error {
 		watched, _, stop := p.watch(ctx)
 		defer stop()
 		in := &s3.HeadObjectInput{Bucket: &o.Bucket, Key: &o.Key, ChecksumMode: types.ChecksumModeEnabled}
 		if o.Version != "" {
 			in.VersionId = &o.Version
+		}
+		if change != nil {
+			change(in)
 		}
 		head, err = api.HeadObject(watched, in)
 		return classify(watched, err)
@@ -150,6 +157,9 @@ type download struct {
 	size     int64
 	etag     string // as S3 wrote it, with its quotes
 	checksum checksum
+	sizes    []int64 // of the object's parts, for a checksum of parts
+	measured bool    // each was asked for
+	sum      summing
 	complete []chan struct{} // closed when the part is in dst
 	endFirst bool            // the last part is fetched first
 	arrived  time.Time
@@ -211,12 +221,16 @@ func (d *download) sumUp(ctx context.Context) error {
 		}
 		from := int64(i) * PartSize
 		n := min(PartSize, d.size-from)
-		if err := d.checksum.add(io.NewSectionReader(d.dst, from, n), n, buf); err != nil {
+		if err := d.sum.add(io.NewSectionReader(d.dst, from, n), n, buf); err != nil {
 			return fmt.Errorf("cannot read back what was written: %w", err)
 		}
 	}
+	err := d.sum.verify()
+	if errors.As(err, new(mismatch)) {
+		err = d.remeasure(ctx, err)
+	}
 	d.arrived = time.Now()
-	return d.checksum.verify()
+	return err
 }
 
 // part fetches the bytes from from to before to.

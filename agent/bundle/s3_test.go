@@ -57,7 +57,9 @@ func TestFetchS3(t *testing.T) {
 		{"sha256, six parts", one(5*PartSize+17, types.ChecksumAlgorithmSha256), "sha256", 6},
 		{"crc64nvme, three parts", one(3*PartSize, types.ChecksumAlgorithmCrc64nvme), "crc64nvme", 3},
 		{"uploaded in parts with a checksum of the whole", parts(12<<20, types.ChecksumAlgorithmCrc64nvme, types.ChecksumTypeFullObject), "crc64nvme", 2},
-		{"uploaded in parts with a checksum of the parts", parts(12<<20, types.ChecksumAlgorithmSha256, types.ChecksumTypeComposite), "length only", 2},
+		{"uploaded in parts with a checksum of the parts", parts(12<<20, types.ChecksumAlgorithmSha256, types.ChecksumTypeComposite), "sha256 of 3 parts", 3},
+		{"crc32 of the parts", parts(12<<20, types.ChecksumAlgorithmCrc32, types.ChecksumTypeComposite), "crc32 of 3 parts", 3},
+		{"uploaded in one part, as parts", parts(1<<20, types.ChecksumAlgorithmSha256, types.ChecksumTypeComposite), "sha256 of 1 part", 2},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -105,15 +107,19 @@ func TestChecksumOf(t *testing.T) {
 		{"with a KMS key it is not", s3.HeadObjectOutput{ETag: md5, ServerSideEncryption: types.ServerSideEncryptionAwsKms}, lengthOnly},
 		{"nor with KMS twice", s3.HeadObjectOutput{ETag: md5, ServerSideEncryption: types.ServerSideEncryptionAwsKmsDsse}, lengthOnly},
 		{"nor with a customer's key", s3.HeadObjectOutput{ETag: md5, SSECustomerAlgorithm: aws.String("AES256")}, lengthOnly},
-		{"nor after an upload in parts", s3.HeadObjectOutput{ETag: aws.String(`"9e107d9d372bb6826bd81d3542a419d6-2"`)}, lengthOnly},
+		{"of the parts after an upload in parts", s3.HeadObjectOutput{ETag: aws.String(`"9e107d9d372bb6826bd81d3542a419d6-2"`)}, "md5 of 2 parts"},
+		{"nor then with a KMS key", s3.HeadObjectOutput{ETag: aws.String(`"9e107d9d372bb6826bd81d3542a419d6-2"`), ServerSideEncryption: types.ServerSideEncryptionAwsKms}, lengthOnly},
+		{"nor with parts that are none", s3.HeadObjectOutput{ETag: aws.String(`"9e107d9d372bb6826bd81d3542a419d6-x"`)}, lengthOnly},
 		{"a checksum is better", s3.HeadObjectOutput{ETag: md5, ChecksumCRC32: aws.String("AAAAAA==")}, "crc32"},
 		{"the strongest", s3.HeadObjectOutput{ChecksumCRC32: aws.String("AAAAAA=="), ChecksumSHA256: aws.String("AAAA"), ChecksumCRC64NVME: aws.String("AAAA")}, "sha256"},
-		{"not one of the parts", s3.HeadObjectOutput{ETag: md5, ChecksumType: types.ChecksumTypeComposite, ChecksumSHA256: aws.String("AAAA-2")}, "md5"},
-		{"even if the type is not said", s3.HeadObjectOutput{ChecksumSHA256: aws.String("AAAA-2")}, lengthOnly},
+		{"one of the parts", s3.HeadObjectOutput{ETag: md5, ChecksumType: types.ChecksumTypeComposite, ChecksumSHA256: aws.String("AAAA-2")}, "sha256 of 2 parts"},
+		{"also if the type is not said", s3.HeadObjectOutput{ChecksumSHA256: aws.String("AAAA-2")}, "sha256 of 2 parts"},
+		{"but not of an unknown number of them", s3.HeadObjectOutput{ChecksumType: types.ChecksumTypeComposite, ChecksumSHA256: aws.String("AAAA")}, lengthOnly},
+		{"one of the whole, after an upload in parts", s3.HeadObjectOutput{ETag: aws.String(`"9e107d9d372bb6826bd81d3542a419d6-2"`), ChecksumType: types.ChecksumTypeFullObject, ChecksumCRC32: aws.String("AAAAAA==")}, "crc32"},
 	}
 	for _, test := range tests {
-		if got := checksumOf(&test.head); got.name != test.want {
-			t.Errorf("%s: %s, want %s", test.name, got.name, test.want)
+		if got := checksumOf(&test.head).name(); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}
 }
