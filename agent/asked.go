@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"usher/agent/format"
 	"usher/agent/release"
 	"usher/hooks"
 	"usher/systemd"
@@ -168,7 +169,7 @@ func (a *agent) rollBackTo(ctx context.Context, what ask, w request) answer {
 	case stopped(ctx, err):
 		return declined(exitFailed, "the agent was stopped in the middle of it. When it is started again: usher status")
 	case err != nil:
-		return declined(exitFailed, "%s", firstLine(err))
+		return declined(exitFailed, "%s", format.FirstLine(err))
 	}
 	return answer{Text: "release " + to.ID + " is live"}
 }
@@ -201,7 +202,7 @@ func (a *agent) choose(name string, force bool) (release.Release, answer) {
 	case name == "":
 		return release.Release{}, declined(exitNothing, "there is no other good release on this server to go back to%s", here)
 	case len(named) > 1:
-		return release.Release{}, declined(exitUsage, "%q is the beginning of %s%s", name, count(len(named), "release"), here)
+		return release.Release{}, declined(exitUsage, "%q is the beginning of %s%s", name, format.Plural(len(named), "release"), here)
 	case len(named) == 0:
 		return release.Release{}, declined(exitUsage, "there is no release %q on this server%s%s", name, meant(name, all), here)
 	}
@@ -249,7 +250,7 @@ func releaseList(all []release.Release, live string) string {
 		if r.ID == live {
 			status += ", live"
 		}
-		fmt.Fprintf(&b, "\n  %s  %s since %s", r.ID, status, when(r.Time))
+		fmt.Fprintf(&b, "\n  %s  %s since %s", r.ID, status, format.Local(r.Time))
 	}
 	return b.String()
 }

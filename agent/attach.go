@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/agent/format"
 	"usher/agent/groups"
 	"usher/agent/rollout"
 )
@@ -102,7 +103,7 @@ func (d *developer) attach(ctx context.Context, want groups.Hook, dryRun bool) e
 	case len(wrong) > 0:
 		return refusal{errors.Join(wrong...)}
 	case len(todo) == 0:
-		d.done = fmt.Sprintf("Nothing to do: %s is as it should be on %s.", want.Name, count(len(all), "group"))
+		d.done = fmt.Sprintf("Nothing to do: %s is as it should be on %s.", want.Name, format.Plural(len(all), "group"))
 		return nil
 	case dryRun:
 		return ending{exitDone, rollout.EndedDryRun, "A dry run: no hook was changed."}

@@ -123,11 +123,11 @@ func TestHostileArchive(t *testing.T) {
 		{"with too much in it", func(s *stage) []byte {
 			s.config["max_bytes"] = "1000000"
 			return tarred(s.T, s.app("1").with(files{"www/zeros": strings.Repeat("0", 1_000_001)}))
-		}, `entry "www/zeros": it holds more than 976.6 KiB unpacked: raise max_bytes if that is meant`},
+		}, `entry "www/zeros": it holds more than 1.0 MB unpacked: raise max_bytes if that is meant`},
 		{"with a bomb", func(s *stage) []byte {
 			s.config["max_bytes"] = "1000000"
 			return bomb(s, 64<<20)
-		}, "it holds more than 976.6 KiB unpacked: raise max_bytes if that is meant"},
+		}, "it holds more than 1.0 MB unpacked: raise max_bytes if that is meant"},
 		{"with a bomb that says it is small", func(s *stage) []byte { return bomb(s, 1000) }, `entry "bomb" is damaged or cut off, make the archive again`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -32,7 +32,7 @@ func TestBadServer(t *testing.T) {
 		{"the folder of releases cannot be written", func(s *stage) { s.disk("opt/app-releases", "size=64k,ro") }, "base",
 			"cannot make a directory for the new release: mkdir DIR/opt/app-releases/.incoming-"},
 		{"the disk is too small for the bundle", func(s *stage) { s.disk("opt/app-releases", "size=256k") }, "base",
-			" are needed, and 64 MiB to spare, but 256 KiB are free: enlarge the volume or keep fewer releases"},
+			" are needed, and 64.0 MB to spare, but 262.1 kB are free: enlarge the volume or keep fewer releases"},
 		{"a file is where the appspec installs one", func(s *stage) {
 			s.write("etc/shop.conf", "of somebody else")
 			s.publish("shop-1", s.outside("etc/shop.conf", "ours"))
@@ -63,7 +63,7 @@ func TestBadServer(t *testing.T) {
 // A disk that fills up while the bundle is unpacked: the server is replaced, and what was written is gone.
 func TestDiskFillsUp(t *testing.T) {
 	s := newStage(t)
-	s.disk("opt/app-releases", "size=66m") // the 64 MiB that are to stay free, and a little
+	s.disk("opt/app-releases", "size=66m") // the 64 MB that are to stay free, and a little
 	var archive bytes.Buffer
 	member := func(content []byte) []byte { // a gzip file may have several, which are one when unpacked
 		var b bytes.Buffer

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usher/agent/doctor"
+	"usher/agent/format"
 	"usher/agent/image"
 	"usher/agent/release"
 	"usher/hooks"
@@ -119,12 +120,12 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 	}
 	said := func(done string) int {
 		r.Print(stdout)
-		warnings := count(r.Count(doctor.Warning), "warning")
+		warnings := format.Plural(r.Count(doctor.Warning), "warning")
 		if n := r.Count(doctor.Problem); n > 0 {
-			fmt.Fprintf(stdout, "The image is not ready: %s, %s. Nothing was changed.\n", count(n, "problem"), warnings)
+			fmt.Fprintf(stdout, "The image is not ready: %s, %s. Nothing was changed.\n", format.Plural(n, "problem"), warnings)
 			return exitFailed
 		}
-		fmt.Fprintf(stdout, "%s (%s, %s)\n", done, count(len(r), "check"), warnings)
+		fmt.Fprintf(stdout, "%s (%s, %s)\n", done, format.Plural(len(r), "check"), warnings)
 		return exitDone
 	}
 	if b.check || r.Count(doctor.Problem) > 0 {

@@ -18,6 +18,7 @@ import (
 
 	"usher/agent/bundle"
 	"usher/agent/doctor"
+	"usher/agent/format"
 	"usher/agent/release"
 	"usher/agent/revision"
 	"usher/hooks"
@@ -183,5 +184,5 @@ func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layo
 	if _, err := layout.Accept(dir, facts, plan.Mapped); err != nil {
 		return "", "", err
 	}
-	return id, fmt.Sprintf("%s; %s, %s unpacked", rev, count(stats.Files, "file"), size(stats.Bytes)), nil
+	return id, fmt.Sprintf("%s; %s, %s unpacked", rev, format.Plural(stats.Files, "file"), format.Bytes(stats.Bytes)), nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"usher/agent/format"
 )
 
 // blame is what `usher blame -json` prints: one object. The seconds of its parts add up to those of the whole.
@@ -141,7 +142,7 @@ func (b blame) print(w io.Writer, title string) error {
 	}
 	text := title + "\n"
 	for _, s := range b.Spent {
-		line := fmt.Sprintf("%9s  %-*s  %s", took(time.Duration(s.Seconds*1e9)), wide, s.Step, join(" ", s.Part, marked(s.State)))
+		line := fmt.Sprintf("%9s  %-*s  %s", format.Duration(time.Duration(s.Seconds*1e9)), wide, s.Step, format.JoinNonEmpty(" ", s.Part, marked(s.State)))
 		text += strings.TrimRight(line, " ") + "\n"
 	}
 	_, err := io.WriteString(w, text)

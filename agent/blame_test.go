@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"usher/agent/format"
 	"usher/agent/standin"
 )
 
@@ -44,7 +45,7 @@ func (b blame) names() string {
 	var names []string
 	for _, s := range b.Spent {
 		if s.Step != betweenIt && s.Part != theRest {
-			names = append(names, strings.TrimRight(s.Step+" "+join(" ", s.Part, marked(s.State)), " "))
+			names = append(names, strings.TrimRight(s.Step+" "+format.JoinNonEmpty(" ", s.Part, marked(s.State)), " "))
 		}
 	}
 	return strings.Join(names, "\n")

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
 	"usher/hooks"
@@ -96,13 +97,13 @@ func (d *deployment) do(ctx context.Context, s step) error {
 	duration := zap.Duration("duration", elapsed)
 	switch {
 	case err == nil:
-		log.Info(sentence(s.name+" finished", elapsed, detail), systemd.ID(finishedMessage(s.name)), duration)
+		log.Info(format.Summary(s.name+" finished", elapsed, detail), systemd.ID(finishedMessage(s.name)), duration)
 		return d.remember(record.Entry{What: record.Finished, Step: s.name, Seconds: elapsed.Seconds(), Detail: detail})
 	case stopped(ctx, err):
 		log.Warn(s.name+" was cut off: the service is being stopped; the next start goes on from here", systemd.ID(systemd.MessageStopping))
 		return err
 	}
-	log.With(zap.String("error", err.Error())).Error(fmt.Sprintf("%s failed after %s: %s", s.name, took(elapsed), strings.TrimPrefix(err.Error(), s.name+" ")), systemd.ID(systemd.MessageStepFailed),
+	log.With(zap.String("error", err.Error())).Error(fmt.Sprintf("%s failed after %s: %s", s.name, format.Duration(elapsed), strings.TrimPrefix(err.Error(), s.name+" ")), systemd.ID(systemd.MessageStepFailed),
 		duration, zap.String("hook_script", scriptOf(err)))
 	d.note(record.Entry{What: record.Failed, Step: s.name, Seconds: elapsed.Seconds(), Error: err.Error()})
 	return err

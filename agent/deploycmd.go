@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/agent/format"
 	"usher/agent/rollout"
 )
 
@@ -50,7 +51,7 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 		return err
 	}
 	p := plan{action: "Deploy to", commit: commit, warnings: warnings,
-		revision: fmt.Sprintf("%s %s (%s, by %s, %s)", commit.Short(), commit.Subject, commit.Ref, commit.Author, ago(commit.Time))}
+		revision: fmt.Sprintf("%s %s (%s, by %s, %s)", commit.Short(), commit.Subject, commit.Ref, commit.Author, format.Ago(commit.Time))}
 	if p.account, p.arn, err = d.whoAmI(ctx); err != nil {
 		return err
 	}
@@ -80,9 +81,9 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 		if err != nil {
 			return err
 		}
-		p.bundle = fmt.Sprintf("%s, %s, fit to deploy", size(packed.Size), count(stats.Files, "file"))
+		p.bundle = fmt.Sprintf("%s, %s, fit to deploy", format.Bytes(packed.Size), format.Plural(stats.Files, "file"))
 		if len(problems) > 0 {
-			p.bundle += fmt.Sprintf(", %s (`usher check` shows them)", count(len(problems), "warning"))
+			p.bundle += fmt.Sprintf(", %s (`usher check` shows them)", format.Plural(len(problems), "warning"))
 		}
 	}
 	if err := d.show(ctx, p); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"usher/agent/bundle"
+	"usher/agent/format"
 	"usher/agent/release"
 	"usher/agent/rollout"
 	"usher/hooks"
@@ -41,7 +42,7 @@ func (d *developer) show(ctx context.Context, p plan) error {
 	line("as", "%s", p.arn)
 	var selected []string
 	if len(p.group.AutoScalingGroups) > 0 {
-		selected = append(selected, "Auto Scaling group "+list(p.group.AutoScalingGroups))
+		selected = append(selected, "Auto Scaling group "+format.Limited(p.group.AutoScalingGroups))
 	}
 	if len(p.group.Tags) > 0 {
 		selected = append(selected, "tagged "+strings.Join(p.group.Tags, ", "))
@@ -77,7 +78,7 @@ func (d *developer) whatRuns(ctx context.Context, g rollout.Group) string {
 	}
 	since := ""
 	if !g.When.IsZero() {
-		since = fmt.Sprintf(" (%s, %s)", g.By, ago(g.When))
+		since = fmt.Sprintf(" (%s, %s)", g.By, format.Ago(g.When))
 	}
 	return d.words(ctx, g.Running.Commit()) + since
 }
@@ -113,7 +114,7 @@ func (d *developer) showCommits(ctx context.Context, running, next string, line 
 		if n == 0 {
 			continue
 		}
-		line(way.name, "%s", count(n, "commit"))
+		line(way.name, "%s", format.Plural(n, "commit"))
 		for _, c := range commits {
 			line("", "%s %s", c.Short(), c.Subject)
 		}
@@ -141,19 +142,5 @@ func (d *developer) check(ctx context.Context, path string) (bundle.Stats, []hoo
 	for _, p := range fatal {
 		lines = append(lines, p.String())
 	}
-	return stats, problems, refusal{fmt.Errorf("a server would refuse this commit, for %s; nothing was uploaded:\n%s", count(len(fatal), "problem"), strings.Join(lines, "\n"))}
-}
-
-// ago is a time as people say it.
-func ago(t time.Time) string {
-	switch d := time.Since(t); {
-	case d < time.Minute:
-		return "just now"
-	case d < time.Hour:
-		return count(int(d.Minutes()), "minute") + " ago"
-	case d < 48*time.Hour:
-		return count(int(d.Hours()), "hour") + " ago"
-	default:
-		return count(int(d.Hours()/24), "day") + " ago"
-	}
+	return stats, problems, refusal{fmt.Errorf("a server would refuse this commit, for %s; nothing was uploaded:\n%s", format.Plural(len(fatal), "problem"), strings.Join(lines, "\n"))}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 
+	"usher/agent/format"
 	"usher/agent/rollout"
 )
 
@@ -40,7 +41,7 @@ func (d *developer) became(out rollout.Outcome) error {
 	undone := out.Rollback
 	switch {
 	case trouble == "":
-		d.done += fmt.Sprintf(": %s in %s.", count(out.Instances, "server"), took(out.Took))
+		d.done += fmt.Sprintf(": %s in %s.", format.Plural(out.Instances, "server"), format.Duration(out.Took))
 		return nil
 	case undone != nil && undone.Trouble() == "":
 		return ending{exitRolledBack, rollout.EndedRolledBack, fmt.Sprintf("%s\ndeployment %s rolled it back", trouble, undone.Deployment)}
@@ -76,7 +77,7 @@ func (d *developer) status(ctx context.Context, flags *flag.FlagSet) error {
 	if sha := what.Revision.Commit(); sha != "" {
 		name = d.words(ctx, sha)
 	}
-	fmt.Fprintf(d.people, "Deployment %s of %s to %s of %s, %s by %s\n\n", what.ID, name, what.Group, what.Application, ago(what.Created), what.Creator)
+	fmt.Fprintf(d.people, "Deployment %s of %s to %s of %s, %s by %s\n\n", what.ID, name, what.Group, what.Application, format.Ago(what.Created), what.Creator)
 	d.done = fmt.Sprintf("Deployment %s succeeded", what.ID)
 	if !d.noWait {
 		return d.follow(ctx)

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"usher/agent/format"
 	"usher/agent/record"
 )
 
@@ -97,7 +98,7 @@ func runHistory(_ context.Context, args []string, stdout, stderr io.Writer) int 
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "WHEN\tDEPLOYMENT\tRELEASE\tWHAT\tOUTCOME\tTOOK")
 	for _, d := range all {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", when(d.Began), d.Deployment, d.Release, d.What, d.outcome(), took(time.Duration(d.Seconds*1e9)))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", format.Local(d.Began), d.Deployment, d.Release, d.What, d.outcome(), format.Duration(time.Duration(d.Seconds*1e9)))
 	}
 	if err := table.Flush(); err != nil {
 		fmt.Fprintln(stderr, "usher history:", err)

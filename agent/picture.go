@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"usher/agent/format"
 	"usher/agent/lifecycle"
 )
 
@@ -105,7 +106,7 @@ func (t timeline) svg() string {
 
 // subtitle is whose deployment it is, and when it began.
 func (t timeline) subtitle() string {
-	return join("  ·  ", t.deployment.Release, t.owner.Instance, t.owner.Image, "0 is "+t.began.UTC().Format("2006-01-02 15:04:05.000")+" UTC")
+	return format.JoinNonEmpty("  ·  ", t.deployment.Release, t.owner.Instance, t.owner.Image, "0 is "+t.began.UTC().Format("2006-01-02 15:04:05.000")+" UTC")
 }
 
 // row draws a span; y is the row's upper edge.
@@ -129,12 +130,12 @@ func (p *picture) row(s span, on scale, y, label float64, whole bool) {
 		height -= 4
 	}
 	fmt.Fprintf(p, `<rect class="%s" x="%s" y="%s" width="%s" height="%s" rx="1.5"><title>%s</title></rect>`+"\n",
-		bar, number(x), number(y+(rowHeight-height)/2), number(width), number(height), escape(join(" ", s.label(), s.took().String(), marked(s.state))))
+		bar, number(x), number(y+(rowHeight-height)/2), number(width), number(height), escape(format.JoinNonEmpty(" ", s.label(), s.took().String(), marked(s.state))))
 	class = "small"
 	if s.state != "" {
 		class = "bad"
 	}
-	p.text(x+width+5, base, class, "start", join(" ", took(s.took()), s.state))
+	p.text(x+width+5, base, class, "start", format.JoinNonEmpty(" ", format.Duration(s.took()), s.state))
 }
 
 // label is the name of a row.
@@ -167,7 +168,7 @@ func (t timeline) marks(on scale) (marks []mark, lines int) {
 	for _, m := range t.moments {
 		text := m.name
 		if m.at.After(t.began) {
-			text += " " + took(m.at.Sub(t.began))
+			text += " " + format.Duration(m.at.Sub(t.began))
 		}
 		wide := textWidth(text, smallSize)
 		x := on.x(m.at)

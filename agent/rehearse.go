@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"usher/agent/bundle"
+	"usher/agent/format"
 	"usher/agent/instance"
 	"usher/agent/record"
 	"usher/agent/release"
@@ -49,10 +50,10 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fmt.Fprintln(stdout, p)
 	}
 	if fatal := hooks.Errors(problems); len(fatal) > 0 {
-		fmt.Fprintf(stdout, "%s: %s, %s\n", path, count(len(fatal), "problem"), count(len(problems)-len(fatal), "warning"))
+		fmt.Fprintf(stdout, "%s: %s, %s\n", path, format.Plural(len(fatal), "problem"), format.Plural(len(problems)-len(fatal), "warning"))
 		return exitFailed
 	}
-	fmt.Fprintf(stdout, "%s: ok: %s, %s unpacked; %s\n", path, count(stats.Files, "file"), size(stats.Bytes), count(len(problems), "warning"))
+	fmt.Fprintf(stdout, "%s: ok: %s, %s unpacked; %s\n", path, format.Plural(stats.Files, "file"), format.Bytes(stats.Bytes), format.Plural(len(problems), "warning"))
 	return exitDone
 }
 
@@ -178,7 +179,7 @@ func (a *agent) rehearse(ctx context.Context, path string) error {
 	id := "rehearsal-" + time.Now().UTC().Format("20060102T150405.000Z")
 	src := source{id: strings.ReplaceAll(stem, "..", "-") + "-" + id, name: path, fetch: func(ctx context.Context, dir string) (fetched, error) {
 		stats, err := unpackLocal(ctx, path, dir)
-		return fetched{stats: stats, detail: fmt.Sprintf("%s, %s", count(stats.Files, "file"), size(stats.Bytes))}, err
+		return fetched{stats: stats, detail: fmt.Sprintf("%s, %s", format.Plural(stats.Files, "file"), format.Bytes(stats.Bytes))}, err
 	}}
 	d, err := a.begin(ctx, "", id, src, hooks.Environment{ApplicationName: stem, DeploymentID: id, DeploymentGroupName: "rehearsal",
 		InstanceID: a.me.InstanceID, Region: a.me.Region})

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"usher/agent/format"
 	"usher/agent/rollout"
 )
 
@@ -86,7 +87,7 @@ func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bo
 		name = d.words(ctx, p.commit.SHA)
 	}
 	if p.revision = name; past.Deployment != "" {
-		p.revision += fmt.Sprintf(" (of %s, %s)", past.Deployment, ago(past.When))
+		p.revision += fmt.Sprintf(" (of %s, %s)", past.Deployment, format.Ago(past.When))
 	} else {
 		p.warnings = append(p.warnings, "no deployment of it to this group is known to have succeeded")
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
 )
@@ -200,7 +201,7 @@ func (s *serverStatus) print(w io.Writer, now time.Time) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-11s %s\n", name, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n"+strings.Repeat(" ", 12)))
 	}
-	line("status", "%s", join(": ", s.Health, s.Why))
+	line("status", "%s", format.JoinNonEmpty(": ", s.Health, s.Why))
 	if s.Instance != "" {
 		line("instance", "%s (%s)", s.Instance, s.Image)
 	}
@@ -208,18 +209,18 @@ func (s *serverStatus) print(w io.Writer, now time.Time) {
 	if a := s.Agent; a == nil {
 		line("agent", "does not answer: systemctl status usher")
 	} else {
-		line("agent", "running, version %s", join("; ", a.Version, a.Doing))
+		line("agent", "running, version %s", format.JoinNonEmpty("; ", a.Version, a.Doing))
 	}
 	line("live", "%s", s.Live.text(now))
 	if d := s.UnderWay; d != nil {
-		line("under way", "%s %s since %s", d.What, d.Deployment, when(d.Began))
-		line("", "%s", join(", ", "in "+cmp.Or(d.Step, "between two steps"), d.Release))
+		line("under way", "%s %s since %s", d.What, d.Deployment, format.Local(d.Began))
+		line("", "%s", format.JoinNonEmpty(", ", "in "+cmp.Or(d.Step, "between two steps"), d.Release))
 	}
 	if s.Command != nil {
 		line("command", "%s of CodeDeploy is being carried out", s.Command.Event)
 	}
 	if d := s.Last; d != nil {
-		line("last", "%s", join(" ", d.Deployment, d.outcome(), "at", when(d.Ended)))
+		line("last", "%s", format.JoinNonEmpty(" ", d.Deployment, d.outcome(), "at", format.Local(d.Ended)))
 		if d.Error != "" {
 			line("", "%s", d.Error)
 		}
@@ -244,7 +245,7 @@ func (l liveStatus) text(now time.Time) string {
 	}
 	text := l.Release
 	if !l.Since.IsZero() {
-		text += fmt.Sprintf(" since %s (%s), by %s", when(l.Since), took(now.Sub(l.Since)), l.Deployment)
+		text += fmt.Sprintf(" since %s (%s), by %s", format.Local(l.Since), format.Duration(now.Sub(l.Since)), l.Deployment)
 	}
 	if l.Status != release.Good {
 		text += ", " + l.Status
@@ -261,20 +262,6 @@ func (h holdStatus) text(now time.Time) string {
 	case !h.Failed:
 		return fmt.Sprintf("a launch that fails is kept for %s (%s)", h.For, by)
 	default:
-		return fmt.Sprintf("the failed launch is kept until %s (%s), for %s more: usher release lets it go", when(h.Until), by, took(h.Until.Sub(now)))
+		return fmt.Sprintf("the failed launch is kept until %s (%s), for %s more: usher release lets it go", format.Local(h.Until), by, format.Duration(h.Until.Sub(now)))
 	}
-}
-
-// when is a time as a person at this server reads it.
-func when(t time.Time) string { return t.Local().Format(time.DateTime) }
-
-// join puts what is not empty in one line.
-func join(between string, parts ...string) string {
-	var all []string
-	for _, p := range parts {
-		if p != "" {
-			all = append(all, p)
-		}
-	}
-	return strings.Join(all, between)
 }

@@ -12,6 +12,7 @@ import (
 
 	"usher/agent/appspec"
 	"usher/agent/bundle"
+	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
 	"usher/hooks"
@@ -134,7 +135,7 @@ func (d *deployment) judge(dir string) (*release.Plan, error) {
 		if len(fatal) > 1 {
 			first = ", the first"
 		}
-		return nil, fmt.Errorf("the revision has %s%s: %s", count(len(fatal), "problem"), first, fatal[0])
+		return nil, fmt.Errorf("the revision has %s%s: %s", format.Plural(len(fatal), "problem"), first, fatal[0])
 	}
 	return plan, nil
 }
@@ -172,7 +173,7 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree strin
 	if len(list) == 0 {
 		return "no scripts", nil
 	}
-	return count(len(list), "script"), nil
+	return format.Plural(len(list), "script"), nil
 }
 
 // listScripts are the scripts of an event: those of the revision unpacked in dir, then the role's.
@@ -204,7 +205,7 @@ func (d *deployment) script(ctx context.Context, s hooks.Script) error {
 		log.Warn(fmt.Sprintf("%s wrote %d more lines than are kept", s.Location, result.Dropped), systemd.ID(systemd.MessageScriptWarning))
 	}
 	if len(result.BackgroundProcesses) > 0 {
-		log.Warn(fmt.Sprintf("%s left %s running: %s", s.Location, count(len(result.BackgroundProcesses), "process"), list(result.BackgroundProcesses)),
+		log.Warn(fmt.Sprintf("%s left %s running: %s", s.Location, format.Plural(len(result.BackgroundProcesses), "process"), format.Limited(result.BackgroundProcesses)),
 			systemd.ID(systemd.MessageScriptLeftovers))
 	}
 	return err
@@ -231,7 +232,7 @@ func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 	if done.Files == 0 {
 		return "the revision as it is", nil
 	}
-	return count(done.Files, "file"), nil
+	return format.Plural(done.Files, "file"), nil
 }
 
 // place is release.Layout.Install, here or in a unit of its own.

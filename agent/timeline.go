@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"usher/agent/format"
 	"usher/agent/record"
 )
 
@@ -123,5 +124,5 @@ func (t timeline) title() string {
 	if d.Verdict != "" {
 		text += ", " + d.Verdict
 	}
-	return text + fmt.Sprintf(" after %s", took(t.ended.Sub(t.began)))
+	return text + fmt.Sprintf(" after %s", format.Duration(t.ended.Sub(t.began)))
 }

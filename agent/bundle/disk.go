@@ -10,12 +10,14 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"usher/agent/format"
 )
 
 const (
 	// roomMargin is what Room wants to stay free besides what is needed, in bytes: the journal, the
 	// application's first logs and the agent's own record live on the same disk as a rule.
-	roomMargin = 64 << 20
+	roomMargin = 64_000_000
 
 	// fewFiles is up to how many files and directories Sync syncs by themselves. That took 9 ms for 90
 	// fresh small files; one syncfs took 2 to 10 ms on an idle disk, but it waits for what everybody
@@ -29,7 +31,7 @@ const (
 )
 
 // Room reports, as an error, that the file system of dir has no room for need more bytes besides a
-// margin of 64 MiB. It asks for what is free for ordinary users, without the blocks reserved for
+// margin of 64 MB. It asks for what is free for ordinary users, without the blocks reserved for
 // root: a disk filled into its reserve breaks everything else on the instance.
 func Room(dir string, need int64) error {
 	var s unix.Statfs_t
@@ -41,20 +43,7 @@ func Room(dir string, need int64) error {
 		return nil
 	}
 	return fmt.Errorf("the disk of %s is too full: %s are needed, and %s to spare, but %s are free: enlarge the volume or keep fewer releases",
-		dir, size(need), size(roomMargin), size(int64(s.Bavail*block)))
-}
-
-// size writes a number of bytes for people: "64 MiB".
-func size(n int64) string {
-	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
-	f, i := float64(n), 0
-	for f >= 1024 && i < len(units)-1 {
-		f, i = f/1024, i+1
-	}
-	if f == float64(int64(f)) {
-		return fmt.Sprintf("%.0f %s", f, units[i])
-	}
-	return fmt.Sprintf("%.1f %s", f, units[i])
+		dir, format.Bytes(need), format.Bytes(roomMargin), format.Bytes(int64(s.Bavail*block)))
 }
 
 // Sync makes everything below dir survive a power cut: few files are synced by themselves, for many the whole file

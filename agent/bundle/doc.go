@@ -25,9 +25,9 @@
 //     Extended attributes and ACLs in an archive are ignored.
 //   - Unpack and Directory write through the page cache. What they wrote survives a power cut only
 //     after Sync.
-//   - Memory stays within a few MiB for contents of any size. The list of names comes on top, and is
-//     limited (64 MiB of names, Limits.MaxFiles entries): a zip whose directory is all names, made to
-//     be the worst, can take some hundred MiB before it is refused.
+//   - Memory stays within a few MB for contents of any size. The list of names comes on top, and is
+//     limited (64 MB of names, Limits.MaxFiles entries): a zip whose directory is all names, made to
+//     be the worst, can take some hundred MB before it is refused.
 //
 // Errors name the bucket and key, or the archive and its entry, and say what to do.
 package bundle

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"usher/agent/format"
 )
 
 const (
@@ -108,7 +110,7 @@ func getGitHub(ctx context.Context, c *http.Client, address string, dst *os.File
 		return Fetched{}, permanentError{fmt.Errorf("it was redirected to %s without TLS, which nothing else would verify", response.Request.URL.Host)}
 	}
 	if response.ContentLength > limit {
-		return Fetched{}, permanentError{fmt.Errorf("it is larger than %s", size(limit))}
+		return Fetched{}, permanentError{fmt.Errorf("it is larger than %s", format.Bytes(limit))}
 	}
 	if err := dst.Truncate(0); err != nil {
 		return Fetched{}, permanentError{err}
@@ -118,7 +120,7 @@ func getGitHub(ctx context.Context, c *http.Client, address string, dst *os.File
 	total := max(response.ContentLength, 0)
 	_, err = receive(response.Body, limit+1, alive, func(b []byte) error {
 		if at+int64(len(b)) > limit {
-			return fmt.Errorf("it is larger than %s", size(limit))
+			return fmt.Errorf("it is larger than %s", format.Bytes(limit))
 		}
 		n, err := dst.WriteAt(b, at)
 		at += int64(n)

@@ -149,11 +149,11 @@ func TestFetchGitHubFaults(t *testing.T) {
 			}
 		}(), requests: 2},
 		{name: "forbidden for another reason", api: status(http.StatusForbidden), err: "answered 403 Forbidden", requests: 1},
-		{name: "too large", limit: 30_000, err: "it is larger than 29.3 KiB", requests: 2},
+		{name: "too large", limit: 30_000, err: "it is larger than 30.0 kB", requests: 2},
 		{name: "too large, as it says itself", limit: 30_000, api: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(len(archive)))
 			_, _ = w.Write(archive)
-		}, err: "it is larger than 29.3 KiB", requests: 1},
+		}, err: "it is larger than 30.0 kB", requests: 1},
 		{name: "as large as it may be", limit: int64(len(archive)), requests: 2},
 		{name: "empty", api: status(http.StatusOK), err: "GitHub sent an empty archive (6 attempts)", requests: 6},
 		{name: "no repository", revision: GitHub{Repository: "../../x", CommitID: sha}, err: "the repository must be named owner/name"},

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"usher/agent/format"
 )
 
 // rawZip is a zip of one entry whose header says what h says, whatever the data is.
@@ -132,15 +134,15 @@ func hostileArchives(t testing.TB) []hostileArchive {
 		{"too many files (zip)", Zip, makeZip(t, entry{name: "a"}, entry{name: "b"}, entry{name: "c"}), Limits{MaxFiles: 2}, `it holds more than 2 files`},
 		{"too many implied directories", Tar, makeTar(t, entry{name: "a/b/c/d/e/f"}), Limits{MaxFiles: 5}, `it holds more than 5 files`},
 		{"one name too often", Tar, makeTar(t, f, f, f), Limits{MaxFiles: 2}, `it holds more than 2 files`},
-		{"too large", Tar, makeTar(t, entry{name: "a", body: strings.Repeat("x", 60)}, entry{name: "b", body: strings.Repeat("x", 60)}), Limits{MaxBytes: 100}, `it holds more than 100 bytes unpacked: raise max_bytes`},
-		{"too large, as it says itself", Tar, makeTar(t, entry{name: "a", body: strings.Repeat("x", 200)}), Limits{MaxBytes: 100}, `entry "a": it holds more than 100 bytes unpacked`},
-		{"too large (zip)", Zip, makeZip(t, entry{name: "a", body: strings.Repeat("x", 200)}), Limits{MaxBytes: 100}, `it holds more than 100 bytes unpacked`},
-		{"a bomb (tgz)", Tgz, makeTgz(t, entry{name: "bomb", body: strings.Repeat("\x00", 4<<20)}), Limits{MaxBytes: 1 << 20}, `entry "bomb": it holds more than 1 MiB unpacked`},
-		{"a bomb (zip)", Zip, makeZip(t, entry{name: "bomb", body: strings.Repeat("\x00", 4<<20)}), Limits{MaxBytes: 1 << 20}, `it holds more than 1 MiB unpacked`},
+		{"too large", Tar, makeTar(t, entry{name: "a", body: strings.Repeat("x", 60)}, entry{name: "b", body: strings.Repeat("x", 60)}), Limits{MaxBytes: 100}, `it holds more than 100 B unpacked: raise max_bytes`},
+		{"too large, as it says itself", Tar, makeTar(t, entry{name: "a", body: strings.Repeat("x", 200)}), Limits{MaxBytes: 100}, `entry "a": it holds more than 100 B unpacked`},
+		{"too large (zip)", Zip, makeZip(t, entry{name: "a", body: strings.Repeat("x", 200)}), Limits{MaxBytes: 100}, `it holds more than 100 B unpacked`},
+		{"a bomb (tgz)", Tgz, makeTgz(t, entry{name: "bomb", body: strings.Repeat("\x00", 4<<20)}), Limits{MaxBytes: 1 << 20}, `entry "bomb": it holds more than 1.0 MB unpacked`},
+		{"a bomb (zip)", Zip, makeZip(t, entry{name: "bomb", body: strings.Repeat("\x00", 4<<20)}), Limits{MaxBytes: 1 << 20}, `it holds more than 1.0 MB unpacked`},
 		{"a bomb that says it is small", Zip, rawZip(t, zip.FileHeader{Name: "bomb", Method: zip.Deflate, UncompressedSize64: 10, CompressedSize64: uint64(len(bomb)), CRC32: crc32.ChecksumIEEE(make([]byte, 4<<20))}, bomb), Limits{}, `entry "bomb" is damaged or cut off`},
-		{"a small file that says it is huge", Zip, rawZip(t, zip.FileHeader{Name: "f", Method: zip.Store, UncompressedSize64: 1 << 62, CompressedSize64: 1}, []byte("x")), Limits{}, `it holds more than 8 GiB unpacked`},
-		{"a file larger than the disk", Zip, rawZip(t, zip.FileHeader{Name: "f", Method: zip.Store, UncompressedSize64: 1 << 50, CompressedSize64: 1}, []byte("x")), Limits{MaxBytes: 1 << 60}, `is too full: 1024 TiB are needed`},
-		{"zeros without end after the end", Tgz, gzipped(t, append(makeTar(t, f), make([]byte, maxPadding+1)...)), Limits{}, `more than 4 MiB follow the end of the tar archive`},
+		{"a small file that says it is huge", Zip, rawZip(t, zip.FileHeader{Name: "f", Method: zip.Store, UncompressedSize64: 1 << 62, CompressedSize64: 1}, []byte("x")), Limits{}, `it holds more than 8.0 GB unpacked`},
+		{"a file larger than the disk", Zip, rawZip(t, zip.FileHeader{Name: "f", Method: zip.Store, UncompressedSize64: 1 << 50, CompressedSize64: 1}, []byte("x")), Limits{MaxBytes: 1 << 60}, `is too full: 1125899.9 GB are needed`},
+		{"zeros without end after the end", Tgz, gzipped(t, append(makeTar(t, f), make([]byte, maxPadding+1)...)), Limits{}, `more than 4.0 MB follow the end of the tar archive`},
 
 		// Broken, or not what it is said to be.
 		{"empty", Tar, nil, Limits{}, `the archive is empty`},
@@ -216,12 +218,12 @@ func TestTreeBoundsNames(t *testing.T) {
 			break
 		}
 	}
-	if err == nil || err.Error() != "the names in the archive are longer than 64 MiB together" {
+	if err == nil || err.Error() != "the names in the archive are longer than 64.0 MB together" {
 		t.Errorf("error %v", err)
 	}
 }
 
-// A bomb of any size takes a few MiB of memory and no more disk than the limit.
+// A bomb of any size takes a few MB of memory and no more disk than the limit.
 func TestUnpackBoundsMemory(t *testing.T) {
 	const limit = 24 << 20
 	zeros := deflated(t, 48<<20)
@@ -241,10 +243,10 @@ func TestUnpackBoundsMemory(t *testing.T) {
 			t.Errorf("%s: a bomb was unpacked", kind)
 		}
 		if used := after.TotalAlloc - before.TotalAlloc; used > 16<<20 {
-			t.Errorf("%s: %s of memory were used", kind, size(int64(used)))
+			t.Errorf("%s: %s of memory were used", kind, format.Bytes(int64(used)))
 		}
 		if info, err := os.Stat(filepath.Join(dir, "bomb")); err == nil && info.Size() > limit {
-			t.Errorf("%s: %s were written", kind, size(info.Size()))
+			t.Errorf("%s: %s were written", kind, format.Bytes(info.Size()))
 		}
 	}
 }
@@ -263,7 +265,7 @@ func TestUnpackBoundsDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Unpack(t.Context(), saved(t, "b", b.Bytes()), Zip, t.TempDir(), Limits{})
-	if err == nil || !strings.Contains(err.Error(), "list of files is longer than 64 MiB") {
+	if err == nil || !strings.Contains(err.Error(), "list of files is longer than 64.0 MB") {
 		t.Errorf("error %v", err)
 	}
 }

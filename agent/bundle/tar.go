@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+
+	"usher/agent/format"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 
 	// maxPadding is how much may follow the end of a tar inside its gzip, in bytes. tar fills its
 	// last record, 10 KiB as a rule; more is not padding.
-	maxPadding = 4 << 20
+	maxPadding = 4_000_000
 )
 
 // unpackTar reads the entries in their order. While it reads, a goroutine decompresses ahead and two
@@ -213,7 +215,7 @@ func drain(r io.Reader) error {
 		return fmt.Errorf("it is damaged or cut off after its last entry, make the archive again: %w", err)
 	}
 	if n > maxPadding {
-		return fmt.Errorf("more than %s follow the end of the tar archive", size(maxPadding))
+		return fmt.Errorf("more than %s follow the end of the tar archive", format.Bytes(maxPadding))
 	}
 	return nil
 }

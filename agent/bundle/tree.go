@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"usher/agent/format"
 )
 
 const (
@@ -23,7 +25,7 @@ const (
 
 	// maxNames limits the names and link targets of one archive together, in bytes, because they
 	// are kept in memory: 200,000 entries with names of 330 bytes each.
-	maxNames = 64 << 20
+	maxNames = 64_000_000
 )
 
 // A kind is what a name in the tree stands for.
@@ -204,7 +206,7 @@ func (t *tree) withinLimits() error {
 		return fmt.Errorf("it holds more than %d files, directories and links: raise max_files if that is meant", t.limits.MaxFiles)
 	}
 	if t.names > maxNames {
-		return fmt.Errorf("the names in the archive are longer than %s together", size(maxNames))
+		return fmt.Errorf("the names in the archive are longer than %s together", format.Bytes(maxNames))
 	}
 	return nil
 }
@@ -221,7 +223,7 @@ func (t *tree) grow(n int) error {
 }
 
 func (t *tree) tooLarge() error {
-	return fmt.Errorf("it holds more than %s unpacked: raise max_bytes if that is meant", size(t.limits.MaxBytes))
+	return fmt.Errorf("it holds more than %s unpacked: raise max_bytes if that is meant", format.Bytes(t.limits.MaxBytes))
 }
 
 // hoist moves the contents of a single leading directory one level up, if the appspec is in there:

@@ -16,7 +16,7 @@ const (
 
 	// DefaultMaxBytes is the most a bundle may hold unpacked, in bytes: what the root volume of a
 	// common AMI has. A decompression bomb grows a thousandfold.
-	DefaultMaxBytes = 8 << 30
+	DefaultMaxBytes = 8_000_000_000
 
 	// workers is how many goroutines write files. Two keep decompression and the file system busy at
 	// the same time; more gained nothing on the two cores of a common instance.

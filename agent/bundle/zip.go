@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/flate"
+
+	"usher/agent/format"
 )
 
 const (
@@ -240,7 +242,7 @@ func (d *directoryLimit) ReadAt(p []byte, at int64) (int, error) {
 		return d.ReaderAt.ReadAt(p, at)
 	}
 	if d.left -= int64(len(p)); d.left < 0 {
-		return 0, fmt.Errorf("its list of files is longer than %s", size(maxNames))
+		return 0, fmt.Errorf("its list of files is longer than %s", format.Bytes(maxNames))
 	}
 	return d.ReaderAt.ReadAt(p, at)
 }

@@ -173,7 +173,7 @@ func (d *demo) setUp(ctx context.Context) error {
 		if err := build(ctx, root, d.usher); err != nil {
 			return err
 		}
-		d.end(fmt.Sprintf("%s in %s", megabytes(d.usher), seconds(time.Since(began))))
+		d.end(fmt.Sprintf("%s in %s", fileSize(d.usher), seconds(time.Since(began))))
 	}
 	if err := d.startAWS(); err != nil {
 		return err

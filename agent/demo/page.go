@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"usher/agent/format"
 )
 
 // What goes where on the page: a section begins with a line of its own; what the demo says is indented by
@@ -159,11 +161,11 @@ func wrap(text string, width int) (lines []string) {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2fs", d.Seconds()) }
 
-// megabytes is the size of a file.
-func megabytes(file string) string {
+// fileSize is the size of a file.
+func fileSize(file string) string {
 	info, err := os.Stat(file)
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("%.1f MB", float64(info.Size())/1e6)
+	return format.Bytes(info.Size())
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"usher/agent/format"
 )
 
 const (
@@ -143,9 +145,9 @@ func (b *bars) uploading(e Event) {
 	}
 	speed := ""
 	if s := time.Since(b.upload.began).Seconds(); s > 1 {
-		speed = fmt.Sprintf("  %s/s", size(int64(float64(e.Done)/s)))
+		speed = fmt.Sprintf("  %s/s", format.Bytes(int64(float64(e.Done)/s)))
 	}
-	b.upload.set(fmt.Sprintf("%s of %s%s", size(e.Done), size(e.Total), speed), time.Time{}, e.Done, e.Total)
+	b.upload.set(fmt.Sprintf("%s of %s%s", format.Bytes(e.Done), format.Bytes(e.Total), speed), time.Time{}, e.Done, e.Total)
 }
 
 func (b *bars) deploying(e Event) {
@@ -182,7 +184,7 @@ func (b *bars) count(words string, done int64) {
 	}
 	done = max(done, int64(len(b.ended)))
 	if b.total > 0 {
-		words = fmt.Sprintf("%d of %s", done, count(int(b.total), "instance"))
+		words = fmt.Sprintf("%d of %s", done, format.Plural(int(b.total), "instance"))
 	}
 	b.deployment.set(words, b.deployment.began, done, b.total)
 }

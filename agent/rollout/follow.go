@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
+
+	"usher/agent/format"
 )
 
 // How often CodeDeploy is asked. Most deployments end within a minute and are watched by a person; the long
@@ -228,7 +230,7 @@ func oneLine(err error) string { return strings.Join(strings.Fields(err.Error())
 func (o Outcome) Trouble() string {
 	on := ""
 	if len(o.Failed) > 0 {
-		on = " on " + instances(o.Failed)
+		on = " on " + format.AtMost(3, o.Failed)
 	}
 	text := fmt.Sprintf("deployment %s %s", o.Deployment, lower(o.Status))
 	switch {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"usher/agent/format"
 )
 
 // Three views of the same events: JSON for programs, plain lines for logs and pipes, and live bars for a
@@ -114,14 +116,14 @@ func (v *View) upload(e Event) string {
 		return ""
 	}
 	v.uploaded = tenth
-	return fmt.Sprintf("uploading: %d%% of %s", 10*tenth, size(e.Total))
+	return fmt.Sprintf("uploading: %d%% of %s", 10*tenth, format.Bytes(e.Total))
 }
 
 func uploadText(e Event) string {
 	if e.Status == Skipped {
 		return "nothing to upload: " + e.Message + " is there already"
 	}
-	return fmt.Sprintf("uploaded %s in %s to %s", size(e.Total), took(e.Seconds), e.Message)
+	return fmt.Sprintf("uploaded %s in %s to %s", format.Bytes(e.Total), format.Seconds(e.Seconds), e.Message)
 }
 
 // deploymentText says what became of a deployment; "" when only its progress changed.
@@ -142,7 +144,7 @@ func deploymentText(e Event) string {
 			text = "rolls " + e.Undoes + " back"
 		}
 		if e.Total > 0 {
-			text += ": " + count(int(e.Total), "instance")
+			text += ": " + format.Plural(int(e.Total), "instance")
 		}
 	case Succeeded, Failed, Stopped:
 		text = lower(e.Status)
@@ -160,9 +162,9 @@ func instanceText(e Event) string {
 	case InProgress:
 		return "begins"
 	case Succeeded:
-		return "succeeded in " + took(e.Seconds)
+		return "succeeded in " + format.Seconds(e.Seconds)
 	case Failed:
-		return "failed after " + took(e.Seconds)
+		return "failed after " + format.Seconds(e.Seconds)
 	}
 	return lower(e.Status)
 }
@@ -172,9 +174,9 @@ func eventText(e Event) string {
 	case InProgress:
 		return e.Event + " began"
 	case Failed:
-		return e.Event + " failed after " + took(e.Seconds) + ": " + failure(e)
+		return e.Event + " failed after " + format.Seconds(e.Seconds) + ": " + failure(e)
 	}
-	return e.Event + " " + lower(e.Status) + " in " + took(e.Seconds)
+	return e.Event + " " + lower(e.Status) + " in " + format.Seconds(e.Seconds)
 }
 
 // failure is why an event failed. usher's agent says it in a whole sentence, others in words to put together.
@@ -212,51 +214,10 @@ func Printable(s string) string {
 	}, s)
 }
 
-// took is seconds as people read them: 80ms, 1.8s, 4m12s.
-func took(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%dms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.1fs", seconds)
-	}
-	return d.Round(time.Second).String()
-}
-
-// size is in SI units, as S3 counts.
-func size(n int64) string {
-	switch {
-	case n < 1000:
-		return fmt.Sprintf("%d B", n)
-	case n < 1000*1000:
-		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
-	case n < 1000*1000*1000:
-		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
-	}
-	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 // lower is one of CodeDeploy's statuses in the middle of a sentence: InProgress is in progress.
 func lower(status string) string {
 	if status == InProgress {
 		return "in progress"
 	}
 	return strings.ToLower(status)
-}
-
-// instances names at most a few of them.
-func instances(ids []string) string {
-	const most = 3
-	if len(ids) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(ids[:most], ", "), len(ids)-most)
-	}
-	return strings.Join(ids, ", ")
 }
