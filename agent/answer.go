@@ -70,6 +70,19 @@ func (a *agent) skip(ctx context.Context, cmd hostcommand.Command) error {
 	return a.tell(ctx, cmd.ID, hostcommand.Result{Message: "nothing to do"})
 }
 
+// updateNothing answers the command to update the agent, which is no event of a deployment: the record is not for it,
+// and its specification is not asked for. It is answered as AWS's agents do, acknowledged as work and completed, with a
+// success, because a failure would be one of a deployment.
+func (a *agent) updateNothing(ctx context.Context, cmd hostcommand.Command) error {
+	const why = "usher is updated by its package: nothing was done"
+	status, err := a.commands.Acknowledge(ctx, cmd, false)
+	if err != nil || status == hostcommand.Succeeded || status == hostcommand.Failed {
+		return err
+	}
+	a.log.Info(fmt.Sprintf("CodeDeploy asks its agent to update itself (%s): %s", cmd.Event, why), systemd.ID(systemd.MessageUpdateDeclined))
+	return a.tell(ctx, cmd.ID, hostcommand.Result{Message: why})
+}
+
 // answer records how a command ended, and tells CodeDeploy.
 func (a *agent) answer(ctx context.Context, cmd hostcommand.Command, failure error) error {
 	text, err := json.Marshal(resultOf(failure))

@@ -24,6 +24,9 @@ import (
 // first, because CodeDeploy does not give out again what was acknowledged. The error is one that keeps
 // CodeDeploy from knowing how the event ended; how it ended is no error here.
 func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
+	if cmd.Event == hostcommand.UpdateAgent {
+		return a.updateNothing(ctx, cmd)
+	}
 	defer func() { a.obeyed = time.Now() }()
 	if past := a.rec.State().Command; past != nil && past.ID == cmd.ID && past.Result != "" {
 		return a.deliver(ctx, *past, cmd) // carried out before: answered, not repeated
@@ -33,7 +36,7 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 		return err
 	}
 	if err == nil {
-		if why := a.nothingToDoFor(cmd, spec, rev); why != "" {
+		if why := a.nothingToDoFor(spec, rev); why != "" {
 			if a.passedOver != spec.DeploymentID { // once, and not at each of its events
 				a.passedOver = spec.DeploymentID
 				a.log.Info(fmt.Sprintf("deployment %s needs nothing: %s", spec.DeploymentID, why), systemd.ID(systemd.MessageCommandAnswered))
@@ -169,7 +172,7 @@ func (a *agent) accepts(cmd hostcommand.Command, spec hostcommand.Specification)
 		return fmt.Errorf("deployment %s is for deployment group %s of application %s, and this server is of deployment group %s of application %s: "+
 			"nothing was done. Take the instance out of the one group (its tags or its Auto Scaling group), or correct usher's configuration",
 			spec.DeploymentID, spec.Group, spec.Application, a.cfg.DeploymentGroup, a.cfg.Application)
-	case !knownEvent(cmd.Event) && !slices.Contains(spec.Events, cmd.Event):
+	case !knownEvent(cmd.Event):
 		return fmt.Errorf("usher does not know the host command %q: nothing was done. A newer usher may", cmd.Event)
 	case spec.AppSpecFile != "" && spec.AppSpecFile != "appspec.yml" && spec.AppSpecFile != "appspec.yaml":
 		return fmt.Errorf("deployment %s names %s as its appspec, and usher reads appspec.yml only: rename it", spec.DeploymentID, spec.AppSpecFile)
@@ -182,14 +185,11 @@ func knownEvent(event string) bool {
 }
 
 // nothingToDoFor says why a command needs no work at all, "" when it does.
-func (a *agent) nothingToDoFor(cmd hostcommand.Command, spec hostcommand.Specification, rev revision.Revision) string {
+func (a *agent) nothingToDoFor(spec hostcommand.Specification, rev revision.Revision) string {
 	// What CodeDeploy starts by itself: for a new or outdated server, or to go back to what was good. What a
 	// person starts is done, also again.
 	ownDeed := spec.Creator == "autoscaling" || spec.Creator == "CodeDeployAutoUpdate" || spec.Creator == "codeDeployRollback"
-	switch {
-	case !knownEvent(cmd.Event):
-		return "usher has nothing to run for this event"
-	case ownDeed && rev.Pinned() && a.isGood(rev.ID()) && a.under(spec) == nil:
+	if ownDeed && rev.Pinned() && a.isGood(rev.ID()) && a.under(spec) == nil {
 		return "release " + a.rec.State().Good.Release + " is live and good here already"
 	}
 	return ""

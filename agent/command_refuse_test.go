@@ -32,7 +32,8 @@ func TestCommandsThatAreRefused(t *testing.T) {
 	}{
 		{"another group", func(c *standin.Sent) { c.Group = "staging" }, []string{"deployment group staging of application shop", "this server is of deployment group production"}},
 		{"another application", func(c *standin.Sent) { c.Application = "blog" }, []string{"of application blog", "of application shop"}},
-		{"a command nobody knows", func(c *standin.Sent) { c.Event = "UpdateDeploymentAgent" }, []string{`does not know the host command "UpdateDeploymentAgent"`}},
+		{"a command nobody knows", func(c *standin.Sent) { c.Event = "BeforeCoffee" }, []string{`does not know the host command "BeforeCoffee"`}},
+		{"an event that only the specification knows", func(c *standin.Sent) { c.Event, c.Events = "BeforeTea", []string{"BeforeTea"} }, []string{`does not know the host command "BeforeTea"`}},
 		{"an appspec of another name", func(c *standin.Sent) { c.AppSpecFilename = "deploy.yml" }, []string{"deploy.yml", "rename it"}},
 		{"an event before its revision is here", func(c *standin.Sent) { c.Event = "AfterInstall" }, []string{"has not downloaded the revision", "deploy again"}},
 		{"a revision of a kind there is none", func(c *standin.Sent) {
@@ -56,42 +57,86 @@ func TestCommandsThatAreRefused(t *testing.T) {
 	s.expect("a good deployment after all that", status, "Succeeded")
 }
 
-// An event that CodeDeploy says it may send, and that usher has no script for, is nothing to do.
-func TestAnEventOfTheFuture(t *testing.T) {
+// CodeDeploy may tell an agent to update itself. usher does not, and says so: as a success, because it is no event of
+// the application and no deployment is to fail of it. Nothing is asked about whose it is.
+func TestUpdateDeploymentAgent(t *testing.T) {
+	s := newStage(t)
+	server, r := s.serving()
+	before := len(s.cloud.CallsOf("GetDeploymentSpecification"))
+	got := s.send(server, standin.Sent{Event: "UpdateDeploymentAgent", Application: "whose", Group: "ever", Revision: s.revision("shop-2", s.app("2"))})
+	s.expect("it", fmt.Sprintf("%s %d noop %t, told %d times", got.Status, got.Diagnostics.Code, got.Noop, got.Completed), "Succeeded 0 noop false, told 1 times")
+	if want := "usher is updated by its package: nothing was done"; !strings.Contains(got.Diagnostics.Message, want) {
+		t.Errorf("CodeDeploy was told: %s", got.Diagnostics.Message)
+	}
+	s.said(r, "CodeDeploy asks its agent to update itself (UpdateDeploymentAgent): usher is updated by its package: nothing was done")
+	s.expect("specifications that were asked for", itoa(len(s.cloud.CallsOf("GetDeploymentSpecification"))-before), "0")
+	s.expect("the scripts saw", s.trace(), "")
+	if strings.Contains(r.text(), "refused") || strings.Contains(r.text(), "deployment group ever") {
+		t.Error("it was refused, or taken for a deployment")
+	}
+	_, status := s.deploy(s.revision("shop-2", s.app("2")))
+	s.expect("a deployment after it", status, "Succeeded")
+}
+
+// What a specification may have beside what is read: the members that AWS's agents know, and new ones. A revision
+// without an ETag is what CodeDeploy's console and pipelines register.
+func TestSpecificationsAsTheyCome(t *testing.T) {
 	s := newStage(t)
 	server, _ := s.serving()
-	got := s.send(server, standin.Sent{Event: "BeforeCoffee", Application: "shop", Group: "production",
-		Revision: s.revision("shop-2", s.app("2")), Events: []string{"BeforeCoffee"}})
-	s.expect("it", fmt.Sprint(got.Status, " noop ", got.Noop), "Succeeded noop true")
-	s.expect("live", s.live(), "1")
+	_ = server
+	for i, more := range []string{
+		`"ReuseArchiveFromDeploymentId":"d-EARLIER"`, `"AllPossibleLifecycleEvents":null`, `"AllPossibleLifecycleEvents":["BeforeTea"]`, `"GitHubAccessToken":"","Target":{"x":[1]}`,
+	} {
+		key := fmt.Sprintf("shop-%d", i+2)
+		_, _, err := s.cloud.Upload(s.cloud.Bucket, key+".zip", zipped(t, s.app(itoa(i+2))))
+		s.must(err)
+		s.cloud.Forge(standin.Forgery{NoAttributes: i%2 == 1, Edit: func(spec []byte) []byte {
+			if bytes.Contains(spec, []byte(`"ETag"`)) {
+				t.Error("the specification has an ETag")
+			}
+			return bytes.Replace(spec, []byte("{"), []byte("{"+more+","), 1)
+		}})
+		_, status := s.deploy(standin.S3Revision(s.cloud.Bucket, key+".zip", "zip", "", ""))
+		s.expect(more, status, "Succeeded")
+		s.expect("live with "+more, s.live(), itoa(i+2))
+	}
 }
 
 // Every envelope that is not what it must be is refused, with the reason, and nothing is run. Which signers
 // are accepted without an authority is told by the room itself.
 func TestForgedSpecifications(t *testing.T) {
+	forms := func(flaw standin.Flaw) []bool {
+		switch flaw {
+		case standin.ContentAltered, standin.SignerOfAnotherName, standin.SignerOfAnotherRoot, standin.SignerSelfSigned, standin.SignerExpired, standin.TwoSigners:
+			return []bool{false, true} // without signed attributes too
+		}
+		return []bool{false}
+	}
 	for flaw := standin.ContentAltered; flaw <= standin.NotPEM; flaw++ {
-		t.Run(fmt.Sprint("flaw ", int(flaw)), func(t *testing.T) {
-			s := newStage(t)
-			s.config["signer_ca_file"] = s.path("ca.pem")
-			s.write("ca.pem", string(s.cloud.SignerCA()))
-			server, r := s.serving()
-			s.cloud.Forge(standin.Forgery{Flaw: flaw})
-			revision := s.revision("shop-2", s.app("2"))
-			got := s.send(server, standin.Sent{Event: "DownloadBundle", Application: "shop", Group: "production", Revision: revision})
-			s.expect("it", got.Status, "Failed")
-			if !strings.Contains(got.Diagnostics.Message, "cannot accept the specification of deployment ") {
-				t.Errorf("CodeDeploy was told: %s", got.Diagnostics.Message)
-			}
-			t.Log(got.Diagnostics.Message)
-			s.said(r, "refused the host command DownloadBundle")
-			s.expect("the scripts saw", s.trace(), "")
-			s.cloud.Forge(standin.Forgery{})
-			_, status := s.deploy(revision)
-			s.expect("a good deployment after it", status, "Succeeded")
-			if strings.Contains(r.text(), "nobody vouches") {
-				t.Error("the signer was checked, and usher says it was not")
-			}
-		})
+		for _, bare := range forms(flaw) {
+			t.Run(fmt.Sprintf("flaw %d, without attributes %t", flaw, bare), func(t *testing.T) {
+				s := newStage(t)
+				s.config["signer_ca_file"] = s.path("ca.pem")
+				s.write("ca.pem", string(s.cloud.SignerCA()))
+				server, r := s.serving()
+				s.cloud.Forge(standin.Forgery{Flaw: flaw, NoAttributes: bare})
+				revision := s.revision("shop-2", s.app("2"))
+				got := s.send(server, standin.Sent{Event: "DownloadBundle", Application: "shop", Group: "production", Revision: revision})
+				s.expect("it", got.Status, "Failed")
+				if !strings.Contains(got.Diagnostics.Message, "cannot accept the specification of deployment ") {
+					t.Errorf("CodeDeploy was told: %s", got.Diagnostics.Message)
+				}
+				t.Log(got.Diagnostics.Message)
+				s.said(r, "refused the host command DownloadBundle")
+				s.expect("the scripts saw", s.trace(), "")
+				s.cloud.Forge(standin.Forgery{})
+				_, status := s.deploy(revision)
+				s.expect("a good deployment after it", status, "Succeeded")
+				if strings.Contains(r.text(), "nobody vouches") {
+					t.Error("the signer was checked, and usher says it was not")
+				}
+			})
+		}
 	}
 }
 

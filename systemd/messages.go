@@ -144,6 +144,10 @@ const (
 	// release is live and good here already. Nothing to do.
 	MessageCommandAnswered = "91f40f1e7ec4412880ad478436d20b27"
 
+	// MessageUpdateDeclined: CodeDeploy asked its agent to update itself. usher is updated by its package; nothing
+	// was done, and CodeDeploy was told so.
+	MessageUpdateDeclined = "4a4808e795614ae9a90548419524db2c"
+
 	// MessageSignerUnchecked: the deployment specifications come from a signer that usher cannot check,
 	// because signer_ca_file is not set. They came over TLS from CodeDeploy. Nothing to do unless
 	// your rules ask for it: then set signer_ca_file.

@@ -29,7 +29,9 @@
 //   - it is a PKCS #7 message of at most 128 KiB: one PEM block, with its content, one signer and the
 //     signer's certificate;
 //   - the digest, the signature over it and the signing time, which must lie in the certificate's
-//     validity, are good;
+//     validity, are good. A message without signed attributes, as `openssl cms -noattr` makes them, is
+//     signed over the content itself, and the certificate must be valid now. Content that is another
+//     message's signed attributes, and a signer with two digest algorithms, are refused;
 //   - with Options.SignerCA, the signer's chain leads to it at the current time, and the signer's name is
 //     codedeploy-signer-REGION.DOMAIN;
 //   - the content is one JSON object with everything a deployment needs, and its deployment is the one
@@ -50,6 +52,9 @@
 //
 // The service hands a command out again until it is acknowledged, and takes a result twice when the answer
 // to the first got lost. What was carried out already is for the caller to know, by Command.ID.
+//
+// VariantId and VariantEnvelope, which an answer may have beside the generic envelope, are not read:
+// AWS's agents do not either. One command is no lifecycle event: UpdateAgent.
 //
 // The access token for private GitHub repositories that a specification may have is not read: revisions
 // come from S3 or from public repositories.

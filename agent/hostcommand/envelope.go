@@ -22,6 +22,10 @@ const (
 	maxDepth    = 48
 )
 
+// clockSkew is how far the instance's clock may be off where a message does not say when it was signed. AWS takes no
+// request from a clock that is further off.
+const clockSkew = 5 * time.Minute
+
 // Signer is who signed a specification.
 type Signer struct {
 	Subject     string // of the certificate: "CN=codedeploy-signer-eu-west-1.amazonaws.com,…"
@@ -64,7 +68,7 @@ func (t trust) open(format, payload string) ([]byte, Signer, error) {
 	case len(p.Content) == 0:
 		return nil, Signer{}, errors.New("its envelope is empty")
 	}
-	if err := attributes(p); err != nil {
+	if err := t.form(p, cert); err != nil {
 		return nil, Signer{}, err
 	}
 	if err := p.Verify(); err != nil {
@@ -151,9 +155,35 @@ func skip(b []byte, depth int) ([]byte, error) {
 	return b[length:], nil
 }
 
-// attributes sees that the signature is over the content's type, its digest and the time. Verify checks
-// them where they are, and would take a message without any: then the bytes of another message's
-// attributes could be passed off as signed content.
+// form sees that the signature is of one of two forms, and over this content alone.
+//
+// With signed attributes it is over them, and they must name the content's type, its digest and the time: Verify
+// checks what is there, and would take a message that leaves some out.
+//
+// Without any it is over the content itself, as OpenSSL's PKCS7_verify takes it and with it AWS's agents. The two
+// forms can be confused: who strips the attributes off a signed message, and puts their encoding where the content
+// was, has a message without attributes whose signature is good. Such content is refused; JSON does not begin so.
+// (The type of the content is not looked at: without attributes nobody has signed it.)
+func (t trust) form(p *pkcs7.PKCS7, cert *x509.Certificate) error {
+	signer := p.Signers[0]
+	if err := sameDigest(signer.DigestAlgorithm.Algorithm, signer.DigestEncryptionAlgorithm.Algorithm); err != nil {
+		return err
+	}
+	if len(signer.AuthenticatedAttributes) > 0 {
+		return attributes(p)
+	}
+	const set = asn1.TagSet | 0x20 // a SET, constructed: how the encoding of signed attributes begins
+	switch {
+	case p.Content[0] == set:
+		return errors.New("the content of its envelope is the signed attributes of another message")
+	case t.now.Add(clockSkew).Before(cert.NotBefore), t.now.Add(-clockSkew).After(cert.NotAfter):
+		return fmt.Errorf("its envelope does not say when it was signed, and its signer's certificate is valid from %s to %s",
+			cert.NotBefore.Format(time.RFC3339), cert.NotAfter.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// attributes sees that the signature is over the content's type, its digest and the time.
 func attributes(p *pkcs7.PKCS7) error {
 	var kind asn1.ObjectIdentifier
 	if err := p.UnmarshalSignedAttribute(pkcs7.OIDAttributeContentType, &kind); err != nil || !kind.Equal(pkcs7.OIDData) {
@@ -166,6 +196,22 @@ func attributes(p *pkcs7.PKCS7) error {
 	var at time.Time
 	if err := p.UnmarshalSignedAttribute(pkcs7.OIDAttributeSigningTime, &at); err != nil {
 		return errors.New("the signature of its envelope does not say when it was made")
+	}
+	return nil
+}
+
+// sameDigest refuses a signer whose signature algorithm names another digest than its digest algorithm: the parser
+// goes by the one with RSA and by the other with ECDSA, OpenSSL always by the latter, and no honest signer has two.
+// Plain RSA and ECDSA keys name none.
+func sameDigest(digest, signature asn1.ObjectIdentifier) error {
+	named := map[string]asn1.ObjectIdentifier{
+		pkcs7.OIDEncryptionAlgorithmRSASHA1.String(): pkcs7.OIDDigestAlgorithmSHA1, pkcs7.OIDDigestAlgorithmECDSASHA1.String(): pkcs7.OIDDigestAlgorithmSHA1,
+		pkcs7.OIDEncryptionAlgorithmRSASHA256.String(): pkcs7.OIDDigestAlgorithmSHA256, pkcs7.OIDDigestAlgorithmECDSASHA256.String(): pkcs7.OIDDigestAlgorithmSHA256,
+		pkcs7.OIDEncryptionAlgorithmRSASHA384.String(): pkcs7.OIDDigestAlgorithmSHA384, pkcs7.OIDDigestAlgorithmECDSASHA384.String(): pkcs7.OIDDigestAlgorithmSHA384,
+		pkcs7.OIDEncryptionAlgorithmRSASHA512.String(): pkcs7.OIDDigestAlgorithmSHA512, pkcs7.OIDDigestAlgorithmECDSASHA512.String(): pkcs7.OIDDigestAlgorithmSHA512,
+	}
+	if of, names := named[signature.String()]; names && !of.Equal(digest) {
+		return fmt.Errorf("the signature of its envelope is of the algorithm %s, and its digest of %s", signature, digest)
 	}
 	return nil
 }

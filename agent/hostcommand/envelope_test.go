@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"math/big"
@@ -20,6 +21,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/smallstep/pkcs7"
 )
 
 const signerName = "codedeploy-signer-eu-west-1.amazonaws.com"
@@ -135,6 +138,7 @@ func TestEnvelope(t *testing.T) {
 	alone := certify(t, signerName, nil, nil)
 	stranger := certify(t, signerName, certify(t, "CodeDeploy Root", nil, issuer), nil)
 	old := certify(t, signerName, between, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	ended := certify(t, signerName, between, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-2 * clockSkew) })
 	young := certify(t, signerName, between, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })
 	chain := []string{"-certfile", between.file}
 	spec := large()
@@ -146,14 +150,29 @@ func TestEnvelope(t *testing.T) {
 	if bytes.Contains(ber, spec) {
 		t.Fatal("the content is in one segment: this test would not show that several are read")
 	}
-	swap := func(from, to string) string {
-		changed := bytes.Replace(ber, []byte(from), []byte(to), 1)
-		if len(from) != len(to) || bytes.Equal(changed, ber) {
+	swapIn := func(payload, from, to string) string {
+		was := message(t, payload)
+		changed := bytes.Replace(was, []byte(from), []byte(to), 1)
+		if len(from) != len(to) || bytes.Equal(changed, was) {
 			t.Fatalf("cannot change %q in the message", from)
 		}
 		return inPEM("CMS", changed)
 	}
+	swap := func(from, to string) string { return swapIn(normal, from, to) }
+	swapLast := func(payload, from, to string) string { // where the signer names its algorithms
+		was := message(t, payload)
+		at := bytes.LastIndex(was, []byte(from))
+		if len(from) != len(to) || at < 0 {
+			t.Fatalf("cannot change %q in the message", from)
+		}
+		return inPEM("CMS", slices.Concat(was[:at], []byte(to), was[at+len(to):]))
+	}
+	bare := sign(good, "-noattr")
+	// A certificate of somebody else's making, with the same issuer's name and number as the good one.
+	twin := certify(t, signerName, certify(t, "CodeDeploy Intermediate", nil, issuer), func(c *x509.Certificate) { c.SerialNumber = good.cert.SerialNumber })
 	const (
+		oidSHA256 = "\x60\x86\x48\x01\x65\x03\x04\x02\x01"
+		oidSHA512 = "\x60\x86\x48\x01\x65\x03\x04\x02\x03"
 		notOne    = "its envelope is not one PEM block: there are "
 		noTrust   = "no authority was configured to check it against"
 		otherName = "; its name is not " + signerName
@@ -181,7 +200,21 @@ func TestEnvelope(t *testing.T) {
 		{"two signers", sign(good, "-signer", another.file), nil, "its envelope has 2 signers, not one", "its envelope has 2 signers"},
 		{"no certificate of the signer", signed(t, spec, good, "-nocerts"), nil, "its envelope does not have the certificate of its signer", "its envelope does not have the certificate"},
 		{"no content", string(openssl(t, spec, "cms", "-sign", "-binary", "-outform", "PEM", "-signer", good.file)), nil, "its envelope is empty", "its envelope is empty"},
-		{"signed without attributes", sign(good, "-noattr"), nil, "the signature of its envelope does not say that it is over data", "the signature of its envelope does not say"},
+		{"without attributes", bare, good, "", noTrust},
+		{"without attributes, RSA", sign(goodRSA, "-noattr"), goodRSA, "", noTrust},
+		{"without attributes, as PKCS #7 in one piece", string(openssl(t, spec, "smime", "-sign", "-noattr", "-binary", "-nodetach", "-outform", "PEM", "-signer", good.file, "-certfile", between.file)), good, "", noTrust},
+		{"without attributes, of another root", sign(stranger, "-noattr"), stranger, whose, noTrust},
+		{"without attributes, another Region's signer", sign(another, "-noattr"), another, "is not the service's: its name is not " + signerName, noTrust + otherName},
+		{"without attributes, changed content", swapIn(bare, `"ApplicationName":"shop"`, `"ApplicationName":"evil"`), nil, "the signature of its envelope is not good: ", "the signature of its envelope is not good: "},
+		{"without attributes, changed signature", inPEM("CMS", flipped(message(t, bare), len(message(t, bare))-20)), nil, "the signature of its envelope is not good: ", "the signature of its envelope is not good: "},
+		{"without attributes, signed by another key", signed(t, spec, twin, "-noattr", "-nocerts", "-certfile", good.file), nil, "the signature of its envelope is not good: ", "the signature of its envelope is not good: "},
+		{"without attributes, two signers", sign(good, "-noattr", "-signer", another.file), nil, "its envelope has 2 signers, not one", "its envelope has 2 signers"},
+		{"without attributes, an expired certificate", sign(ended, "-noattr"), nil, "its envelope does not say when it was signed, and its signer's certificate is valid from ", "its envelope does not say when it was signed"},
+		{"without attributes, another digest than was signed", swapLast(sign(goodRSA, "-noattr"), oidSHA256, oidSHA512), nil, "the signature of its envelope is not good: ", "the signature of its envelope is not good: "},
+		{"without attributes, two digests", swapLast(bare, oidSHA256, oidSHA512), nil, "the signature of its envelope is of the algorithm 1.2.840.10045.4.3.2, and its digest of 2.16.840.1.101.3.4.2.3", "the signature of its envelope is of the algorithm"},
+		{"two digests", swapLast(normal, oidSHA256, oidSHA512), nil, "the signature of its envelope is of the algorithm 1.2.840.10045.4.3.2, and its digest of 2.16.840.1.101.3.4.2.3", "the signature of its envelope is of the algorithm"},
+		{"another's attributes for content", attributesAsContent(t, normal), nil, "the content of its envelope is the signed attributes of another message", "the content of its envelope is the signed attributes"},
+		{"another's attributes for content, RSA", attributesAsContent(t, sign(goodRSA)), nil, "the content of its envelope is the signed attributes of another message", "the content of its envelope is the signed attributes"},
 		{"signed as another type", sign(good, "-econtent_type", "1.2.840.113549.1.9.16.1.4"), nil, "the signature of its envelope does not say that it is over data", "the signature of its envelope does not say"},
 		{"signed at no time", swap("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05", "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x63"), nil, "the signature of its envelope does not say when it was made", "the signature of its envelope does not say when"}, // the attribute is now another
 		{"not signed at all", inPEM("CMS", openssl(t, spec, "cms", "-data_create", "-outform", "DER")), nil, "its envelope is not a PKCS #7 message: ", "its envelope is not a PKCS #7 message: "},
@@ -239,6 +272,63 @@ func TestEnvelope(t *testing.T) {
 			t.Errorf("without: %+v, %v", signer, err)
 		}
 	})
+}
+
+// attributesAsContent takes the signed attributes off a message and puts them where its content was. The signature is
+// good, as openssl is asked to witness, and of nothing that was signed as content.
+func attributesAsContent(t *testing.T, payload string) string {
+	t.Helper()
+	p, err := pkcs7.Parse(message(t, payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := p.Signers[0]
+	type attribute struct {
+		Type   asn1.ObjectIdentifier
+		Values asn1.RawValue
+	}
+	var all []attribute
+	for _, a := range of.AuthenticatedAttributes {
+		all = append(all, attribute{a.Type, a.Value})
+	}
+	set, err := asn1.MarshalWithParams(all, "set")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var certs []byte
+	for _, c := range p.Certificates {
+		certs = append(certs, c.Raw...)
+	}
+	type content struct {
+		Type asn1.ObjectIdentifier
+		Data []byte `asn1:"explicit,tag:0"`
+	}
+	type signer struct {
+		Version           int
+		Issuer            any
+		Digest, Signature pkix.AlgorithmIdentifier
+		Value             []byte
+	}
+	type signedData struct {
+		Version int
+		Digests []pkix.AlgorithmIdentifier `asn1:"set"`
+		Content content
+		Certs   asn1.RawValue
+		Signers []signer `asn1:"set"`
+	}
+	forged, err := asn1.Marshal(struct {
+		Type asn1.ObjectIdentifier
+		Data signedData `asn1:"explicit,tag:0"`
+	}{pkcs7.OIDSignedData, signedData{1, []pkix.AlgorithmIdentifier{of.DigestAlgorithm}, content{pkcs7.OIDData, set},
+		asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: certs},
+		[]signer{{1, of.IssuerAndSerialNumber, of.DigestAlgorithm, of.DigestEncryptionAlgorithm, of.EncryptedDigest}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := openssl(t, forged, "smime", "-verify", "-noverify", "-binary", "-inform", "DER"); !bytes.Equal(got, set) {
+		t.Fatalf("openssl reads %x, not the attributes: the forgery is none", got)
+	}
+	return inPEM("PKCS7", forged)
 }
 
 // flipped is data with one bit changed.

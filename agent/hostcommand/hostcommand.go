@@ -133,6 +133,10 @@ type Command struct {
 	Nonce     int64
 }
 
+// UpdateAgent is the Command.Event of the one command that is no lifecycle event: AWS's own agents replace themselves
+// on it. They acknowledge it as work to do, not as a noop, and complete it.
+const UpdateAgent = "UpdateDeploymentAgent"
+
 // Status is where a command stands at the service.
 type Status string
 

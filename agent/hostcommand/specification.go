@@ -21,12 +21,11 @@ type Specification struct {
 	GroupID      string // its id, a UUID
 	S3           *S3
 	GitHub       *GitHub
-	Creator      string   // "user", "autoscaling", "codeDeployRollback", …
-	Type         string   // "IN_PLACE" or "BLUE_GREEN"
-	AppSpecFile  string   // in the bundle; "" is appspec.yml
-	FileExists   string   // "DISALLOW", "OVERWRITE" or "RETAIN"; "" is the appspec's choice
-	Events       []string // every lifecycle event that the service may send
-	Signer       Signer   // who says all this
+	Creator      string // "user", "autoscaling", "codeDeployRollback", …
+	Type         string // "IN_PLACE" or "BLUE_GREEN"
+	AppSpecFile  string // in the bundle; "" is appspec.yml
+	FileExists   string // "DISALLOW", "OVERWRITE" or "RETAIN"; "" is the appspec's choice
+	Signer       Signer // who says all this
 }
 
 // S3 is a revision in Amazon S3.
@@ -102,10 +101,12 @@ type content struct {
 	AgentActionOverrides struct {
 		AgentOverrides struct{ FileExistsBehavior string }
 	}
-	AllPossibleLifecycleEvents []string
 }
 
-// parse reads a specification. Members that it does not know are passed over: the service may have more.
+// parse reads a specification. Other members than those of content are ignored, whatever their type: the service may
+// have more. Known of these are ReuseArchiveFromDeploymentId, with which AWS's agents take the bundle of a restart
+// from an earlier deployment's directory (usher fetches the revision and verifies it, as theirs do when that is
+// gone), and AllPossibleLifecycleEvents, which the service does not send: what is an event is usher's to know.
 func parse(text []byte) (Specification, error) {
 	if !bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) {
 		return Specification{}, errors.New("its content is not a JSON object") // null would be one to json
@@ -131,7 +132,6 @@ func parse(text []byte) (Specification, error) {
 		Type:         in.DeploymentType,
 		AppSpecFile:  in.AppSpecFilename,
 		FileExists:   strings.ToUpper(in.AgentActionOverrides.AgentOverrides.FileExistsBehavior),
-		Events:       in.AllPossibleLifecycleEvents,
 	}
 	if spec.Creator == "" {
 		spec.Creator = "user"

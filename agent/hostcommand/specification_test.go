@@ -40,10 +40,13 @@ func TestParse(t *testing.T) {
 		{"the deployment as an ARN", with(`d-ABCDEF123`, `arn:aws:codedeploy:eu-west-1:123456789012:deployment/d-ABCDEF123`), nil},
 		{"nulls", also(`"DeploymentCreator":null,"AgentActionOverrides":null,"AppSpecFilename":null,"AllPossibleLifecycleEvents":null,"Target":null`), nil},
 		{"everything", also(`"DeploymentCreator":"codeDeployRollback","DeploymentType":"BLUE_GREEN","AppSpecFilename":"deploy/appspec.yaml",` +
-			`"AgentActionOverrides":{"AgentOverrides":{"FileExistsBehavior":"Overwrite"}},"AllPossibleLifecycleEvents":["ApplicationStop","Install"],"GitHubAccessToken":"t","New":{"x":[1]}`),
+			`"AgentActionOverrides":{"AgentOverrides":{"FileExistsBehavior":"Overwrite"}},"AllPossibleLifecycleEvents":["ApplicationStop","Install"],"GitHubAccessToken":"t","ReuseArchiveFromDeploymentId":"d-OLD","New":{"x":[1]}`),
 			func(s *Specification) {
-				s.Creator, s.Type, s.AppSpecFile, s.FileExists, s.Events = "codeDeployRollback", "BLUE_GREEN", "deploy/appspec.yaml", "OVERWRITE", []string{"ApplicationStop", "Install"}
+				s.Creator, s.Type, s.AppSpecFile, s.FileExists = "codeDeployRollback", "BLUE_GREEN", "deploy/appspec.yaml", "OVERWRITE"
 			}},
+		{"known members of other types", also(`"AllPossibleLifecycleEvents":"all","ReuseArchiveFromDeploymentId":{"id":7},"GitHubAccessToken":[]`), nil},
+		{"S3 without an ETag", from(`{"RevisionType":"S3","S3Revision":{"Bucket":"b","Key":"k","BundleType":"zip","Version":null}}`),
+			func(s *Specification) { s.S3 = &S3{Bucket: "b", Key: "k", BundleType: "zip"} }},
 		{"S3 with version and ETag", from(`{"RevisionType":"S3","S3Revision":{"Bucket":"b","Key":"k","BundleType":"zip","Version":"v7","ETag":"\"abc\""},"GitHubRevision":null}`),
 			func(s *Specification) { s.S3 = &S3{"b", "k", "zip", "v7", "abc"} }},
 		{"GitHub", from(`{"RevisionType":"GitHub","GitHubRevision":{"Account":"o","Repository":"shop","CommitId":"0123456"}}`),

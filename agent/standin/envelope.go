@@ -68,7 +68,7 @@ type signerInfo struct {
 	Version    int
 	Issuer     issuerAndSerial
 	Digest     pkix.AlgorithmIdentifier
-	Attributes []attribute `asn1:"set,tag:0"`
+	Attributes []attribute `asn1:"set,optional,omitempty,tag:0"` // none: the signature is over the content
 	Encryption pkix.AlgorithmIdentifier
 	Signature  []byte
 }

@@ -11,6 +11,10 @@ import (
 type Forgery struct {
 	Flaw Flaw
 
+	// NoAttributes: the signatures are over the content itself, without signed attributes. Clients take that form
+	// too; alone it is no flaw. DigestAltered and NoSignedDigest are of the other form.
+	NoAttributes bool
+
 	// Edit changes the specification before it is signed: one that lacks a field, or is no JSON. It is
 	// called for every specification, possibly by several goroutines at once.
 	Edit func(spec []byte) []byte
@@ -34,6 +38,7 @@ const (
 	NoCertificate            // of the signer: only the authority's
 	NoContent                // a detached signature
 	NoSignedDigest           // the signed attributes leave out what the content is
+	AttributesAsContent      // a good message's signed attributes, passed off as content that is signed without any
 	UnsignedFormat           // the specification itself, with the format TEXT/JSON
 	UnknownFormat            // a good envelope whose format is another
 	TooLong                  // more than EnvelopeLimit, and otherwise good
@@ -63,7 +68,7 @@ func (f Forgery) envelope(spec []byte) (format, payload string) {
 		spec = append([]byte{}, f.Edit(spec)...) // nil is an empty specification, not a message without one
 	}
 	now, s := time.Now(), signing()
-	good := func() *message { return signMessage(spec, now, s.signer) }
+	good := func() *message { return f.sign(spec, now, s.signer) }
 	switch f.Flaw {
 	case UnsignedFormat:
 		return "TEXT/JSON", string(spec)
@@ -82,10 +87,18 @@ func (f Forgery) envelope(spec []byte) (format, payload string) {
 	return envelopeFormat, f.message(spec, now, s).pem()
 }
 
+// sign signs content in the form that was asked for.
+func (f Forgery) sign(content []byte, at time.Time, by ...signer) *message {
+	if f.NoAttributes {
+		return signContent(content, at, by...)
+	}
+	return signMessage(content, at, by...)
+}
+
 // message is the signed message with the flaws that are inside it.
 func (f Forgery) message(spec []byte, now time.Time, s signatory) *message {
 	since, until, ended := now.Add(-validSince), now.Add(validUntil), now.Add(-expiredFor)
-	m := signMessage(spec, now, s.signer)
+	m := f.sign(spec, now, s.signer)
 	switch f.Flaw {
 	case ContentAltered:
 		m.content = altered(spec)
@@ -93,20 +106,20 @@ func (f Forgery) message(spec []byte, now time.Time, s signatory) *message {
 		m.content = altered(spec)
 		m.infos[0].Attributes = attributesOf(m.content, now)
 	case SignerOfAnotherName:
-		return signMessage(spec, now, s.authority.issue(s.key, "codedeploy-signer.example.com", since, until))
+		return f.sign(spec, now, s.authority.issue(s.key, "codedeploy-signer.example.com", since, until))
 	case SignerOfAnotherRoot:
 		other := newAuthority("CodeDeploy")
 		forger := other.issue(s.key, signerName, since, until)
 		forger.chain = append(forger.chain, other.root)
-		return signMessage(spec, now, forger)
+		return f.sign(spec, now, forger)
 	case SignerSelfSigned:
-		return signMessage(spec, now, selfSigned(s.key, signerName))
+		return f.sign(spec, now, selfSigned(s.key, signerName))
 	case SignerExpired:
-		return signMessage(spec, now, s.authority.issue(s.key, signerName, ended.Add(-expiredFor), ended))
+		return f.sign(spec, now, s.authority.issue(s.key, signerName, ended.Add(-expiredFor), ended))
 	case SignerBackdated:
-		return signMessage(spec, ended.Add(-expiredFor/2), s.authority.issue(s.key, signerName, ended.Add(-expiredFor), ended))
+		return f.sign(spec, ended.Add(-expiredFor/2), s.authority.issue(s.key, signerName, ended.Add(-expiredFor), ended))
 	case TwoSigners:
-		return signMessage(spec, now, s.signer, s.authority.issue(s.key, signerName, since, until))
+		return f.sign(spec, now, s.signer, s.authority.issue(s.key, signerName, since, until))
 	case NoSigner:
 		m.infos = nil
 	case NoCertificate:
@@ -116,8 +129,10 @@ func (f Forgery) message(spec []byte, now time.Time, s signatory) *message {
 	case NoSignedDigest:
 		undigested := slices.DeleteFunc(attributesOf(spec, now), func(a attribute) bool { return a.Type.Equal(oidDigest) })
 		m.infos[0] = s.signer.info(undigested)
+	case AttributesAsContent:
+		return stripped(signMessage(spec, now, s.signer))
 	case TooLong:
-		return signMessage(append(spec, strings.Repeat(" ", EnvelopeLimit)...), now, s.signer)
+		return f.sign(append(spec, strings.Repeat(" ", EnvelopeLimit)...), now, s.signer)
 	}
 	return m
 }
