@@ -174,6 +174,8 @@ func (i *Instance) finish(a *action, result string, timedOut bool) {
 			why = "Heartbeat Timeout"
 		}
 		i.abandon(fmt.Sprintf("Instance failed to complete user's Lifecycle Action: Lifecycle Action with token %s was abandoned: %s", a.token, why))
+	case result == Abandon && i.group.RetainAbandoned && i.state.base() != ReplacingRoot:
+		i.retain()
 	case result == Abandon: // a termination goes on at once, without its other hooks
 		i.dropActions()
 		i.proceed()

@@ -33,15 +33,24 @@ var autoScalingWire = wire{
 	throttled: apiError{400, "Throttling", "Rate exceeded"},
 	operations: map[string]operation{
 		"CompleteLifecycleAction":             completeLifecycleAction,
+		"DeleteAutoScalingGroup":              deleteAutoScalingGroup,
 		"DeleteLifecycleHook":                 deleteLifecycleHook,
 		"DescribeAutoScalingGroups":           describeAutoScalingGroups,
 		"DescribeAutoScalingInstances":        describeAutoScalingInstances,
+		"DescribeInstanceRefreshes":           describeInstanceRefreshes,
 		"DescribeLifecycleHookTypes":          describeLifecycleHookTypes,
 		"DescribeLifecycleHooks":              describeLifecycleHooks,
 		"DescribeScalingActivities":           describeScalingActivities,
+		"DescribeWarmPool":                    describeWarmPool,
+		"DetachInstances":                     detachInstances,
+		"EnterStandby":                        enterStandby,
+		"ExitStandby":                         exitStandby,
 		"PutLifecycleHook":                    putLifecycleHook,
+		"PutWarmPool":                         putWarmPool,
 		"RecordLifecycleActionHeartbeat":      recordLifecycleActionHeartbeat,
 		"SetInstanceHealth":                   setInstanceHealth,
+		"SetInstanceProtection":               setInstanceProtection,
+		"StartInstanceRefresh":                startInstanceRefresh,
 		"TerminateInstanceInAutoScalingGroup": terminateInstance,
 	},
 	unknown: func(op string) apiError {
@@ -244,6 +253,7 @@ func putLifecycleHook(c *Cloud, r request) (any, *apiError) {
 	defer c.fleet.mu.Unlock()
 	g, bad := c.fleet.groupNamed(r.params["AutoScalingGroupName"])
 	if bad == nil {
+		g.changing()
 		g.put(h.complete())
 	}
 	return nil, bad

@@ -29,7 +29,7 @@ func batchGetDeploymentGroups(c *Cloud, r request) (any, *apiError) {
 	infos, missing := []any{}, ""
 	for _, name := range in.DeploymentGroupNames {
 		if g, ok := a.groups[name]; ok {
-			infos = append(infos, g.info())
+			infos = append(infos, g.info(c.deploys.shown(g)))
 		} else {
 			missing = "No Deployment Group found for name: " + name
 		}

@@ -3,10 +3,10 @@ package standin
 import (
 	"maps"
 	"slices"
-	"time"
 )
 
-// deleteLifecycleHook takes a hook away. Instances it holds go on as if it had been answered with CONTINUE.
+// deleteLifecycleHook takes a hook away. "If there are any outstanding lifecycle actions, they are completed first
+// (ABANDON for launching instances, CONTINUE for terminating instances)."
 func deleteLifecycleHook(c *Cloud, r request) (any, *apiError) {
 	if bad := required(r, "AutoScalingGroupName", "LifecycleHookName"); bad != nil {
 		return nil, bad
@@ -17,6 +17,7 @@ func deleteLifecycleHook(c *Cloud, r request) (any, *apiError) {
 	if bad != nil {
 		return nil, bad
 	}
+	g.changing()
 	if name := r.params["LifecycleHookName"]; !c.fleet.deleteHook(g, name) {
 		return nil, validation("No Lifecycle Hook found with name %s", name)
 	}
@@ -32,7 +33,11 @@ func (f *fleet) deleteHook(g *group, name string) bool {
 	g.hooks = slices.Delete(g.hooks, at, at+1)
 	for _, inst := range slices.Clone(f.all) {
 		if a := inst.heldBy(name); inst.group == g && a != nil {
-			inst.finish(a, Continue, false)
+			result := Abandon
+			if a.hook.Transition == OnTerminate {
+				result = Continue
+			}
+			inst.finish(a, result, false)
 		}
 	}
 	return true
@@ -53,11 +58,7 @@ func terminateInstance(c *Cloud, r request) (any, *apiError) {
 	index := g.began("Terminating EC2 instance: "+inst.ID, "instance "+inst.ID+" was taken out of service in response to a user request.")
 	inst.replaceable = r.params["ShouldDecrementDesiredCapacity"] == "false"
 	inst.terminate()
-	a := g.activities[index]
-	return struct{ Activity xmlActivity }{xmlActivity{
-		ActivityId: a.id, AutoScalingGroupName: g.Name, Description: a.description, Cause: a.cause,
-		StartTime: a.began.Format(time.RFC3339), StatusCode: a.status, Details: "{}",
-	}}, nil
+	return struct{ Activity xmlActivity }{g.activities[index].describe(g.Name)}, nil
 }
 
 // setInstanceHealth ends and replaces an instance that is called unhealthy.

@@ -28,6 +28,7 @@ type hostCommand struct {
 
 	instance, deployment string // ids
 	specification        []byte // of the deployment, as JSON
+	variant              string // VariantId: the specification has a variant of this name too; "": none
 	sent                 time.Time
 	acknowledged         time.Time
 	ended                time.Time
@@ -64,6 +65,10 @@ func instanceARN(id string) string {
 func executionOf(deploymentID string) string {
 	return "CodeDeploy/" + region + "/Prod/arn:aws:sds:" + region + ":" + Account + ":deployment/" + deploymentID
 }
+
+// firstPosition is the commandPosition of a deployment's first event: in the one log that is known of a real deployment
+// (issue 135 of AWS's agent), ApplicationStop has 1 and DownloadBundle 2.
+const firstPosition = 1
 
 // commandID is a HostCommandIdentifier: opaque to the agent, but this is what the service's are made of.
 func commandID(deploymentID, instanceID, event string, position int) string {
@@ -110,15 +115,15 @@ func (d *deployments) next(instanceID string) (*hostCommand, <-chan struct{}) {
 }
 
 // specification is the JSON of a deployment's specification, for an instance that was sent a command of it.
-func (d *deployments) specification(execution, instanceID string) ([]byte, *apiError) {
+func (d *deployments) specification(execution, instanceID string) (spec []byte, variant string, failed *apiError) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, h := range slices.Backward(d.commands) {
 		if h.instance == instanceID && h.execution == execution {
-			return h.specification, nil
+			return h.specification, h.variant, nil
 		}
 	}
-	return nil, &apiError{400, "ClientException", "No deployment specification found for " + execution}
+	return nil, "", &apiError{400, "ClientException", "No deployment specification found for " + execution}
 }
 
 // command finds the command with an id, the latest of that id; mu is held.

@@ -64,6 +64,7 @@ func (d *deployments) end(dep *deployment, status string) {
 	case dep.creator == createdByAutoScaling:
 		d.answer(dep)
 	case status == statusSucceeded:
+		dep.group.changing()
 		dep.group.last, dep.group.revision = dep, dep.revision
 	case dep.creator == createdByUser:
 		d.rollBack(dep)

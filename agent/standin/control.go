@@ -182,10 +182,11 @@ func (f Fault) asError() apiError {
 	return e
 }
 
-// statusOf is the HTTP status the services send with an error code.
+// statusOf is the HTTP status the services send with an error code. The JSON services refuse with 400, as
+// AWS's agents have logged it of AccessDeniedException; the Query services with 403.
 func statusOf(code string) int {
 	switch code {
-	case "AccessDenied", "AccessDeniedException", "ExpiredToken", "InvalidClientTokenId", "MissingAuthenticationToken", "SignatureDoesNotMatch":
+	case "AccessDenied", "ExpiredToken", "InvalidClientTokenId", "MissingAuthenticationToken", "SignatureDoesNotMatch":
 		return http.StatusForbidden
 	case "ResourceContention", "InternalFailure", "InternalError", "ServerException":
 		return http.StatusInternalServerError

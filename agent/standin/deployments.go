@@ -37,6 +37,7 @@ type deployments struct {
 	commands     []*hostCommand
 	changed      chan struct{} // closed and replaced with every change
 	closed       bool
+	behind       time.Duration // Options.Eventual
 }
 
 // deployment is one deployment to the instances of a group.
@@ -209,6 +210,7 @@ func (c *Cloud) deployed(app, group string, r Revision, status string) string {
 		dep.failure = &failure{"HEALTH_CONSTRAINTS", tooFewHealthy}
 	}
 	d.end(dep, status)
+	g.replaced = nil // as if it was long ago
 	d.advance()
 	return dep.id
 }
@@ -226,6 +228,7 @@ func (d *deployments) add(g *deploymentGroup, location json.RawMessage, creator 
 	d.all = append(d.all, dep)
 	d.applications[g.Application].used(location, g.Name)
 	if creator != createdByAutoScaling { // a launch brings nothing new to the group
+		g.changing()
 		g.tried = dep
 	}
 	return dep

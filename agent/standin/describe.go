@@ -86,14 +86,16 @@ func page[T any](r request, items []T, most int) (part []T, next string, bad *ap
 // as one second, never as none.
 func seconds(d time.Duration) int { return max(1, int(d.Seconds())) }
 
-func (i *Instance) describe(withGroup bool) xmlInstance {
+func (i *Instance) describe(s State, withGroup bool) xmlInstance {
 	x := xmlInstance{
 		InstanceId:       i.ID,
 		InstanceType:     i.options.InstanceType,
 		AvailabilityZone: i.fleet.region + "a",
-		LifecycleState:   i.state,
+		LifecycleState:   s,
 		HealthStatus:     "HEALTHY",
 		LaunchTemplate:   xmlLaunchTemplate{"lt-0123456789abcdef0", i.group.Name, "1"},
+
+		ProtectedFromScaleIn: i.protected,
 	}
 	if i.unhealthy {
 		x.HealthStatus = "UNHEALTHY"
@@ -115,8 +117,8 @@ func describeAutoScalingInstances(c *Cloud, r request) (any, *apiError) {
 	defer c.fleet.mu.Unlock()
 	var found []xmlInstance
 	for _, inst := range c.fleet.all { // an unknown id is left out, not an error
-		if inst.group != nil && !inst.state.ended() && (len(ids) == 0 || slices.Contains(ids, inst.ID)) {
-			found = append(found, inst.describe(true))
+		if s, seen := inst.shown(); inst.group != nil && seen && (len(ids) == 0 || slices.Contains(ids, inst.ID)) {
+			found = append(found, inst.describe(s, true))
 		}
 	}
 	part, next, bad := page(r, found, pageDefault)
@@ -138,7 +140,7 @@ func describeLifecycleHooks(c *Cloud, r request) (any, *apiError) {
 		return nil, bad
 	}
 	var found []xmlHook
-	for _, h := range g.hooks {
+	for _, h := range c.fleet.shownHooks(g) {
 		if len(names) > 0 && !slices.Contains(names, h.Name) {
 			continue
 		}
@@ -188,8 +190,8 @@ func describeAutoScalingGroups(c *Cloud, r request) (any, *apiError) {
 			Tags:                 list[xmlTag]{tagsOf(name, tags)},
 		}
 		for _, inst := range c.fleet.all {
-			if inst.groupName() == name && !inst.state.ended() {
-				g.Instances.Members = append(g.Instances.Members, inst.describe(false))
+			if s, seen := inst.shown(); inst.groupName() == name && seen {
+				g.Instances.Members = append(g.Instances.Members, inst.describe(s, false))
 			}
 		}
 		g.DesiredCapacity = len(g.Instances.Members)
@@ -203,6 +205,18 @@ func describeAutoScalingGroups(c *Cloud, r request) (any, *apiError) {
 	}{list[xmlGroup]{part}, next}, bad
 }
 
+// describe is an activity as the service shows it.
+func (a activity) describe(group string) xmlActivity {
+	x := xmlActivity{
+		ActivityId: a.id, AutoScalingGroupName: group, Description: a.description, Cause: a.cause,
+		StartTime: a.began.Format(time.RFC3339), StatusCode: a.status, StatusMessage: a.message, Details: "{}",
+	}
+	if !a.ended.IsZero() {
+		x.EndTime, x.Progress = a.ended.Format(time.RFC3339), 100
+	}
+	return x
+}
+
 func describeScalingActivities(c *Cloud, r request) (any, *apiError) {
 	only := r.params["AutoScalingGroupName"]
 	c.fleet.mu.Lock()
@@ -213,14 +227,7 @@ func describeScalingActivities(c *Cloud, r request) (any, *apiError) {
 			continue
 		}
 		for _, a := range slices.Backward(c.fleet.groups[name].activities) { // the latest first
-			x := xmlActivity{
-				ActivityId: a.id, AutoScalingGroupName: name, Description: a.description, Cause: a.cause,
-				StartTime: a.began.Format(time.RFC3339), StatusCode: a.status, StatusMessage: a.message, Details: "{}",
-			}
-			if !a.ended.IsZero() {
-				x.EndTime, x.Progress = a.ended.Format(time.RFC3339), 100
-			}
-			found = append(found, x)
+			found = append(found, a.describe(name))
 		}
 	}
 	part, next, bad := page(r, found, pageMax)

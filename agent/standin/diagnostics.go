@@ -45,13 +45,28 @@ func diagnostics(in object) (object, *apiError) {
 	return parsed, nil
 }
 
+// unknownCode is an error code in words: AWS's agents say it of what they have no number for.
+const unknownCode = `"Unknown"`
+
+// diagnosticsCode reads an error code, which is a number, or "Unknown".
+func diagnosticsCode(raw json.RawMessage) (int, *apiError) {
+	if string(raw) == unknownCode {
+		return unknownError, nil
+	}
+	var code *int
+	if json.Unmarshal(raw, &code) != nil || code == nil {
+		return 0, clientException("error_code of the diagnostics is absent, or neither a number nor \"Unknown\".")
+	}
+	return *code, nil
+}
+
 // diagnose reads how a command went.
 func diagnose(payload object) (d diagnosis, bad *apiError) {
-	var code *int
-	if json.Unmarshal(payload["error_code"], &code) != nil || code == nil {
-		return d, clientException("error_code of the diagnostics is absent, or not a number.")
+	code, bad := diagnosticsCode(payload["error_code"])
+	if bad != nil {
+		return d, bad
 	}
-	d.Code = *code
+	d.Code = code
 	for _, part := range []struct {
 		name string
 		into *string

@@ -25,6 +25,10 @@ type Group struct {
 	// WarmedRunning or WarmedHibernated.
 	PoolState State
 
+	// RetainAbandoned is the group's InstanceLifecyclePolicy with TerminateHookAbandon "retain": an instance whose
+	// termination hook ended with ABANDON is kept until TerminateInstanceInAutoScalingGroup.
+	RetainAbandoned bool
+
 	// NoReplacement: a failed launch is not made good, so a test sees one instance only.
 	NoReplacement bool
 }
@@ -35,6 +39,9 @@ type group struct {
 	hooks      []Hook
 	activities []activity
 	failures   int // failed launches in a row
+	pool       warmPool
+	replaced   []oldHooks // what describing calls may still see
+	refreshes  []*refresh
 }
 
 // LaunchOptions say how an instance comes into being.
@@ -82,6 +89,7 @@ type Instance struct {
 	activity    int // index of the launch in group.activities
 	pending     *time.Timer
 	unhealthy   bool // SetInstanceHealth said so
+	protected   bool // SetInstanceProtection said so
 	replaceable bool // its end is to be made good by a new instance
 	replacement *Instance
 }
@@ -97,6 +105,8 @@ type fleet struct {
 	all    []*Instance
 	timers map[*time.Timer]struct{} // replacements to come
 	closed bool
+
+	behind time.Duration // Options.Eventual
 
 	booted func(*Instance) // gives a new instance its metadata service; called with mu held
 	moved  func()          // tells CodeDeploy of a change; called with mu held, and does not wait

@@ -51,9 +51,8 @@ type deploymentGroup struct {
 	DeploymentGroup
 	id, role  string
 	hook      string                     // of the managed integration
-	revision  json.RawMessage            // the target revision; nil: none yet
-	last      *deployment                // successful
-	tried     *deployment                // attempted
+	outcome                              // of its deployments
+	replaced  []oldOutcome               // what describing calls may still see
 	installed map[string]json.RawMessage // what the engine brought to each instance
 	launches  map[string]*deployment     // of the managed integration, by the token of the lifecycle action
 }
@@ -234,11 +233,11 @@ func getDeploymentGroup(c *Cloud, r request) (any, *apiError) {
 	if bad != nil {
 		return nil, bad
 	}
-	return map[string]any{"deploymentGroupInfo": g.info()}, nil
+	return map[string]any{"deploymentGroupInfo": g.info(c.deploys.shown(g))}, nil
 }
 
 // info is a group as the API shows it; mu is held.
-func (g *deploymentGroup) info() map[string]any {
+func (g *deploymentGroup) info(o outcome) map[string]any {
 	associated := []map[string]string{}
 	for _, name := range g.AutoScalingGroups {
 		one := map[string]string{"name": name}
@@ -250,19 +249,25 @@ func (g *deploymentGroup) info() map[string]any {
 	info := map[string]any{
 		"applicationName": g.Application, "deploymentGroupName": g.Name, "deploymentGroupId": g.id,
 		"deploymentConfigName": g.Config, "computePlatform": "Server",
-		"serviceRoleArn": g.role, "autoScalingGroups": associated, "ec2TagFilters": []any{}, "ec2TagSet": g.tagSet(),
+		"serviceRoleArn": g.role, "autoScalingGroups": associated, "ec2TagFilters": []any{},
 		"onPremisesInstanceTagFilters": []any{}, "triggerConfigurations": []any{},
-		"autoRollbackConfiguration": g.rollback(), "deploymentStyle": g.style(),
-		"outdatedInstancesStrategy": "UPDATE", "terminationHookEnabled": false,
+		"alarmConfiguration": map[string]any{"enabled": false, "ignorePollAlarmFailure": false, "alarms": []any{}},
+		"deploymentStyle":    g.style(), "outdatedInstancesStrategy": "UPDATE",
 	}
-	if g.revision != nil {
-		info["targetRevision"] = g.revision
+	if len(g.EC2Tags) > 0 {
+		info["ec2TagSet"] = g.tagSet()
 	}
-	if g.last != nil {
-		info["lastSuccessfulDeployment"] = g.last.brief()
+	if g.AutoRollback {
+		info["autoRollbackConfiguration"] = g.rollback()
 	}
-	if g.tried != nil {
-		info["lastAttemptedDeployment"] = g.tried.brief()
+	if o.revision != nil {
+		info["targetRevision"] = o.revision
+	}
+	if o.last != nil {
+		info["lastSuccessfulDeployment"] = o.last.brief()
+	}
+	if o.tried != nil {
+		info["lastAttemptedDeployment"] = o.tried.brief()
 	}
 	return info
 }

@@ -183,17 +183,19 @@ func getDeploymentSpecification(c *Cloud, r request, in object) (any, *apiError)
 	if bad := hostIdentifier(r, in); bad != nil {
 		return nil, bad
 	}
-	spec, failed := c.deploys.specification(execution, r.instance)
+	spec, variant, failed := c.deploys.specification(execution, r.instance)
 	if failed != nil {
 		return nil, failed
 	}
-	format, payload := c.envelope(spec)
-	return map[string]any{
-		"DeploymentSystem": "CodeDeploy",
-		"DeploymentSpecification": map[string]any{
-			"GenericEnvelope": map[string]string{"Format": format, "Payload": payload},
-		},
-	}, nil
+	enveloped := func(spec []byte) map[string]string {
+		format, payload := c.envelope(spec)
+		return map[string]string{"Format": format, "Payload": payload}
+	}
+	all := map[string]any{"GenericEnvelope": enveloped(spec)}
+	if variant != "" {
+		all["VariantId"], all["VariantEnvelope"] = variant, enveloped([]byte("{}"))
+	}
+	return map[string]any{"DeploymentSystem": "CodeDeploy", "DeploymentSpecification": all}, nil
 }
 
 func putHostCommandAcknowledgement(c *Cloud, r request, in object) (any, *apiError) {

@@ -17,6 +17,7 @@ const (
 	Terminating          State = "Terminating"
 	TerminatingWait      State = "Terminating:Wait"
 	TerminatingProceed   State = "Terminating:Proceed"
+	TerminatingRetained  State = "Terminating:Retained"
 	Terminated           State = "Terminated"
 	Detaching            State = "Detaching"
 	Detached             State = "Detached"
@@ -27,24 +28,53 @@ const (
 	ReplacingRootProceed State = "ReplacingRootVolume:Proceed"
 	RootReplaced         State = "RootVolumeReplaced"
 
-	WarmedPending            State = "Warmed:Pending"
-	WarmedPendingWait        State = "Warmed:Pending:Wait"
-	WarmedPendingProceed     State = "Warmed:Pending:Proceed"
-	WarmedStopped            State = "Warmed:Stopped"
-	WarmedRunning            State = "Warmed:Running"
-	WarmedHibernated         State = "Warmed:Hibernated"
-	WarmedTerminating        State = "Warmed:Terminating"
-	WarmedTerminatingWait    State = "Warmed:Terminating:Wait"
-	WarmedTerminatingProceed State = "Warmed:Terminating:Proceed"
-	WarmedTerminated         State = "Warmed:Terminated"
+	WarmedPending             State = "Warmed:Pending"
+	WarmedPendingWait         State = "Warmed:Pending:Wait"
+	WarmedPendingProceed      State = "Warmed:Pending:Proceed"
+	WarmedPendingRetained     State = "Warmed:Pending:Retained"
+	WarmedStopped             State = "Warmed:Stopped"
+	WarmedRunning             State = "Warmed:Running"
+	WarmedHibernated          State = "Warmed:Hibernated"
+	WarmedTerminating         State = "Warmed:Terminating"
+	WarmedTerminatingWait     State = "Warmed:Terminating:Wait"
+	WarmedTerminatingProceed  State = "Warmed:Terminating:Proceed"
+	WarmedTerminatingRetained State = "Warmed:Terminating:Retained"
+	WarmedTerminated          State = "Warmed:Terminated"
 )
 
 // ended tells whether the instance has left its group for good.
 func (s State) ended() bool { return s == Terminated || s == WarmedTerminated || s == Detached }
 
-// base is the state without :Wait or :Proceed.
+// base is the state without :Wait, :Proceed or :Retained.
 func (s State) base() State {
-	return State(strings.TrimSuffix(strings.TrimSuffix(string(s), ":Wait"), ":Proceed"))
+	for _, phase := range []string{":Wait", ":Proceed", retained} {
+		if before, ok := strings.CutSuffix(string(s), phase); ok {
+			return State(before)
+		}
+	}
+	return s
+}
+
+// retained ends the states of instances that are kept after a termination hook was abandoned.
+const retained = ":Retained"
+
+// isRetained tells whether the instance is kept until somebody terminates it.
+func (s State) isRetained() bool { return strings.HasSuffix(string(s), retained) }
+
+// exit is the state that begins the way out.
+func (s State) exit() State {
+	if strings.HasPrefix(string(s), "Warmed:") {
+		return WarmedTerminating
+	}
+	return Terminating
+}
+
+// last is the state that ends it.
+func (s State) last() State {
+	if strings.HasPrefix(string(s), "Warmed:") {
+		return WarmedTerminated
+	}
+	return Terminated
 }
 
 // leaving tells whether the instance is on its way out or gone.
@@ -186,8 +216,12 @@ func (i *Instance) abandon(why string) {
 	i.terminate()
 }
 
-// terminate starts the instance's way out; mu is held.
+// terminate starts the instance's way out, or ends that of a retained one; mu is held.
 func (i *Instance) terminate() {
+	if i.state.isRetained() {
+		i.letGo()
+		return
+	}
 	if i.state.leaving() {
 		return
 	}
@@ -195,19 +229,20 @@ func (i *Instance) terminate() {
 	if i.pending != nil {
 		i.pending.Stop()
 	}
-	if strings.HasPrefix(string(i.state), "Warmed:") {
-		i.enter(WarmedTerminating)
-	} else {
-		i.enter(Terminating)
-	}
+	i.enter(i.state.exit())
 	i.hold(OnTerminate)
 }
 
 // ended is the last state; a replacement follows when one is due. mu is held.
 func (i *Instance) ended(s State) {
 	i.enter(s)
+	i.makeGood()
+}
+
+// makeGood launches a replacement when one is due, later when launches fail in a row; mu is held.
+func (i *Instance) makeGood() {
 	f := i.fleet
-	if !i.replaceable || i.group.NoReplacement || f.closed {
+	if !i.replaceable || i.group.NoReplacement || f.closed || f.groups[i.group.Name] != i.group {
 		return
 	}
 	var wait time.Duration
@@ -223,7 +258,7 @@ func (i *Instance) ended(s State) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.timers, t)
-		if !f.closed {
+		if !f.closed && f.groups[i.group.Name] == i.group {
 			f.replace(i)
 		}
 	})

@@ -348,7 +348,7 @@ func keepsTheLifecycle(rt *rapid.T, c *Cloud) {
 func TestTargetLifecycleState(t *testing.T) {
 	for s, want := range map[State]string{
 		"": "", Pending: "InService", PendingWait: "InService", PendingProceed: "InService", InService: "InService",
-		Terminating: "Terminated", TerminatingWait: "Terminated", TerminatingProceed: "Terminated", Terminated: "Terminated",
+		Terminating: "Terminated", TerminatingWait: "Terminated", TerminatingProceed: "Terminated", TerminatingRetained: "Terminated", Terminated: "Terminated",
 		WarmedPending: "Warmed:Stopped", WarmedPendingWait: "Warmed:Stopped", WarmedPendingProceed: "Warmed:Stopped",
 		WarmedStopped: "Warmed:Stopped", WarmedRunning: "Warmed:Running", WarmedHibernated: "Warmed:Hibernated",
 		WarmedTerminating: "Warmed:Terminated", WarmedTerminatingWait: "Warmed:Terminated", WarmedTerminated: "Warmed:Terminated",

@@ -48,7 +48,7 @@ func Obey(t testing.TB, c *Cloud, inst *Instance, do func(event string) Outcome)
 
 // obey carries one command out.
 func (c *Cloud) obey(inst *Instance, h *hostCommand, do func(event string) Outcome) *apiError {
-	spec, bad := c.deploys.specification(h.execution, inst.ID)
+	spec, _, bad := c.deploys.specification(h.execution, inst.ID)
 	if bad != nil {
 		return bad
 	}

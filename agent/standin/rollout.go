@@ -230,7 +230,7 @@ func (d *deployments) settled(dep *deployment, e *event) bool {
 
 // tell sends the command of an event; mu is held.
 func (d *deployments) tell(dep *deployment, t *target, e *event) {
-	position := slices.Index(t.events, e)
+	position := firstPosition + slices.Index(t.events, e)
 	e.command = d.send(t.inst.ID, dep.id, executionOf(dep.id), e.name, position, dep.specification().write())
 	t.updated = e.command.sent
 }
@@ -240,6 +240,6 @@ func (d *deployment) specification() specification {
 	return specification{
 		DeploymentId: d.id, DeploymentGroupId: d.group.id, DeploymentGroupName: d.group.Name, ApplicationName: d.group.Application,
 		DeploymentCreator: d.creator, DeploymentType: "IN_PLACE", Revision: revisionOfHost(d.revision),
-		AgentActionOverrides: overrides(d.order.fileExists), AllPossibleLifecycleEvents: possibleEvents,
+		AgentActionOverrides: overrides(d.order.fileExists),
 	}
 }

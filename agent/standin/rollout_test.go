@@ -470,8 +470,6 @@ func TestASpecification(t *testing.T) {
 		c := engine(1, DeploymentGroup{})
 		defer c.shutDown()
 		inst := c.Instances()[0]
-		all := `"AllPossibleLifecycleEvents":["BeforeBlockTraffic","BlockTraffic","AfterBlockTraffic","ApplicationStop","DownloadBundle","BeforeInstall",` +
-			`"Install","AfterInstall","ApplicationStart","ValidateService","BeforeAllowTraffic","AllowTraffic","AfterAllowTraffic"]}`
 		for _, s := range []struct {
 			sent Sent
 			want string
@@ -479,20 +477,24 @@ func TestASpecification(t *testing.T) {
 			{Sent{DeploymentID: "d-A", GroupID: "g", Application: "shop", Group: "production", Revision: S3Revision("b", "k", "tgz", "v", "e"), FileExists: "RETAIN"},
 				`{"DeploymentId":"d-A","DeploymentGroupId":"g","DeploymentGroupName":"production","ApplicationName":"shop","DeploymentCreator":"user","DeploymentType":"IN_PLACE",` +
 					`"Revision":{"RevisionType":"S3","S3Revision":{"Bucket":"b","Key":"k","BundleType":"tgz","Version":"v","ETag":"e"}},` +
-					`"AgentActionOverrides":{"AgentOverrides":{"FileExistsBehavior":"RETAIN"}},` + all},
+					`"AgentActionOverrides":{"AgentOverrides":{"FileExistsBehavior":"RETAIN"}}}`},
 			{Sent{DeploymentID: "arn:aws:codedeploy:eu-west-1:1:deployment/d-B", GroupID: "g", Application: "shop", Group: "staging", Revision: GitHubRevision("o/r", "c"), Creator: "codeDeployRollback"},
 				`{"DeploymentId":"arn:aws:codedeploy:eu-west-1:1:deployment/d-B","DeploymentGroupId":"g","DeploymentGroupName":"staging","ApplicationName":"shop",` +
-					`"DeploymentCreator":"codeDeployRollback","DeploymentType":"IN_PLACE","Revision":{"GitHubRevision":{"Account":"o","CommitId":"c","Repository":"r"},"RevisionType":"GitHub"},` + all},
+					`"DeploymentCreator":"codeDeployRollback","DeploymentType":"IN_PLACE","Revision":{"GitHubRevision":{"Account":"o","CommitId":"c","Repository":"r"},"RevisionType":"GitHub"}}`},
+			// The common case: registered without an ETag, there is none. A restart, which names the bundle that is there.
+			{Sent{DeploymentID: "d-C", GroupID: "g", Application: "shop", Group: "production", Revision: S3Revision("b", "k", "zip", "", ""), ReuseArchive: "d-A", Events: []string{"Install"}},
+				`{"DeploymentId":"d-C","DeploymentGroupId":"g","DeploymentGroupName":"production","ApplicationName":"shop","DeploymentCreator":"user","DeploymentType":"IN_PLACE",` +
+					`"Revision":{"RevisionType":"S3","S3Revision":{"Bucket":"b","Key":"k","BundleType":"zip"}},"AllPossibleLifecycleEvents":["Install"],"ReuseArchiveFromDeploymentId":"d-A"}`},
 		} {
 			s.sent.Event = "Install"
 			c.SendCommand(inst, s.sent)
 			id := s.sent.DeploymentID[strings.LastIndex(s.sent.DeploymentID, "d-"):]
-			got, bad := c.deploys.specification("CodeDeploy/eu-west-1/Prod/arn:aws:sds:eu-west-1:123456789012:deployment/"+id, inst.ID)
+			got, _, bad := c.deploys.specification("CodeDeploy/eu-west-1/Prod/arn:aws:sds:eu-west-1:123456789012:deployment/"+id, inst.ID)
 			if bad != nil || string(got) != s.want {
 				t.Errorf("%v\n got %s\nwant %s", bad, got, s.want)
 			}
 		}
-		if _, bad := c.deploys.specification("CodeDeploy/eu-west-1/Prod/arn:aws:sds:eu-west-1:123456789012:deployment/d-A", "i-0"); bad == nil {
+		if _, _, bad := c.deploys.specification("CodeDeploy/eu-west-1/Prod/arn:aws:sds:eu-west-1:123456789012:deployment/d-A", "i-0"); bad == nil {
 			t.Error("another instance got the specification")
 		}
 	})

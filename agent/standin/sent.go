@@ -21,16 +21,20 @@ var possibleEvents = []string{
 
 // specification is a deployment as the agents get to see it.
 type specification struct {
-	DeploymentId               string
-	DeploymentGroupId          string
-	DeploymentGroupName        string
-	ApplicationName            string
-	DeploymentCreator          string
-	DeploymentType             string
-	AppSpecFilename            string `json:",omitempty"`
-	Revision                   any
-	AgentActionOverrides       any `json:",omitempty"`
-	AllPossibleLifecycleEvents []string
+	DeploymentId         string
+	DeploymentGroupId    string
+	DeploymentGroupName  string
+	ApplicationName      string
+	DeploymentCreator    string
+	DeploymentType       string
+	AppSpecFilename      string `json:",omitempty"`
+	Revision             any
+	AgentActionOverrides any `json:",omitempty"`
+
+	// AWS's agents fail every Install of a specification with AllPossibleLifecycleEvents, so the service cannot send it.
+	// A test may. ReuseArchiveFromDeploymentId names the deployment whose bundle a restart uses again.
+	AllPossibleLifecycleEvents   []string `json:",omitempty"`
+	ReuseArchiveFromDeploymentId string   `json:",omitempty"`
 }
 
 // write is the specification's JSON.
@@ -91,8 +95,14 @@ type Sent struct {
 	Type            string   // default "IN_PLACE"
 	AppSpecFilename string   // default: not given
 	FileExists      string   // DISALLOW, OVERWRITE or RETAIN; default: not given
-	Events          []string // AllPossibleLifecycleEvents; default: the thirteen there are
+	Events          []string // AllPossibleLifecycleEvents; default: not given, as the service never gives it
+	Variant         string   // VariantId, with a VariantEnvelope of its own, which no in-place deployment needs; default: none
+	ReuseArchive    string   // ReuseArchiveFromDeploymentId; default: not given
 }
+
+// UpdateDeploymentAgent is the host command that is no lifecycle event: AWS has its own agent update itself by it. It is
+// sent as any other, with a specification (AWS's agent fetches it before it looks at the name).
+const UpdateDeploymentAgent = "UpdateDeploymentAgent"
 
 // SendCommand sends an instance a command outside any deployment of the engine and returns its
 // identifier. Nothing follows from its result. Sending the same event of the same DeploymentID again hands
@@ -116,18 +126,17 @@ func (c *Cloud) SendCommand(inst *Instance, s Sent) (commandID string) {
 	if s.Type == "" {
 		s.Type = "IN_PLACE"
 	}
-	if s.Events == nil {
-		s.Events = possibleEvents
-	}
 	spec := specification{
 		DeploymentId: s.DeploymentID, DeploymentGroupId: s.GroupID, DeploymentGroupName: s.Group, ApplicationName: s.Application,
 		DeploymentCreator: s.Creator, DeploymentType: s.Type, AppSpecFilename: s.AppSpecFilename,
 		AgentActionOverrides: overrides(s.FileExists), AllPossibleLifecycleEvents: s.Events,
+		ReuseArchiveFromDeploymentId: s.ReuseArchive,
 	}
 	if location := s.Revision.wire(); location != nil {
 		spec.Revision = revisionOfHost(location)
 	}
-	h := d.send(inst.ID, s.DeploymentID, s.ExecutionID, s.Event, 0, spec.write())
+	h := d.send(inst.ID, s.DeploymentID, s.ExecutionID, s.Event, firstPosition, spec.write())
+	h.variant = s.Variant
 	d.advance()
 	return h.id
 }

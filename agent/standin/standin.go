@@ -38,6 +38,11 @@ type Options struct {
 	// the service has been seen to.
 	LongPoll time.Duration
 
+	// Eventual is how far the answers that describe something are behind what has happened: the state of an instance
+	// behind its metadata and behind CompleteLifecycleAction, a hook behind PutLifecycleHook, a deployment group
+	// behind the deployment that has ended. What the Go API sets up was there long ago, and is seen at once. 0: never.
+	Eventual time.Duration
+
 	// Silent keeps the line the S3 gateway prints when it starts off standard output, for a program that
 	// is watched by people. Nothing else may print while Start runs: it swaps os.Stdout.
 	Silent bool
@@ -63,6 +68,7 @@ type Cloud struct {
 	began   time.Time
 	stop    context.CancelFunc
 	stopped context.Context // ends with Close: a delayed answer does not hold it up
+	under   sync.WaitGroup  // instance refreshes
 
 	mu      sync.Mutex
 	ports   []*port
@@ -90,8 +96,9 @@ func Start(o Options) (*Cloud, error) {
 		began: time.Now(),
 	}
 	c.stopped, c.stop = context.WithCancel(context.Background())
-	c.fleet.booted = c.startMetadata
+	c.fleet.booted, c.fleet.behind = c.startMetadata, o.Eventual
 	c.deploys = newDeployments(c.fleet)
+	c.deploys.behind = o.Eventual
 	user := keys.issue(c, "", 0)
 	c.AccessKey, c.SecretKey = user.key, user.secret
 
@@ -126,6 +133,7 @@ func (c *Cloud) serve(h http.Handler) (string, error) {
 // off, and clients get refused connections from then on. A second Close does nothing.
 func (c *Cloud) Close() {
 	c.stop()
+	c.under.Wait()
 	c.fleet.close()
 	c.deploys.close()
 	c.mu.Lock()
