@@ -51,7 +51,7 @@ func TestKilledAtEveryLineOfACommand(t *testing.T) {
 					server, r := s.serving()
 					r.stop()
 					s.readsAlways()
-					s.binary, s.env = binaries.kill, []string{"USHER_KILL_AT=" + at}
+					s.binary, s.env = binaries.kill(), []string{"USHER_KILL_AT=" + at}
 					id, err := s.cloud.Deploy("shop", "production", s.revision("shop-2", c.f(s)))
 					s.must(err)
 					r = s.start(server)

@@ -19,7 +19,7 @@ import (
 // on a launch that is not killed, which is also seen to end with the verdict.
 func cuts(t *testing.T, script, content, verdict string) (all []string) {
 	s := newStage(t)
-	s.binary = binaries.kill
+	s.binary = binaries.kill()
 	s.publish("shop-1", s.app("1").with(files{script: content}))
 	server, _, _ := s.launch()
 	s.expect("verdict", answers(server), "usher-launch "+verdict)
@@ -59,7 +59,7 @@ func (s *stage) readsAlways() {
 // killed starts the agent with a kill at a line of its record, and returns which line that was.
 func (s *stage) killed(server *standin.Instance, at string) (line string) {
 	s.Helper()
-	s.binary, s.env = binaries.kill, []string{"USHER_KILL_AT=" + at}
+	s.binary, s.env = binaries.kill(), []string{"USHER_KILL_AT=" + at}
 	r := s.start(server, "-once")
 	r.wait()
 	s.binary, s.env = binaries.usher, nil
@@ -162,7 +162,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			s.publish("shop-1", s.app("1").with(files{c.script: c.content}))
 			server := s.cloud.Launch("web", standin.LaunchOptions{})
 			s.readsAlways()
-			s.binary, s.env = binaries.kill, []string{"USHER_KILL_AT=2+"}
+			s.binary, s.env = binaries.kill(), []string{"USHER_KILL_AT=2+"}
 			for kills, code := 0, -1; code < 0; kills++ {
 				if code = s.start(server, "-once").wait(); kills > 40 {
 					t.Fatalf("killed %d times without getting anywhere", kills)
