@@ -55,7 +55,7 @@ func TestRevisionIsRefused(t *testing.T) {
 		}, "allow codedeploy:GetDeploymentGroup in the policy of the instance's role"},
 		{"an object that is gone", func(s *stage) {
 			s.cloud.PublishRevision("shop", "production", standin.S3Revision(s.cloud.Bucket, "gone.zip", "zip", "", "0123456789abcdef0123456789abcdef"))
-		}, "there is no such object, or no such bucket: it was deleted or never uploaded, deploy a revision that exists"},
+		}, "/gone.zip, or no such bucket: it was deleted or never uploaded: deploy a revision that exists"},
 		{"an object of another region", func(s *stage) {
 			s.publish("shop-1", s.app("1"))
 			s.cloud.Fail("HeadObject", -1, standin.Fault{Status: http.StatusMovedPermanently, Code: "PermanentRedirect"})

@@ -35,12 +35,17 @@ func TestBadBundle(t *testing.T) {
 			put(s, zipped(s.T, s.app("2")))
 			register(s, s.cloud.Bucket, key, "", etag)
 		}, ", and the revision was registered with "},
-		{"is not there", func(s *stage) { register(s, s.cloud.Bucket, key, "", "0123456789abcdef0123456789abcdef") }, "/shop-1.zip: there is no such object, or no such bucket: it was deleted or never uploaded, deploy a revision that exists"},
+		{"is not there", func(s *stage) { register(s, s.cloud.Bucket, key, "", "0123456789abcdef0123456789abcdef") }, "there is no object s3://BUCKET/shop-1.zip, or no such bucket: it was deleted or never uploaded: deploy a revision that exists"},
+		{"is not there, and was registered as a mere name", func(s *stage) { register(s, s.cloud.Bucket, key, "", "") }, "the revision was registered without ETag and version: cannot download the bundle: there is no object s3://BUCKET/shop-1.zip, or no such bucket"},
+		{"is not there or must not be seen", func(s *stage) {
+			register(s, s.cloud.Bucket, key, "", "")
+			s.cloud.Fail("HeadObject", -1, standin.Fault{Code: "AccessDenied"}) // S3's answer for either, to a role without s3:ListBucket
+		}, "; or there is no object s3://BUCKET/shop-1.zip, which S3 does not tell to a role without s3:ListBucket: then deploy a revision that exists"},
 		{"is not there in this version", func(s *stage) {
 			etag, _ := put(s, zipped(s.T, s.app("1")))
 			register(s, s.cloud.Bucket, key, "01BX5ZZKBKACTAV9WEVGEMMVRZ", etag)
-		}, "/shop-1.zip?versionId=01BX5ZZKBKACTAV9WEVGEMMVRZ: there is no such version: it was deleted, deploy a revision that exists"},
-		{"is in a bucket that is not there", func(s *stage) { register(s, "revisions-of-nobody", key, "", "0123456789abcdef0123456789abcdef") }, "cannot download s3://revisions-of-nobody/shop-1.zip: there is no such object, or no such bucket: "},
+		}, "there is no object s3://BUCKET/shop-1.zip (version 01BX5ZZKBKACTAV9WEVGEMMVRZ): the version was deleted: deploy a revision that exists"},
+		{"is in a bucket that is not there", func(s *stage) { register(s, "revisions-of-nobody", key, "", "0123456789abcdef0123456789abcdef") }, "there is no object s3://revisions-of-nobody/shop-1.zip, or no such bucket: "},
 		{"must not be read by the instance", func(s *stage) {
 			s.publish("shop-1", s.app("1"))
 			s.cloud.Fail("HeadObject", -1, standin.Fault{Code: "AccessDenied"})

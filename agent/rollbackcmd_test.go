@@ -50,7 +50,9 @@ func TestRollBackEnvironment(t *testing.T) {
 	h.ended(h.usher("rollback -dry-run production"), 0, "A dry run: no deployment was created.")
 	h.expect("live", h.live(), "1 1")
 	h.cloud.Fail("HeadObject", 1, standin.Fault{Status: 404, Code: "NoSuchKey"})
-	h.ended(h.usher("rollback production"), 1, "the object is gone: `usher deploy production ")
+	h.ended(h.usher("rollback production"), 1, "there is no object s3://"+h.cloud.Bucket+"/shop/", " (version 01", "it was deleted, or its bucket was: `usher deploy production ")
+	h.cloud.Fail("HeadObject", 1, standin.Fault{Code: "AccessDenied"})
+	h.ended(h.usher("rollback production"), 1, "access denied: allow your identity s3:GetObject", "; or there is no object s3://"+h.cloud.Bucket+"/shop/", "which S3 does not tell without s3:ListBucket: then `usher deploy production ")
 }
 
 // After a deployment that failed, the last good revision is what to go back to: the servers have two.

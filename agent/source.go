@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"go.uber.org/zap"
 
 	"usher/agent/bundle"
@@ -157,11 +155,11 @@ func (a *agent) deployRelease(ctx context.Context, r release.Release) error {
 
 // pin finds out which content a revision without ETag and version has now.
 func (a *agent) pin(ctx context.Context, rev revision.Revision) (revision.Revision, error) {
-	head, err := a.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &rev.S3.Bucket, Key: &rev.S3.Key})
+	version, etag, err := bundle.FindS3(ctx, a.s3, bundle.S3Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key})
 	if err != nil {
-		return rev, fmt.Errorf("cannot find out which object %s is now (s3:GetObject; the revision was registered without ETag and version): %w", rev, err)
+		return rev, fmt.Errorf("the revision was registered without ETag and version: %w", err)
 	}
-	return rev.Pin(aws.ToString(head.VersionId), aws.ToString(head.ETag)), nil
+	return rev.Pin(version, etag), nil
 }
 
 // again ends the id of a release that is made beside a live one of the same revision. A revision that is

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -54,6 +56,25 @@ func bucketRegion(err error) string {
 	return ""
 }
 
+// FindS3 is the version and the ETag of what o names now, by one HeadObject: s3:GetObject is what it takes. The version is
+// "" in a bucket without versions.
+func FindS3(ctx context.Context, api S3API, o S3Object) (version, etag string, err error) {
+	head, err := api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.Bucket, Key: &o.Key})
+	if err != nil {
+		return "", "", explain(o, err)
+	}
+	return aws.ToString(head.VersionId), unquote(head.ETag), nil
+}
+
+// none is what is said of an object that is not there.
+func (o S3Object) none() string {
+	text := "there is no object s3://" + o.Bucket + "/" + o.Key
+	if o.Version != "" {
+		text += " (version " + o.Version + ")"
+	}
+	return text
+}
+
 // explain says what an error of S3 means for o, and what to do. The answer to HeadObject has no body,
 // so its status has to do for a code.
 func explain(o S3Object, err error) error {
@@ -69,9 +90,9 @@ func explain(o S3Object, err error) error {
 	case code == "NoSuchBucket":
 		what = "there is no such bucket: correct the revision's location"
 	case code == "NoSuchVersion", status == http.StatusNotFound && o.Version != "", status == http.StatusMethodNotAllowed:
-		what = "there is no such version: it was deleted, deploy a revision that exists"
+		return fmt.Errorf("cannot download the bundle: %s: the version was deleted: deploy a revision that exists: %w", o.none(), err)
 	case status == http.StatusNotFound:
-		what = "there is no such object, or no such bucket: it was deleted or never uploaded, deploy a revision that exists"
+		return fmt.Errorf("cannot download the bundle: %s, or no such bucket: it was deleted or never uploaded: deploy a revision that exists: %w", o.none(), err)
 	case status == http.StatusMovedPermanently, code == "PermanentRedirect", code == "AuthorizationHeaderMalformed":
 		what = "the bucket is in another region: use a bucket in the instance's region"
 		if region := bucketRegion(err); region != "" {
@@ -82,7 +103,7 @@ func explain(o S3Object, err error) error {
 	case code == "ExpiredToken", code == "RequestTimeTooSkewed":
 		what = "the credentials or the clock of the instance are out of date: look at `timedatectl` and the instance profile"
 	case status == http.StatusForbidden:
-		what = fmt.Sprintf("access denied: allow %s on arn:aws:s3:::%s/%s to the instance's role, and kms:Decrypt if a KMS key encrypts it (without s3:ListBucket, S3 answers the same for an object that does not exist)", action, o.Bucket, o.Key)
+		what = fmt.Sprintf("access denied: allow %s on arn:aws:s3:::%s/%s to the instance's role, and kms:Decrypt if a KMS key encrypts it; or %s, which S3 does not tell to a role without s3:ListBucket: then deploy a revision that exists", action, o.Bucket, o.Key, o.none())
 	}
 	if what == "" {
 		return fmt.Errorf("cannot download %s: %w", o, err)

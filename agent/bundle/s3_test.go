@@ -178,7 +178,7 @@ func TestFetchS3Pins(t *testing.T) {
 		{"a version and its ETag, quoted as the API has it", S3Object{Version: *v1.VersionId, ETag: *v1.ETag}, first, ""},
 		{"an ETag without quotes", S3Object{ETag: strings.Trim(*v2.ETag, `"`)}, second, ""},
 		{"an ETag that was overwritten", S3Object{ETag: *v1.ETag}, nil, "the object was overwritten since, register and deploy the revision again"},
-		{"a version that never was", S3Object{Version: "01J00000000000000000000000"}, nil, "there is no such version"},
+		{"a version that never was", S3Object{Version: "01J00000000000000000000000"}, nil, "/k (version 01J00000000000000000000000): the version was deleted: deploy a revision that exists"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -307,7 +307,8 @@ func TestFetchS3Faults(t *testing.T) {
 			s3.ServeHTTP(w, r)
 		}, "asked for the bytes from", nil},
 		{"empty", "empty", pass, "cannot download s3://" + b + "/empty: it is empty: upload the bundle again", []string{"HEAD"}},
-		{"no such object", "nothing", pass, "there is no such object, or no such bucket: it was deleted or never uploaded", []string{"HEAD"}},
+		{"no such object", "nothing", pass, "there is no object s3://" + b + "/nothing, or no such bucket: it was deleted or never uploaded: deploy a revision that exists", []string{"HEAD"}},
+		{"no such object, and no s3:ListBucket", "nothing", always(http.StatusForbidden, "AccessDenied"), "; or there is no object s3://" + b + "/nothing, which S3 does not tell to a role without s3:ListBucket: then deploy a revision that exists", []string{"HEAD"}},
 		{"access denied", "small", always(http.StatusForbidden, "AccessDenied"), "access denied: allow s3:GetObject on arn:aws:s3:::" + b + "/small to the instance's role", []string{"HEAD"}},
 		{"access denied to the KMS key", "small", onGet(http.StatusForbidden, "AccessDenied"), "and kms:Decrypt if a KMS key encrypts it", []string{"HEAD", "GET"}},
 		{"archived", "small", onGet(http.StatusForbidden, "InvalidObjectState"), "it is archived: restore it", []string{"HEAD", "GET"}},
@@ -337,7 +338,7 @@ func TestFetchS3Faults(t *testing.T) {
 				if !bytes.Equal(content(t, dst), want) {
 					t.Error("the file differs from the object")
 				}
-			case err == nil || !strings.Contains(err.Error(), test.err) || !strings.HasPrefix(err.Error(), "cannot download s3://"+b+"/"+test.key):
+			case err == nil || !strings.Contains(err.Error(), test.err) || !strings.HasPrefix(err.Error(), "cannot download ") || !strings.Contains(err.Error(), "s3://"+b+"/"+test.key):
 				t.Errorf("error %v\nwant  %s", err, test.err)
 			}
 			if test.calls != nil && !slices.Equal(calls(), test.calls) {

@@ -173,11 +173,20 @@ func StillThere(ctx context.Context, api Objects, env Environment, r Revision) e
 	}
 	_, err := api.HeadObject(ctx, in)
 	if answer := smithy.APIError(nil); errors.As(err, &answer) {
+		gone := "there is no object " + r.String()
+		if r.Version != "" {
+			gone += " (version " + r.Version + ")"
+		}
+		anew := "deploy something else"
+		if commit := r.Commit(); commit != "" {
+			anew = fmt.Sprintf("`usher deploy %s %s` packs and uploads the commit anew", env.Name, commit)
+		}
 		switch answer.ErrorCode() {
 		case "NotFound", "NoSuchKey", "NoSuchVersion", "MethodNotAllowed":
-			return fmt.Errorf("cannot deploy %s again: the object is gone: `usher deploy %s %s` packs and uploads the commit anew", r, env.Name, r.Commit())
+			return fmt.Errorf("cannot deploy %s again: %s: it was deleted, or its bucket was: %s", r, gone, anew)
 		case "Forbidden", "AccessDenied":
-			return fmt.Errorf("cannot see whether %s is still there: allow s3:GetObject and s3:GetObjectVersion on it, and s3:ListBucket on its bucket: %w", r, err)
+			return fmt.Errorf("cannot see whether the bundle is still there: access denied: allow your identity s3:GetObject and s3:GetObjectVersion on %s, and s3:ListBucket on its bucket; "+
+				"or %s, which S3 does not tell without s3:ListBucket: then %s: %w", r, gone, anew, err)
 		}
 	}
 	return Explain("look at "+r.String(), env, err)
