@@ -28,13 +28,21 @@ var (
 )
 
 // flaws is what is printed of the flawed one. ERREXIT stands for what depends on the setting.
-const flaws = `appspec.yml:4:5: source public is not in the revision
+const flaws = `appspec.yml: warning: no ValidateService script: nothing checks that the application works before the server goes into service
+appspec.yml:4:5: source public is not in the revision
 appspec.yml:6:5: warning: this permissions entry applies to nothing that is installed (object /opt/app/bin, pattern **)
 ERREXIT
 scripts/sed.sh: does not exist, and AfterInstall needs it: did you mean scripts/seed.sh?
 scripts/start.sh:1:1: has Windows line ends (CRLF): run dos2unix
-appspec.yml: warning: no ValidateService script: nothing checks that the application works before the server goes into service
 `
+
+// overwriting is an appspec with the commonest key that nobody reads, overwrite what is said about it.
+const (
+	overwriting = "version: 0.0\nos: linux\nfiles:\n  - {source: /, destination: /srv/shop, overwrite: yes}\nhooks:\n" +
+		"  AfterInstall:\n    - {location: scripts/migrate.sh}\n  ValidateService:\n    - {location: scripts/validate.sh}\n"
+	overwrite = "appspec.yml:4:41: warning: overwrite is no key of an appspec and is ignored, here and by CodeDeploy: " +
+		"`file_exists_behavior: OVERWRITE` at the top replaces files that no deployment installed; without it they end the deployment\n"
+)
 
 const errexitFlaws = "no `set -e` before this: when it fails, the script goes on; "
 
@@ -59,7 +67,31 @@ func TestCheck(t *testing.T) {
 		{"no appspec", sound.with(files{"appspec.yml": "-"}), nil, 1,
 			"appspec.yml: not found: appspec.yml (or appspec.yaml) must be at the top of the bundle\nPATH: 1 problem, 0 warnings\n"},
 		{"an appspec that is none", sound.with(files{"appspec.yml": "version: 0.0\nos: linux\nhook:\n  AfterInstal: 1\n"}), nil, 1,
-			"appspec.yml:3:1: unknown key \"hook\" in the appspec: did you mean hooks?\nPATH: 1 problem, 0 warnings\n"},
+			"appspec.yml: warning: no ValidateService script: nothing checks that the application works before the server goes into service\n" +
+				"appspec.yml:3:1: unknown key \"hook\" in the appspec, and nothing of it would run: did you mean hooks?\nPATH: 1 problem, 1 warning\n"},
+		{"what CodeDeploy ignores", sound.with(files{"appspec.yml": overwriting}), nil, 0, overwrite + "PATH: ok: 3 files, 275 B unpacked; 1 warning\n"},
+		{"the same, strictly", sound.with(files{"appspec.yml": overwriting}), []string{"-strict"}, 1, overwrite + "PATH: 0 problems, 1 warning\n"},
+		{"the appspec and the scripts in one go", sound.with(files{"appspec.yml": strings.Replace(overwriting, "/srv/shop", "srv/shop", 1), "scripts/validate.sh": "#!/bin/bash\nset -e\nif true; then\n"}), nil, 1,
+			"appspec.yml:4:30: destination \"srv/shop\" must be an absolute path: it must begin with /\n" + strings.Replace(overwrite, "4:41", "4:40", 1) +
+				"scripts/validate.sh:3:10: does not parse: `then` must be followed by a statement list\nPATH: 2 problems, 1 warning\n"},
+		{"for CI", sound.with(files{"appspec.yml": overwriting}), []string{"-json"}, 0, strings.ReplaceAll(`{
+  "path": "PATH",
+  "ok": true,
+  "files": 3,
+  "bytes": 275,
+  "errors": 0,
+  "warnings": 1,
+  "problems": [
+    {
+      "file": "appspec.yml",
+      "line": 4,
+      "column": 41,
+      "message": "overwrite MESSAGE",
+      "warning": true
+    }
+  ]
+}
+`, "overwrite MESSAGE", overwrite[strings.Index(overwrite, "overwrite is"):len(overwrite)-1])},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

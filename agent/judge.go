@@ -11,9 +11,10 @@ import (
 // judge checks the revision unpacked in dir as far as it can be without running anything: the appspec,
 // what it installs where, every script of every event, the role hooks. An instance does it before the
 // first script, with hooks.Check; `usher check` does it on a developer's machine, with hooks.CheckSource:
-// both see the same problems, but for interpreters and users that only the instance has.
+// both see the same problems, but for interpreters and users that only the instance has. All are found in one go,
+// by file and line; the plan is of use only when none is an error.
 func judge(layout release.Layout, dir, roleHooks string, policy hooks.Policy, check checker) (*release.Plan, []hooks.Problem) {
-	spec, problems := appspec.Read(dir)
+	spec, problems := appspec.ReadPartly(dir)
 	if spec == nil {
 		return nil, problems
 	}
@@ -32,6 +33,7 @@ func judge(layout release.Layout, dir, roleHooks string, policy hooks.Policy, ch
 		problems = append(problems, hooks.Problem{File: spec.File, Warning: true,
 			Message: "no ValidateService script: nothing checks that the application works before the server goes into service"})
 	}
+	hooks.Sort(problems)
 	return plan, problems
 }
 

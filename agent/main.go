@@ -35,7 +35,7 @@ const (
 // commands are usher's subcommands. Each parses its own flags and returns an exit code.
 var commands = []subcommand{
 	{"run", "[-config FILE] [-once]", "the agent: bring this server up with its group's latest revision", runAgent},
-	{"check", "[-errexit MODE] PATH", "judge a revision (directory, zip, tar, tgz) exactly as an instance will", runCheck},
+	{"check", "[-errexit MODE] [-strict] [-json] PATH", "judge a revision (directory, zip, tar, tgz) exactly as an instance will", runCheck},
 	{"rehearse", "[-root DIR] [-errexit MODE] PATH", "deploy a local revision under a scratch root, hooks run for real", runRehearse},
 	{"deploy", "ENV [REF] | status [ENV | d-ID]", "bring the servers of an environment to a commit; follow a deployment", runDeploy},
 	{"rollback", "ENV [d-ID | COMMIT]", "bring an environment back to what it ran before; on a server: the server", runRollback},

@@ -25,7 +25,9 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	errexit := flags.String("errexit", string(hooks.Enforce), "`MODE`: what the instance does about scripts without set -e: enforce, require or off")
 	roles := flags.String("role-hooks", "", "also check the role hooks in `DIR` (on an instance: /etc/usher/hooks.d)")
-	if code, ok := parse(flags, args, 1, "usher check [-errexit MODE] PATH: judge a revision (directory, zip, tar, tgz) exactly as an instance will.", stdout, stderr); !ok {
+	strict := flags.Bool("strict", false, "exit with 1 for warnings too")
+	asJSON := flags.Bool("json", false, "print one JSON object, for CI")
+	if code, ok := parse(flags, args, 1, "usher check [-errexit MODE] [-strict] [-json] PATH: judge a revision (directory, zip, tar, tgz) exactly as an instance will.", stdout, stderr); !ok {
 		return code
 	}
 	policy, err := hooks.ParsePolicy(*errexit)
@@ -38,23 +40,17 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fmt.Fprintln(stderr, "usher check: cannot open the revision:", err)
 		return exitUsage
 	}
+	found := findings{Path: path, strict: *strict, json: *asJSON}
 	dir, stats, err := open(ctx, path)
 	if err != nil {
-		fmt.Fprintf(stdout, "%s: %v\n", path, err)
-		return exitFailed
+		found.Problems = []hooks.Problem{{File: path, Message: err.Error()}}
+		return found.show(stdout)
 	}
 	defer os.RemoveAll(dir)
+	found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
 	c := defaultConfig()
-	_, problems := judge(release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases}, dir, *roles, policy, hooks.CheckSource)
-	for _, p := range problems {
-		fmt.Fprintln(stdout, p)
-	}
-	if fatal := hooks.Errors(problems); len(fatal) > 0 {
-		fmt.Fprintf(stdout, "%s: %s, %s\n", path, format.Plural(len(fatal), "problem"), format.Plural(len(problems)-len(fatal), "warning"))
-		return exitFailed
-	}
-	fmt.Fprintf(stdout, "%s: ok: %s, %s unpacked; %s\n", path, format.Plural(stats.Files, "file"), format.Bytes(stats.Bytes), format.Plural(len(problems), "warning"))
-	return exitDone
+	_, found.Problems = judge(release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases}, dir, *roles, policy, hooks.CheckSource)
+	return found.show(stdout)
 }
 
 // open unpacks the revision at path, whatever it is, into a scratch directory, by the rules and limits of

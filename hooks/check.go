@@ -71,10 +71,14 @@ func checkFile(s Script, p Policy, here bool) []Problem {
 	case !info.Mode().IsRegular():
 		return []Problem{{Message: "is not a regular file"}}
 	case len(text) == 0:
-		return []Problem{{Message: "is empty"}}
+		return []Problem{{Warning: true, Message: "is empty: it does nothing, and that succeeds"}}
 	}
 	in := interpret(text[:min(len(text), headSize)])
 	var found []Problem
+	if in.relative {
+		found = append(found, Problem{Line: 1, Col: 1, Warning: true, Message: fmt.Sprintf(
+			"its interpreter is not an absolute path: it is taken as %s, because CodeDeploy's agent works in /: write #!%[1]s", in.kernel[0])})
+	}
 	if info.Mode()&0o111 == 0 {
 		how := "it is run through its interpreter all the same"
 		if in.binary {
@@ -142,7 +146,7 @@ func badFirstLine(text []byte, in interpreter, searchPath string, here bool) str
 	case in.kernel == nil:
 		return "names no interpreter after #!"
 	case !path.IsAbs(in.kernel[0]):
-		return fmt.Sprintf("its interpreter %s is not an absolute path", in.kernel[0])
+		return fmt.Sprintf("its interpreter %s is not a path: write #!/usr/bin/env %[1]s", in.kernel[0])
 	case path.Base(in.kernel[0]) == "env" && in.name == "" && !in.opaque:
 		return "names no interpreter after env"
 	case path.Base(in.kernel[0]) == "env" && !in.opaque && len(in.command) == 2 && strings.ContainsAny(in.name, " \t"):

@@ -28,7 +28,7 @@ func TestCheck(t *testing.T) {
 			[]string{"warning: is not executable; the bit is set before it is run: chmod +x"}},
 		{"only comments", "#!/bin/sh\n# nothing yet\n", 0o755, nil},
 		{"not executable", "#!/bin/sh\nset -e\n", 0o644, []string{notExecutable}},
-		{"empty", "", 0o755, []string{"is empty"}},
+		{"empty", "", 0o755, []string{"warning: is empty: it does nothing, and that succeeds"}},
 
 		{"Windows line ends", "#!/bin/bash\r\nset -e\r\n", 0o755, []string{"1:1: has Windows line ends (CRLF): run dos2unix"}},
 		{"Windows line ends, env", "#!/usr/bin/env python3\r\nprint()\r\n", 0o755, []string{"1:1: has Windows line ends (CRLF): run dos2unix"}},
@@ -40,7 +40,13 @@ func TestCheck(t *testing.T) {
 		{"UTF-16", "\xff\xfe#\x00!\x00/\x00", 0o755, []string{"1:1: is UTF-16: save it as UTF-8"}},
 
 		{"no interpreter", "#!\nls\n", 0o755, []string{"1:1: names no interpreter after #!"}},
-		{"relative interpreter", "#!bin/sh\nls\n", 0o755, []string{"1:1: its interpreter bin/sh is not an absolute path"}},
+		{"relative interpreter", "#!bin/sh\nls\n", 0o755, []string{
+			"1:1: warning: its interpreter is not an absolute path: it is taken as /bin/sh, because CodeDeploy's agent works in /: write #!/bin/sh",
+			"2:1: no `set -e` before this: when it fails, the script goes on; put `set -e` at the top"}},
+		{"interpreter that is no path", "#!sh\nls\n", 0o755, []string{"1:1: its interpreter sh is not a path: write #!/usr/bin/env sh"}},
+		{"relative interpreter that is not there", "#!opt/nowhere\nls\n", 0o755, []string{
+			"1:1: warning: its interpreter is not an absolute path: it is taken as /opt/nowhere, because CodeDeploy's agent works in /: write #!/opt/nowhere",
+			"1:1: its interpreter /opt/nowhere is not a program on this machine: install it in the AMI"}},
 		{"missing interpreter", "#!/opt/nowhere/ruby -w\n", 0o755,
 			[]string{"1:1: its interpreter /opt/nowhere/ruby is not a program on this machine: install it in the AMI"}},
 		{"missing interpreter of env", "#!/usr/bin/env no-such-ruby\n", 0o755,

@@ -111,9 +111,11 @@
 //
 // # What is checked before
 //
-// Every script of a revision is there, is a regular file and not empty; its interpreter and its user
+// Every script of a revision is there and is a regular file; its interpreter and its user
 // are on the instance; it has no Windows line ends; it parses, if it is for sh, bash or ksh: the
-// shell itself (with -n) has the last word. A missing executable bit is only a warning: a script is run
+// shell itself (with -n) has the last word. An empty script succeeds, with a warning. The path of an interpreter that does not
+// begin with / is taken from /, with a warning: the kernel takes it from the working directory, and that of
+// CodeDeploy's agent is /. A missing executable bit is only a warning: a script is run
 // through the interpreter its first line names, one without a first line by /bin/sh, and a program gets
 // the bit. `usher check` says all this before you upload.
 //

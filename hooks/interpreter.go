@@ -18,11 +18,12 @@ const headSize = 4096
 type interpreter struct {
 	binary bool // started by the kernel itself: no script
 
-	kernel  []string // what the kernel puts before the file: interpreter and at most one argument
-	command []string // the same up to and including the interpreter proper: env, VAR=…, bash
-	options []string // what stands after it
-	name    string   // the interpreter proper: a path, or a name that env looks up in PATH
-	opaque  bool     // an `env` line that only env understands; command and options are not known
+	kernel   []string // what the kernel puts before the file: interpreter and at most one argument
+	command  []string // the same up to and including the interpreter proper: env, VAR=…, bash
+	options  []string // what stands after it
+	name     string   // the interpreter proper: a path, or a name that env looks up in PATH
+	relative bool     // the first line has a path that is not absolute; it is taken from /
+	opaque   bool     // an `env` line that only env understands; command and options are not known
 
 	shell string // its language: "sh", "bash" or "ksh"; "" for anything else
 }
@@ -92,7 +93,12 @@ func interpret(head []byte) interpreter {
 	if file == "" {
 		return interpreter{}
 	}
-	in := interpreter{kernel: []string{file}, command: []string{file}, name: file}
+	// The kernel takes such a path from the working directory. That of CodeDeploy's agent is /.
+	relative := strings.Contains(file, "/") && file[0] != '/'
+	if relative {
+		file = path.Join("/", file)
+	}
+	in := interpreter{relative: relative, kernel: []string{file}, command: []string{file}, name: file}
 	if argument != "" {
 		in.kernel = []string{file, argument}
 		in.options = []string{argument}

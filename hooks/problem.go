@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -32,10 +33,11 @@ var Events = []string{
 
 // Problem is one thing wrong with a revision, where it is, and what to do about it.
 type Problem struct {
-	File      string // as its author knows it: relative to the revision, or an absolute path
-	Line, Col int    // from 1; 0 when the problem is the file as a whole
-	Message   string // one line, no full stop
-	Warning   bool   // worth saying, but the revision may be deployed
+	File    string `json:"file"`             // as its author knows it: relative to the revision, or an absolute path
+	Line    int    `json:"line,omitempty"`   // from 1; 0 when the problem is the file as a whole
+	Col     int    `json:"column,omitempty"` // from 1, or 0
+	Message string `json:"message"`          // one line, no full stop
+	Warning bool   `json:"warning"`          // worth saying, but the revision may be deployed
 }
 
 // String is the line that `usher check` prints: file:line:col: message.
@@ -53,6 +55,13 @@ func (p Problem) String() string {
 // Errors are the problems that are more than warnings.
 func Errors(problems []Problem) []Problem {
 	return slices.DeleteFunc(slices.Clone(problems), func(p Problem) bool { return p.Warning })
+}
+
+// Sort brings problems into the order of their files and lines. The same place keeps the order it had.
+func Sort(problems []Problem) {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+	})
 }
 
 // Closest is the candidate that was probably meant by word, or "" when none is near: at most two

@@ -175,7 +175,7 @@ func (r *reader) context(f fields) *Context {
 		}
 	}
 	// AWS documents the key as `user` and its agent reads `name`: both are taken.
-	c := r.fields(n, "context", "name", "user", "type", "range")
+	c := r.fields(n, "context", nil, "name", "user", "type", "range")
 	if c == nil {
 		return nil
 	}

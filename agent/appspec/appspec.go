@@ -36,7 +36,7 @@ type Spec struct {
 // File is one entry of files: copy Source of the bundle into the directory Destination.
 type File struct {
 	Source      string // slash-separated, relative to the bundle, clean; "." is the whole bundle
-	Destination string // absolute, clean, never "/"
+	Destination string // absolute, clean
 	Line, Col   int    // of the entry, from 1
 }
 
@@ -47,8 +47,8 @@ type Permission struct {
 	Except      []string     // patterns of direct children of Object that are left alone
 	Files       bool         // it is for files
 	Directories bool         // it is for directories
-	Owner       string       // user name; "" leaves the owner
-	Group       string       // group name; "" leaves the group
+	Owner       string       // user name or number; "" leaves the owner
+	Group       string       // group name or number; "" leaves the group
 	Mode        *fs.FileMode // permission bits with fs.ModeSetuid, ModeSetgid, ModeSticky, as os.Chmod takes them; nil leaves the mode
 	ACLs        []ACE        // nil leaves the ACL; empty but not nil (`acls: []`) takes every extra entry away
 	Context     *Context     // SELinux; nil leaves the context
@@ -67,6 +67,16 @@ type Hook struct {
 // Read reads and checks the appspec at the top of dir, an unpacked bundle: appspec.yml, else
 // appspec.yaml. It follows no link out of dir. The Spec is nil when a problem is more than a warning.
 func Read(dir string) (*Spec, []hooks.Problem) {
+	spec, problems := ReadPartly(dir)
+	if len(hooks.Errors(problems)) > 0 {
+		return nil, problems
+	}
+	return spec, problems
+}
+
+// ReadPartly is Read for a list of all problems of a revision: with an appspec that has errors it returns what
+// could be read of it, so that the scripts and files it names are looked at too. It is nil when that is nothing.
+func ReadPartly(dir string) (*Spec, []hooks.Problem) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, []hooks.Problem{{File: Name, Message: fmt.Sprintf("cannot open the unpacked bundle: %v", err)}}
@@ -89,7 +99,7 @@ func Read(dir string) (*Spec, []hooks.Problem) {
 	if err != nil {
 		return nil, append(problems, hooks.Problem{File: name, Message: err.Error()})
 	}
-	spec, more := Parse(name, src)
+	spec, more := parse(name, src)
 	return spec, append(problems, more...)
 }
 
@@ -153,9 +163,19 @@ func unreadable(err error) error {
 // problems as it can in one go, in the order of their lines. The Spec is nil when one of them is
 // more than a warning.
 func Parse(name string, src []byte) (*Spec, []hooks.Problem) {
+	spec, problems := parse(name, src)
+	if len(hooks.Errors(problems)) > 0 {
+		return nil, problems
+	}
+	return spec, problems
+}
+
+// parse is Parse that returns what could be read in any case; nil when that is nothing.
+func parse(name string, src []byte) (*Spec, []hooks.Problem) {
 	r := &reader{file: name}
-	spec := &Spec{File: name, Hooks: map[string][]Hook{}}
+	var spec *Spec
 	if root := r.document(src); root != nil {
+		spec = &Spec{File: name, Hooks: map[string][]Hook{}}
 		r.spec(root, spec)
 	}
 	slices.SortStableFunc(r.problems, func(a, b hooks.Problem) int {
@@ -164,9 +184,6 @@ func Parse(name string, src []byte) (*Spec, []hooks.Problem) {
 	if r.more > 0 {
 		r.problems = append(r.problems, hooks.Problem{File: name, Warning: !r.moreFatal,
 			Message: fmt.Sprintf("and %d more problems: these are the first", r.more)})
-	}
-	if slices.ContainsFunc(r.problems, func(p hooks.Problem) bool { return !p.Warning }) {
-		return nil, r.problems
 	}
 	return spec, r.problems
 }

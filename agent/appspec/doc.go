@@ -26,19 +26,22 @@
 //	      runas: deploy
 //	      sudo: true
 //
-// It is read strictly. What CodeDeploy passes over in silence is an error here, with line, column
-// and the nearest right word, because a key nobody reads is a step that silently does not happen.
-// Parse reports all problems at once, so that a developer mends them in one go; no Spec is returned
-// unless there are only warnings.
+// An error is what cannot work; what CodeDeploy's agent passes over is a warning, with line, column and the
+// nearest right word, because a key nobody reads is a step that silently does not happen. One kind of it is an
+// error all the same: a script that would never run. Parse reports all problems at once, so that a developer
+// mends them in one go; no Spec is returned unless there are only warnings.
 //
 // # Where it differs from CodeDeploy
 //
 // Errors here, and accepted by CodeDeploy's agent (1.8.1):
-//   - an unknown key, an unknown event, a key given twice;
-//   - an event that runs no scripts (Install, DownloadBundle, BlockTraffic, AllowTraffic) in hooks;
-//   - a source or location that leads out of the bundle with ../, a location that begins with /;
-//   - a destination or object that is not absolute (CodeDeploy takes it from its own working
-//     directory, or from a home directory with ~), and destination / alone;
+//   - scripts that would never run: an unknown event, an event that runs no scripts (Install, DownloadBundle,
+//     BlockTraffic, AllowTraffic), an event beside `hooks:` instead of below it, `hook:` and the `Hooks:` of
+//     Lambda and ECS;
+//   - a key given twice (there the last one wins), a near miss of a key without which its entry means nothing;
+//   - file_exists_behavior within an entry of files: nobody reads it there, and its files would end the deployment;
+//   - a source or location that leads out of the bundle with ../;
+//   - a destination that is not absolute (CodeDeploy takes it from its own working directory, or from a home
+//     directory with ~);
 //   - timeout 300.5 or 5m (read as 300 and 5), 0300 (octal to YAML 1.1), and more than 48 hours,
 //     which Auto Scaling allows no launch;
 //   - sudo with anything but true or false, yes or no, on or off: there "false" in quotes is true;
@@ -52,8 +55,12 @@
 //     whose YAML takes the leading zero for octal, makes 0420 of the first.
 //   - context: `user`, the key AWS documents, and `name`, the one its agent reads, are the same.
 //
-// Warnings, because CodeDeploy deploys it though it does nothing: a pattern or except with a / in
-// it, a permission that sets nothing.
+// Warnings, because CodeDeploy deploys it though it does nothing with it: any other unknown key (`overwrite: yes`
+// in an entry of files, which reads as if it were file_exists_behavior; runAs, which is not runas), a pattern or
+// except with a / in it, a permission that sets nothing, an object that is not absolute.
+//
+// Warnings, because it works and was perhaps not meant: a location with a / in front (the top of the bundle, as in
+// source), destination / (each file goes where its path in the source says), an owner or group that is a number.
 //
 // # What it does not know
 //

@@ -42,12 +42,21 @@ func (r *reader) spec(root ast.Node, spec *Spec) {
 		switch {
 		case slices.Contains(hooks.Events, p.key):
 			r.fail(p.at, "%s belongs under `hooks:`: indent it", p.key)
-		case p.key == "Resources" || p.key == "resources" || p.key == "Hooks":
-			r.fail(p.at, "%s is for Lambda and ECS deployments: an appspec for servers takes %s", p.key, strings.Join(topKeys, ", "))
-		case !slices.Contains(topKeys, p.key):
-			r.unknown(p, "the appspec", topKeys, f)
-		case p.value != nil || p.bad:
+		case p.key == "Hooks":
+			r.fail(p.at, "Hooks is for Lambda and ECS deployments, and nothing of it would run: an appspec for servers takes %s", strings.Join(topKeys, ", "))
+		case slices.Contains(topKeys, p.key) && (p.value != nil || p.bad):
 			f[p.key] = p.value
+		}
+	}
+	for _, p := range pairs {
+		switch {
+		case slices.Contains(topKeys, p.key) || slices.Contains(hooks.Events, p.key) || p.key == "Hooks":
+		case strings.EqualFold(p.key, "resources"):
+			r.warn(p.at, "%s is for Lambda and ECS deployments, and is ignored: an appspec for servers takes %s", p.key, strings.Join(topKeys, ", "))
+		case nearest(p.key, topKeys) == "hooks":
+			r.fail(p.at, "unknown key %s in the appspec, and nothing of it would run: did you mean hooks?", quote(p.key))
+		default:
+			r.unknown(p, "the appspec", []string{"version", "os"}, topKeys, f)
 		}
 	}
 
@@ -113,15 +122,33 @@ func (r *reader) behavior(f fields, spec *Spec) {
 
 // filesEntry reads one entry of files.
 func (r *reader) filesEntry(n ast.Node, spec *Spec) {
-	f := r.fields(n, "an entry of files", "source", "destination")
-	if f == nil {
+	pairs, ok := r.pairs(n, "an entry of files")
+	if !ok {
 		return
+	}
+	f := fields{}
+	for _, p := range pairs {
+		if (p.key == "source" || p.key == "destination") && (p.value != nil || p.bad) {
+			f[p.key] = p.value
+		}
+	}
+	for _, p := range pairs {
+		switch p.key {
+		case "source", "destination":
+		case "file_exists_behavior":
+			r.fail(p.at, "file_exists_behavior is not read here, and files that exist would end the deployment: it belongs at the top, beside `files:`, and is for all of them")
+		case "overwrite":
+			r.warn(p.at, "overwrite is no key of an appspec and is ignored, here and by CodeDeploy: `file_exists_behavior: OVERWRITE` at the top replaces files that no deployment installed; without it they end the deployment")
+		default:
+			needed := []string{"source", "destination"}
+			r.unknown(p, "an entry of files", needed, needed, f)
+		}
 	}
 	r.need(n, f, "source", "an entry of files", "/ is the whole bundle")
 	r.need(n, f, "destination", "an entry of files", "it is the directory to copy into")
-	source, ok := r.inBundle(f, "source")
-	destination, ok2 := r.destination(f)
-	if ok && ok2 {
+	source, found := r.inBundle(f, "source")
+	destination, ok := r.destination(f)
+	if found && ok {
 		file := File{Source: source, Destination: destination}
 		file.Line, file.Col = position(n)
 		spec.Files = append(spec.Files, file)
@@ -149,8 +176,7 @@ func (r *reader) destination(f fields) (string, bool) {
 	}
 	clean, ok := r.absolute(f["destination"], "destination", s)
 	if ok && clean == "/" {
-		r.fail(f["destination"], "destination / is the root of the machine: name a directory, such as /opt/app")
-		return "", false
+		r.warn(f["destination"], "destination / is the root of the machine: each file of the source is installed where its path there says, and replaced in place if it is not in the release")
 	}
 	return clean, ok
 }
@@ -192,7 +218,7 @@ func (r *reader) script(n ast.Node, event string, spec *Spec) {
 		r.fail(n, "a script must be a map: write `- location: %s`", quoteless(s.Value))
 		return
 	}
-	f := r.fields(n, "a script", scriptKeys...)
+	f := r.fields(n, "a script", []string{"location"}, scriptKeys...)
 	if f == nil {
 		return
 	}
@@ -216,15 +242,16 @@ func (r *reader) location(f fields) (string, bool) {
 		return "", false
 	}
 	n := f["location"]
-	clean := path.Clean(s)
+	clean := path.Clean(strings.TrimLeft(s, "/"))
 	switch {
-	case strings.HasPrefix(s, "/"):
-		r.fail(n, "location %s must be relative to the top of the bundle: it must not begin with /", quote(s))
 	case clean == ".." || strings.HasPrefix(clean, "../"):
 		r.fail(n, "location %s leads out of the bundle: scripts come with the revision", quote(s))
 	case clean == "." || strings.HasSuffix(s, "/"):
 		r.fail(n, "location %s is a directory: name the script", quote(s))
 	default:
+		if strings.HasPrefix(s, "/") {
+			r.warn(n, "location %s is %s in the bundle, not a file of the server: scripts come with the revision; write it without the / in front", quote(s), quoteless(clean))
+		}
 		return clean, true
 	}
 	return "", false

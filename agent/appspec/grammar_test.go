@@ -20,19 +20,24 @@ var badTop = []bad{
 	{"Linux", "version: 0.0\nos: Linux\n", []string{`appspec.yml:2:5: os must be linux, in small letters, not "Linux"`}},
 	{"windows", "version: 0.0\nos: windows\n", []string{`appspec.yml:2:5: os must be linux, not "windows": this is an agent for Linux servers`}},
 	{"os as a list", "version: 0.0\nos: [linux]\n", []string{"appspec.yml:2:5: os must be text, not a list"}},
-	{"unknown key", "version: 0.0\nos: linux\nhook:\n", []string{`appspec.yml:3:1: unknown key "hook" in the appspec: did you mean hooks?`}},
-	{"capitals", "version: 0.0\nos: linux\nFiles:\n", []string{`appspec.yml:3:1: unknown key "Files" in the appspec: did you mean files?`}},
-	{"unknown and far from all", "version: 0.0\nos: linux\nenvironment: production\n", []string{`appspec.yml:3:1: unknown key "environment" in the appspec: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
+	{"unknown key", "version: 0.0\nos: linux\nhook:\n", []string{`appspec.yml:3:1: unknown key "hook" in the appspec, and nothing of it would run: did you mean hooks?`}},
+	{"capitals", "version: 0.0\nos: linux\nFiles:\n", []string{`appspec.yml:3:1: warning: unknown key "Files" in the appspec is ignored: did you mean files?`}},
+	{"unknown and far from all", "version: 0.0\nos: linux\nenvironment: production\n", []string{`appspec.yml:3:1: warning: unknown key "environment" in the appspec is ignored: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
+	{"hooks of Lambda, beside a whole appspec", "version: 0.0\nos: linux\nHooks:\n  - BeforeAllowTraffic: f\n", []string{
+		"appspec.yml:3:1: Hooks is for Lambda and ECS deployments, and nothing of it would run: an appspec for servers takes version, os, file_exists_behavior, files, permissions, hooks",
+	}},
+	{"a typing error of what is needed", "verson: 0.0\nos: linux\n", []string{`appspec.yml:1:1: unknown key "verson" in the appspec: did you mean version?`}},
+	{"the same, beside the right one", "version: 0.0\nos: linux\nverson: 0.0\n", []string{`appspec.yml:3:1: warning: unknown key "verson" in the appspec is ignored: did you mean version?`}},
 	{"event at the top", "version: 0.0\nos: linux\nAfterInstall:\n  - location: a.sh\n", []string{"appspec.yml:3:1: AfterInstall belongs under `hooks:`: indent it"}},
 	{"hooks of Lambda", "version: 0.0\nResources:\n  - f: {}\n", []string{
 		"appspec.yml:1:1: os is missing in the appspec: write `os: linux`",
-		"appspec.yml:2:1: Resources is for Lambda and ECS deployments: an appspec for servers takes version, os, file_exists_behavior, files, permissions, hooks",
+		"appspec.yml:2:1: warning: Resources is for Lambda and ECS deployments, and is ignored: an appspec for servers takes version, os, file_exists_behavior, files, permissions, hooks",
 	}},
 	{"key twice", "version: 0.0\nos: linux\nhooks:\nfiles:\nhooks:\n", []string{`appspec.yml:5:1: "hooks" is given twice: line 3 has it already`}},
 	{"behaviour in small letters", "version: 0.0\nos: linux\nfile_exists_behavior: overwrite\n", []string{`appspec.yml:3:23: file_exists_behavior must be DISALLOW, OVERWRITE or RETAIN, in capitals, not "overwrite"`}},
 	{"behaviour as a boolean", "version: 0.0\nos: linux\nfile_exists_behavior: true\n", []string{`appspec.yml:3:23: file_exists_behavior must be text, not true or false: put quotes around it, as in "true"`}},
-	{"long unknown key", "version: 0.0\nos: linux\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: y\n", []string{`appspec.yml:3:1: unknown key "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…" in the appspec: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
-	{"key that is a number", "version: 0.0\nos: linux\n1: y\n", []string{`appspec.yml:3:1: unknown key "1" in the appspec: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
+	{"long unknown key", "version: 0.0\nos: linux\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: y\n", []string{`appspec.yml:3:1: warning: unknown key "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…" in the appspec is ignored: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
+	{"key that is a number", "version: 0.0\nos: linux\n1: y\n", []string{`appspec.yml:3:1: warning: unknown key "1" in the appspec is ignored: it takes version, os, file_exists_behavior, files, permissions, hooks`}},
 }
 
 // badFiles begins at line 3, below head.
@@ -77,8 +82,32 @@ files:
     target: /opt/app
 `, []string{
 		"appspec.yml:4:5: destination is missing in an entry of files: it is the directory to copy into",
-		`appspec.yml:5:5: unknown key "target" in an entry of files: it takes source, destination`,
+		`appspec.yml:5:5: warning: unknown key "target" in an entry of files is ignored: it takes source, destination`,
 	}},
+	{"a key of another tool", `
+files:
+  - source: /
+    destination: /opt/app
+    owner: deploy
+`, []string{`appspec.yml:6:5: warning: unknown key "owner" in an entry of files is ignored: it takes source, destination`}},
+	{"overwrite", `
+files:
+  - source: /
+    destination: /srv/shop
+    overwrite: yes
+`, []string{"appspec.yml:6:5: warning: overwrite is no key of an appspec and is ignored, here and by CodeDeploy: `file_exists_behavior: OVERWRITE` at the top replaces files that no deployment installed; without it they end the deployment"}},
+	{"file_exists_behavior in an entry", `
+files:
+  - source: /
+    destination: /srv/shop
+    file_exists_behavior: OVERWRITE
+`, []string{"appspec.yml:6:5: file_exists_behavior is not read here, and files that exist would end the deployment: it belongs at the top, beside `files:`, and is for all of them"}},
+	{"source with a typing error beside it", `
+files:
+  - source: /
+    sources: /
+    destination: /opt/app
+`, []string{`appspec.yml:5:5: warning: unknown key "sources" in an entry of files is ignored: did you mean source?`}},
 	{"destinaton", `
 files:
   - source: /
@@ -123,12 +152,12 @@ files:
 files:
   - source: /
     destination: /
-`, []string{"appspec.yml:5:18: destination / is the root of the machine: name a directory, such as /opt/app"}},
+`, []string{"appspec.yml:5:18: warning: destination / is the root of the machine: each file of the source is installed where its path there says, and replaced in place if it is not in the release"}},
 	{"root in disguise", `
 files:
   - source: /
     destination: /opt/..
-`, []string{"appspec.yml:5:18: destination / is the root of the machine: name a directory, such as /opt/app"}},
+`, []string{"appspec.yml:5:18: warning: destination / is the root of the machine: each file of the source is installed where its path there says, and replaced in place if it is not in the release"}},
 	{"NUL in a path", `
 files:
   - source: "a\0b"
@@ -156,7 +185,7 @@ files:
 		`appspec.yml:4:13: source "../a" leads out of the bundle: it must name something inside it`,
 		`appspec.yml:5:18: destination "b" must be an absolute path: it must begin with /`,
 		`appspec.yml:6:5: unknown key "sorce" in an entry of files: did you mean source?`,
-		"appspec.yml:7:18: destination / is the root of the machine: name a directory, such as /opt/app",
+		"appspec.yml:7:18: warning: destination / is the root of the machine: each file of the source is installed where its path there says, and replaced in place if it is not in the release",
 	}},
 }
 
@@ -232,7 +261,7 @@ hooks:
   AfterInstall:
     - script: a.sh
 `, []string{
-		`appspec.yml:5:7: unknown key "script" in a script: it takes location, timeout, runas, sudo`,
+		`appspec.yml:5:7: warning: unknown key "script" in a script is ignored: it takes location, timeout, runas, sudo`,
 		"appspec.yml:5:7: location is missing in a script: it names the script, relative to the bundle",
 	}},
 	{"time_out", `
@@ -240,24 +269,39 @@ hooks:
   AfterInstall:
     - location: a.sh
       time_out: 30
-`, []string{`appspec.yml:6:7: unknown key "time_out" in a script: did you mean timeout?`}},
+`, []string{`appspec.yml:6:7: warning: unknown key "time_out" in a script is ignored: did you mean timeout?`}},
 	{"runAs", `
 hooks:
   AfterInstall:
     - location: a.sh
       runAs: root
-`, []string{`appspec.yml:6:7: unknown key "runAs" in a script: did you mean runas?`}},
+`, []string{`appspec.yml:6:7: warning: unknown key "runAs" in a script is ignored: did you mean runas?`}},
 	{"owner in a script", `
 hooks:
   AfterInstall:
     - location: a.sh
       owner: root
-`, []string{`appspec.yml:6:7: unknown key "owner" in a script: it takes location, timeout, runas, sudo`}},
+`, []string{`appspec.yml:6:7: warning: unknown key "owner" in a script is ignored: it takes location, timeout, runas, sudo`}},
 	{"absolute location", `
 hooks:
   AfterInstall:
     - location: /scripts/a.sh
-`, []string{`appspec.yml:5:17: location "/scripts/a.sh" must be relative to the top of the bundle: it must not begin with /`}},
+`, []string{`appspec.yml:5:17: warning: location "/scripts/a.sh" is scripts/a.sh in the bundle, not a file of the server: scripts come with the revision; write it without the / in front`}},
+	{"location leaves from the top", `
+hooks:
+  AfterInstall:
+    - location: /../a.sh
+`, []string{`appspec.yml:5:17: location "/../a.sh" leads out of the bundle: scripts come with the revision`}},
+	{"location /", `
+hooks:
+  AfterInstall:
+    - location: /
+`, []string{`appspec.yml:5:17: location "/" is a directory: name the script`}},
+	{"locaton", `
+hooks:
+  AfterInstall:
+    - locaton: a.sh
+`, []string{`appspec.yml:5:7: unknown key "locaton" in a script: did you mean location?`}},
 	{"location leaves", `
 hooks:
   AfterInstall:

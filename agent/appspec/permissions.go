@@ -3,6 +3,7 @@ package appspec
 import (
 	"fmt"
 	"io/fs"
+	"path"
 	"strconv"
 	"strings"
 
@@ -15,7 +16,7 @@ const everything = "**"
 // permission reads one entry of permissions.
 func (r *reader) permission(n ast.Node, spec *Spec) {
 	before := len(r.problems) + r.more
-	f := r.fields(n, "an entry of permissions", permissionKeys...)
+	f := r.fields(n, "an entry of permissions", []string{"object"}, permissionKeys...)
 	if f == nil {
 		return
 	}
@@ -23,8 +24,8 @@ func (r *reader) permission(n ast.Node, spec *Spec) {
 	p := Permission{
 		Pattern: r.pattern(f),
 		Except:  r.except(f),
-		Owner:   r.user(f, "owner"),
-		Group:   r.user(f, "group"),
+		Owner:   r.account(f, "owner"),
+		Group:   r.account(f, "group"),
 		Mode:    r.mode(f),
 		ACLs:    r.acls(f),
 		Context: r.context(f),
@@ -32,7 +33,11 @@ func (r *reader) permission(n ast.Node, spec *Spec) {
 	p.Files, p.Directories = r.types(f)
 	p.Line, p.Col = position(n)
 	if s := strings.TrimSpace(r.text(f, "object")); s != "" {
-		p.Object, _ = r.absolute(f["object"], "object", s)
+		if !strings.HasPrefix(s, "/") {
+			r.warn(f["object"], "object %s is not an absolute path, and the entry applies to nothing, here and at CodeDeploy: write where it is on the server, beginning with /", quote(s))
+			return
+		}
+		p.Object = path.Clean(s)
 	}
 	if len(r.problems)+r.more == before && !f.any("owner", "group", "mode", "acls", "context") {
 		r.warn(n, "this permission sets nothing: give it owner, group, mode, acls or context")

@@ -18,7 +18,7 @@ permissions:
 permissions:
   - object: .
     owner: deploy
-`, []string{`appspec.yml:4:13: object "." must be an absolute path: it must begin with /`}},
+`, []string{`appspec.yml:4:13: warning: object "." is not an absolute path, and the entry applies to nothing, here and at CodeDeploy: write where it is on the server, beginning with /`}},
 	{"sets nothing", `
 permissions:
   - object: /opt/app
@@ -70,7 +70,7 @@ permissions:
 permissions:
   - object: /opt/app
     user: deploy
-`, []string{`appspec.yml:5:5: unknown key "user" in an entry of permissions: it takes object, pattern, except, type, owner, group, mode, acls, context`}},
+`, []string{`appspec.yml:5:5: warning: unknown key "user" in an entry of permissions is ignored: it takes object, pattern, except, type, owner, group, mode, acls, context`}},
 	{"owner and group in one", `
 permissions:
   - object: /opt/app
@@ -80,7 +80,17 @@ permissions:
 permissions:
   - object: /opt/app
     owner: 1000
-`, []string{`appspec.yml:5:12: owner must be text, not a number: put quotes around it, as in "1000"`}},
+`, []string{`appspec.yml:5:12: warning: owner 1000 is taken as a number, whoever has it on the server: a name says who is meant`}},
+	{"group a number with a zero in front", `
+permissions:
+  - object: /opt/app
+    group: 0100
+`, []string{`appspec.yml:5:12: group 0100 is no number of a user or a group: write a name, or 0 to 2147483647`}},
+	{"owner a number that is too large", `
+permissions:
+  - object: /opt/app
+    owner: 4294967295
+`, []string{`appspec.yml:5:12: owner 4294967295 is no number of a user or a group: write a name, or 0 to 2147483647`}},
 	{"group empty", `
 permissions:
   - object: /opt/app

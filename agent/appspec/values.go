@@ -71,36 +71,42 @@ func (r *reader) pairs(n ast.Node, what string) (pairs []pair, ok bool) {
 // value is bad, which has been reported, is in it with nil.
 type fields map[string]ast.Node
 
-// fields reads a map that may hold the keys given and no others; nil when it is no map.
-func (r *reader) fields(n ast.Node, what string, keys ...string) fields {
+// fields reads a map in which the keys given mean something; nil when it is no map. needed are those of
+// them without which it means nothing.
+func (r *reader) fields(n ast.Node, what string, needed []string, keys ...string) fields {
 	pairs, ok := r.pairs(n, what)
 	if !ok {
 		return nil
 	}
 	f := fields{}
 	for _, p := range pairs {
-		switch {
-		case !slices.Contains(keys, p.key):
-			r.unknown(p, what, keys, f)
-		case p.value != nil || p.bad:
+		if slices.Contains(keys, p.key) && (p.value != nil || p.bad) {
 			f[p.key] = p.value
+		}
+	}
+	for _, p := range pairs {
+		if !slices.Contains(keys, p.key) {
+			r.unknown(p, what, needed, keys, f)
 		}
 	}
 	return f
 }
 
-// unknown reports a key that is not one of keys. The key that was probably meant counts as there,
-// so that it is not reported as missing too.
-func (r *reader) unknown(p pair, what string, keys []string, f fields) {
+// unknown says that a key is none of keys. CodeDeploy's agent reads the keys it knows and no others, so this is
+// a warning, unless a needed key is missing that was probably meant: that one then counts as there, and is not
+// reported as missing too.
+func (r *reader) unknown(p pair, what string, needed, keys []string, f fields) {
 	near := nearest(p.key, keys)
 	if near == "" {
-		r.fail(p.at, "unknown key %s in %s: it takes %s", quote(p.key), what, strings.Join(keys, ", "))
+		r.warn(p.at, "unknown key %s in %s is ignored: it takes %s", quote(p.key), what, strings.Join(keys, ", "))
 		return
 	}
-	r.fail(p.at, "unknown key %s in %s: did you mean %s?", quote(p.key), what, near)
-	if _, ok := f[near]; !ok {
+	if _, there := f[near]; !there && slices.Contains(needed, near) {
+		r.fail(p.at, "unknown key %s in %s: did you mean %s?", quote(p.key), what, near)
 		f[near] = nil
+		return
 	}
+	r.warn(p.at, "unknown key %s in %s is ignored: did you mean %s?", quote(p.key), what, near)
 }
 
 // nearest is the candidate that was probably meant, "" when none is near. Wrong capitals are no distance.
@@ -158,6 +164,25 @@ func (r *reader) text(f fields, key string) string {
 	}
 	return r.textOf(f[key], key)
 }
+
+// account is the name of a user or a group at key, or its number.
+func (r *reader) account(f fields, key string) string {
+	n, isNumber := f[key].(*ast.IntegerNode)
+	if !isNumber {
+		return r.user(f, key)
+	}
+	digits := n.GetToken().Value
+	_, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil || len(digits) > 1 && digits[0] == '0' {
+		r.fail(n, "%s %s is no number of a user or a group: write a name, or 0 to %d", key, quoteless(digits), maxID)
+		return ""
+	}
+	r.warn(n, "%s %s is taken as a number, whoever has it on the server: a name says who is meant", key, digits)
+	return digits
+}
+
+// maxID is the largest number of a user or a group that every file system takes.
+const maxID = 1<<31 - 1
 
 // textOf is the string n holds, or "" when it is not one that can be used.
 func (r *reader) textOf(n ast.Node, what string) string {

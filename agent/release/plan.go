@@ -69,6 +69,7 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 			say(f.Line, f.Col, false, "%v", err)
 			continue
 		}
+		said := false
 		for _, x := range pieces {
 			if before, ok := taken[x.dest]; ok {
 				if !before.mode.IsDir() || !x.mode.IsDir() {
@@ -77,13 +78,21 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 				continue
 			}
 			taken[x.dest] = x
+			if l.neverWritten(x.dest) && !l.neverWritten(f.Destination) && !said { // as with destination /
+				said = true
+				say(f.Line, f.Col, false, "%s would be installed as %s, where a deployment never writes: use %s", x.source, x.dest, l.Link)
+			}
 			switch {
 			case !under(x.dest, l.Link):
 				p.outside = append(p.outside, x)
-			case p.Mapped:
+			default:
+				p.Mapped = p.Mapped || !under(f.Destination, l.Link) // the source has the link's path in it
 				p.inside = append(p.inside, x)
 			}
 		}
+	}
+	if !p.Mapped {
+		p.inside = nil // the revision is the release
 	}
 	if len(p.inside) == 0 && (p.Mapped || len(spec.Permissions) > 0) { // the whole revision
 		whole, err := expand(dir, appspec.File{Source: ".", Destination: l.Link})
@@ -94,6 +103,11 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 	}
 	problems = append(problems, p.match(spec)...)
 	return p, problems
+}
+
+// neverWritten says whether a path lies in the base or among the releases, which belong to usher.
+func (l Layout) neverWritten(dest string) bool {
+	return (under(dest, l.Base) || under(dest, l.Releases)) && !under(dest, l.Link)
 }
 
 // match finds the permissions that apply to each installed path.

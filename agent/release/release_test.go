@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -132,7 +133,7 @@ func (s *server) tryAccept(id, spec string, files map[string]string) (Release, *
 	writeTree(s, dir, files)
 	writeTree(s, dir, map[string]string{"appspec.yml": spec})
 	parsed, problems := appspec.Read(dir)
-	if len(problems) > 0 {
+	if len(hooks.Errors(problems)) > 0 {
 		s.Fatalf("appspec: %v", problems)
 	}
 	plan, problems := s.Plan(dir, parsed)
@@ -260,6 +261,38 @@ func TestFilesOutsideTheLink(t *testing.T) {
 			s.must(s.Restore(r.ID)) // any number of times
 			s.expect("put back twice", c.restored)
 		})
+	}
+}
+
+// A bundle that holds a tree from / on: what lies at the link's path is the release, all else is outside.
+func TestDestinationRoot(t *testing.T) {
+	s := newServer(t)
+	s.write(map[string]string{"/etc/hosts": "hosts"})
+	s.must(os.Chmod(filepath.Join(s.Root, "etc"), 0o700))
+	r, p := s.accept("app-1", whole+"files:\n  - {source: root, destination: /}\n", map[string]string{
+		"root/opt/app/VERSION": "1", "root/opt/app/bin/run": "run", "root/etc/shop/shop.conf": "conf", "README": "no part of it"})
+	done := s.install(&r, p, Installing{})
+	if done.Files != 3 || fmt.Sprint(r.Outside) != "[/etc/shop/shop.conf]" {
+		t.Errorf("installed %d files, outside %v", done.Files, r.Outside)
+	}
+	if got, want := tree(t, r.Tree), map[string]string{"/VERSION": "1", "/bin/run": "run"}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the release holds %v, want %v", got, want)
+	}
+	before := map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base", "/etc/hosts": "hosts"}
+	after := maps.Clone(before)
+	after["/etc/shop/shop.conf"] = "conf"
+	s.expect("installed", after)
+	if info, err := os.Stat(filepath.Join(s.Root, "etc")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the mode of /etc: %v, %v", info.Mode(), err)
+	}
+	s.must(s.Restore(r.ID))
+	s.expect("put back", before)
+
+	for _, inside := range []string{"root/opt/app-base/x", "root/opt/app-releases/r/x"} {
+		_, _, err := newServer(t).tryAccept("app-2", whole+"files:\n  - {source: root, destination: /}\n", map[string]string{inside: "x"})
+		if err == nil || !strings.Contains(err.Error(), "where a deployment never writes: use /opt/app") {
+			t.Errorf("%s: %v", inside, err)
+		}
 	}
 }
 
