@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"usher/agent/bundle"
+	"usher/agent/config"
 	"usher/agent/hostcommand"
 	"usher/agent/instance"
 	"usher/agent/lifecycle"
@@ -27,7 +28,7 @@ import (
 
 // agent is what the story functions have at hand.
 type agent struct {
-	cfg    Config
+	cfg    config.Config
 	log    *zap.Logger
 	notify *systemd.Notifier
 
@@ -127,7 +128,7 @@ func (a *agent) prune() {
 			protect = append(protect, d.Release)
 		}
 	}
-	removed, err := a.layout.Prune(a.cfg.Keep, protect...)
+	removed, err := a.layout.Prune(a.cfg.KeepReleases, protect...)
 	if len(removed) > 0 {
 		a.log.Info("removed old releases: " + list(removed))
 	}

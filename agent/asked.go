@@ -29,7 +29,7 @@ const (
 // ask is what a client wants.
 type ask struct {
 	Do      string        `json:"do"`
-	For     time.Duration `json:"for,omitempty"`     // of hold: how long; 0 for the configuration's hold_for
+	For     time.Duration `json:"for,omitempty"`     // of hold: how long; 0 for the configuration's hold_timeout
 	Release string        `json:"release,omitempty"` // of rollback: to which; "" for the newest good one that is not live
 	Force   bool          `json:"force,omitempty"`   // of rollback: also to one that is not good, also over a deployment that was left unfinished
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
@@ -21,6 +21,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 
+	"usher/agent/config"
 	"usher/agent/hostcommand"
 	"usher/agent/lifecycle"
 )
@@ -33,15 +34,15 @@ const answerTimeout = 8 * time.Second
 // connect makes the AWS clients. Nothing is called yet: credentials come from metadata at the first call.
 // The service's environment counts (endpoints, proxies); root's ~/.aws does not.
 func (a *agent) connect(ctx context.Context) error {
-	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithRegion(a.me.Region),
-		config.WithSharedConfigFiles([]string{}),
-		config.WithSharedCredentialsFiles([]string{}),
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+	cfg, err := awsconfig.LoadDefaultConfig(ctx,
+		awsconfig.WithRegion(a.me.Region),
+		awsconfig.WithSharedConfigFiles([]string{}),
+		awsconfig.WithSharedCredentialsFiles([]string{}),
+		awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.ResponseHeaderTimeout = answerTimeout
 		})),
-		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = a.metadata.Client() }),
-		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+		awsconfig.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = a.metadata.Client() }),
+		awsconfig.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
 			a.log.Debug(fmt.Sprintf(format, v...))
 		})))
 	if err != nil {
@@ -50,7 +51,7 @@ func (a *agent) connect(ctx context.Context) error {
 	if cached, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
 		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))
 	}
-	a.crowd = lifecycle.NewCrowd(a.cfg.Patience)
+	a.crowd = lifecycle.NewCrowd(a.cfg.RetryTimeout)
 	a.autoscaling = autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) { o.Retryer = lifecycle.Calm() })
 	a.codedeploy = codedeploy.NewFromConfig(cfg, func(o *codedeploy.Options) { o.Retryer = lifecycle.Calm() })
 	a.s3 = s3.NewFromConfig(cfg)
@@ -75,11 +76,11 @@ func (a *agent) connectCommands(cfg aws.Config) error {
 	if a.cfg.SignerCA != "" {
 		text, err := os.ReadFile(a.cfg.SignerCA)
 		if err != nil {
-			return fmt.Errorf("%w: cannot read signer_ca_file: %v", errConfiguration, err)
+			return fmt.Errorf("%w: cannot read signer_ca_file: %v", config.ErrInvalid, err)
 		}
 		o.SignerCA = x509.NewCertPool()
 		if !o.SignerCA.AppendCertsFromPEM(text) {
-			return fmt.Errorf("%w: signer_ca_file %s holds no certificate in PEM", errConfiguration, a.cfg.SignerCA)
+			return fmt.Errorf("%w: signer_ca_file %s holds no certificate in PEM", config.ErrInvalid, a.cfg.SignerCA)
 		}
 	}
 	a.commands = hostcommand.New(o)

@@ -28,7 +28,7 @@ func TestOnFailureContinue(t *testing.T) {
 // hold: the instance is kept for a person to look at, longer than its hook's timeout, and then abandoned.
 func TestOnFailureHold(t *testing.T) {
 	s := newStage(t)
-	s.config["on_failure"], s.config["hold_for"] = "hold", "5s"
+	s.config["on_failure"], s.config["hold_timeout"] = "hold", "5s"
 	s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
 	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
@@ -50,7 +50,7 @@ func TestOnFailureHold(t *testing.T) {
 // A person ends the hold: what they decide counts, and the agent does not hold on.
 func TestHoldEndsWithADecision(t *testing.T) {
 	s := newStage(t)
-	s.config["on_failure"], s.config["hold_for"] = "hold", "1h"
+	s.config["on_failure"], s.config["hold_timeout"] = "hold", "1h"
 	s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
 	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
@@ -66,7 +66,7 @@ func TestHoldEndsWithADecision(t *testing.T) {
 // The service is restarted while it holds: no verdict is sent, the hold goes on, and counts from the failure.
 func TestHoldSurvivesARestart(t *testing.T) {
 	s := newStage(t)
-	s.config["on_failure"], s.config["hold_for"] = "hold", "8s"
+	s.config["on_failure"], s.config["hold_timeout"] = "hold", "8s"
 	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	first := s.start(server)

@@ -43,7 +43,7 @@ func TestCallsThatFailForAWhile(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
-			s.config["patience"] = "30s"
+			s.config["retry_timeout"] = "30s"
 			s.publish("shop-1", s.app("1"))
 			s.cloud.Fail(c.op, c.n, c.fault)
 			server, _, code := s.launch()
@@ -63,7 +63,7 @@ func TestCallsThatFailForAWhile(t *testing.T) {
 // Every connection is cut off once, for each call there is: nothing is lost and nothing is done twice.
 func TestEveryCallIsCutOffOnce(t *testing.T) {
 	s := newStage(t)
-	s.config["patience"] = "30s"
+	s.config["retry_timeout"] = "30s"
 	s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 	app, open := s.gate(s.app("1"), "scripts/after.sh")
 	s.publish("shop-1", app)
@@ -137,7 +137,7 @@ func TestCredentialsExpire(t *testing.T) {
 // Metadata has no credentials for the role yet: the launch waits for them.
 func TestCredentialsComeLate(t *testing.T) {
 	s := newStage(t)
-	s.config["patience"] = "30s"
+	s.config["retry_timeout"] = "30s"
 	s.publish("shop-1", s.app("1"))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	server.FailMetadata("meta-data/iam/security-credentials/usher-instance", 4, standin.Fault{Status: 404})
@@ -156,7 +156,7 @@ func (s *stage) neighbour(n int) *stage {
 	for k, v := range s.config {
 		other.config[k] = v
 	}
-	for k, name := range map[string]string{"link": "opt/app", "base": "opt/app-base", "releases": "opt/app-releases", "role_hooks": "hooks.d", "state": "state"} {
+	for k, name := range map[string]string{"link": "opt/app", "base": "opt/app-base", "releases": "opt/app-releases", "role_hooks": "hooks.d", "state_dir": "state"} {
 		other.config[k] = other.path(name)
 	}
 	other.write("opt/app-base/VERSION", "base")

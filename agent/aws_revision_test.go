@@ -68,7 +68,7 @@ func TestRevisionIsRefused(t *testing.T) {
 			s.cloud.PublishRevision("shop", "production", standin.Revision{Raw: []byte(`{"revisionType":"String","string":{"content":"{}","sha256":"0"}}`)})
 		}, `its type is "String", and usher knows S3 and GitHub`},
 		{"S3 is down for longer than the patience", func(s *stage) {
-			s.config["patience"] = "1ms"
+			s.config["retry_timeout"] = "1ms"
 			s.publish("shop-1", s.app("1"))
 			s.cloud.Fail("GetDeploymentGroup", -1, standin.Fault{Status: 503})
 		}, "cannot read deployment group production of application shop"},

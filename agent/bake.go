@@ -11,10 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/format"
 	"usher/agent/image"
-	"usher/agent/release"
 	"usher/hooks"
 )
 
@@ -38,7 +38,7 @@ func runBake(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("bake", flag.ContinueOnError)
 	flags.BoolVar(&b.check, "check", false, "check only: change nothing")
 	flags.StringVar(&b.root, "root", "/", "the image is in `DIR`, and not this machine (needs root: it is entered by chroot)")
-	flags.StringVar(&b.config, "config", defaultConfigFile, "configuration `FILE`, as the image has it")
+	flags.StringVar(&b.config, "config", config.DefaultFile, "configuration `FILE`, as the image has it")
 	flags.Var(&b.clean, "clean", "`PARTS` to take away, with commas between them: "+strings.Join(image.Parts, ", ")+"; all; none (default "+strings.Join(image.Usual, ",")+")")
 	b.laid.flags(flags)
 	if code, ok := parse(flags, args, 0, bakeAbout, stdout, stderr); !ok {
@@ -106,15 +106,15 @@ func (b *baking) enter() error {
 // bake checks the image, and when it is complete finishes it.
 func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 	var r doctor.Report
-	cfg, err := loadConfig(b.config)
+	cfg, err := config.Load(b.config)
 	if err != nil {
 		r.Problem("agent.yml", "correct it", "%v", err)
-		cfg = defaultConfig() // the rest is looked at all the same
+		cfg = config.Default() // the rest is looked at all the same
 	} else {
 		r.OK("agent.yml", "%s", b.config)
 	}
 	checkImage(ctx, &r, cfg, b.root != "/")
-	layout := release.Layout{Link: cfg.Link, Base: cfg.Base, Releases: cfg.Releases}
+	layout := cfg.Layout()
 	if b.check || r.Count(doctor.Problem) > 0 {
 		b.laid.judge(ctx, &r, layout, cfg)
 	}
@@ -143,7 +143,7 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 	if id != "" {
 		fmt.Fprintf(stdout, "Laid down %s (%s): a launch of this revision need not download it.\n", id, detail)
 	}
-	done, err := image.Clean(b.clean, image.Places{State: cfg.State, Releases: cfg.Releases})
+	done, err := image.Clean(b.clean, image.Places{State: cfg.StateDir, Releases: cfg.Releases})
 	for _, path := range done {
 		fmt.Fprintln(stdout, "cleaned", path)
 	}

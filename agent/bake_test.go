@@ -412,7 +412,7 @@ func TestBakeOnAServer(t *testing.T) {
 	s := newStage(t)
 	i := imageTreeOf(t)
 	i.remove("var/lib/usher")
-	s.config["state"] = i.root + "/var/lib/usher"
+	s.config["state_dir"] = i.root + "/var/lib/usher"
 	r := s.start(s.cloud.Launch("web", standin.LaunchOptions{}))
 	r.says("completed the lifecycle action")
 	if got := i.bake(); got.code != 1 || !strings.Contains(got.stdout, "problem  agent        an agent runs here: this may be a server in service") {

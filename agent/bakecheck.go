@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usher/agent/appspec"
+	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/record"
 	"usher/agent/release"
@@ -30,7 +31,7 @@ const (
 const catalogSubject = "usher runs on instance"
 
 // checkImage finds out whether an image is complete. elsewhere says that the image is not this machine.
-func checkImage(ctx context.Context, r *doctor.Report, cfg Config, elsewhere bool) {
+func checkImage(ctx context.Context, r *doctor.Report, cfg config.Config, elsewhere bool) {
 	if info, err := os.Stat(usherBinary); err != nil || info.Mode()&0o111 == 0 {
 		r.Problem("program", "install usher's package", "%s is not here, or not executable", usherBinary)
 	}
@@ -44,7 +45,7 @@ func checkImage(ctx context.Context, r *doctor.Report, cfg Config, elsewhere boo
 	r.Catalog(catalogSubject)
 	r.Clock()
 	checkAgentIsOff(r, cfg)
-	layout := release.Layout{Link: cfg.Link, Base: cfg.Base, Releases: cfg.Releases}
+	layout := cfg.Layout()
 	checkBase(r, layout)
 	checkScripts(r, "role hooks", "", roleProblems(cfg))
 	checkRevision(r, "base", layout, layout.BasePath(), cfg)
@@ -53,8 +54,8 @@ func checkImage(ctx context.Context, r *doctor.Report, cfg Config, elsewhere boo
 
 // checkAgentIsOff: an agent that runs here takes the builder for an instance, and a server is no image. An agent
 // keeps its record locked, which is seen from outside a tree too.
-func checkAgentIsOff(r *doctor.Report, cfg Config) {
-	file := filepath.Join(cfg.State, record.FileName)
+func checkAgentIsOff(r *doctor.Report, cfg config.Config) {
+	file := filepath.Join(cfg.StateDir, record.FileName)
 	f, err := os.Open(file)
 	if err == nil {
 		defer f.Close()
@@ -97,7 +98,7 @@ func checkBase(r *doctor.Report, layout release.Layout) {
 }
 
 // roleProblems are what an instance would say of the role hooks, before it runs any.
-func roleProblems(cfg Config) []hooks.Problem {
+func roleProblems(cfg config.Config) []hooks.Problem {
 	problems := hooks.CheckRoleDir(cfg.RoleHooks)
 	var scripts []hooks.Script
 	for _, event := range hooks.Events {
@@ -127,7 +128,7 @@ func checkScripts(r *doctor.Report, about, dir string, problems []hooks.Problem)
 
 // checkRevision judges an unpacked revision as the instance will, interpreters and users included. A base need not be
 // a revision.
-func checkRevision(r *doctor.Report, about string, layout release.Layout, dir string, cfg Config) {
+func checkRevision(r *doctor.Report, about string, layout release.Layout, dir string, cfg config.Config) {
 	for _, name := range []string{appspec.Name, appspec.AltName} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			_, problems := judge(layout, dir, noRoleHooks, cfg.Errexit, hooks.Check)
@@ -141,7 +142,7 @@ func checkRevision(r *doctor.Report, about string, layout release.Layout, dir st
 const noRoleHooks = "/nonexistent/usher"
 
 // checkReleases: what is laid down is judged; what the builder deployed itself is no part of an image.
-func checkReleases(r *doctor.Report, layout release.Layout, cfg Config) {
+func checkReleases(r *doctor.Report, layout release.Layout, cfg config.Config) {
 	all, err := layout.All()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.Problem("releases", "", "%v", err)

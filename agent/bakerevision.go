@@ -13,10 +13,11 @@ import (
 	"strings"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"usher/agent/bundle"
+	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/format"
 	"usher/agent/release"
@@ -94,12 +95,12 @@ func (l *layDown) download(ctx context.Context) (err error) {
 	if err := os.Remove(l.archive.Name()); err != nil { // nothing is left behind
 		return fmt.Errorf("cannot unlink the file for the bundle: %w", err)
 	}
-	options := []func(*config.LoadOptions) error{config.WithEC2IMDSRegion(), config.WithHTTPClient(
+	options := []func(*awsconfig.LoadOptions) error{awsconfig.WithEC2IMDSRegion(), awsconfig.WithHTTPClient(
 		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = developerTimeout }))}
 	if l.region != "" {
-		options = append(options, config.WithRegion(l.region))
+		options = append(options, awsconfig.WithRegion(l.region))
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	cfg, err := awsconfig.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return fmt.Errorf("cannot read the AWS configuration: %w", err)
 	}
@@ -134,7 +135,7 @@ func (l *layDown) close() {
 }
 
 // judge tells what is wrong with the revision, without leaving anything of it.
-func (l *layDown) judge(ctx context.Context, r *doctor.Report, layout release.Layout, cfg Config) {
+func (l *layDown) judge(ctx context.Context, r *doctor.Report, layout release.Layout, cfg config.Config) {
 	if l.archive == nil {
 		return
 	}
@@ -153,7 +154,7 @@ func (l *layDown) judge(ctx context.Context, r *doctor.Report, layout release.La
 }
 
 // lay makes the revision a release that no deployment has touched, and tells what is wrong with it otherwise.
-func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layout, cfg Config) (id, detail string, err error) {
+func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layout, cfg config.Config) (id, detail string, err error) {
 	if l.archive == nil {
 		return "", "", nil
 	}

@@ -66,7 +66,7 @@ func TestAcknowledgementRefused(t *testing.T) {
 // A command stands in the record that CodeDeploy no longer knows: it keeps no other from being carried out.
 func TestACommandThatIsForgotten(t *testing.T) {
 	s := newStage(t)
-	s.config["patience"] = "1m"
+	s.config["retry_timeout"] = "1m"
 	server, r := s.serving()
 	r.stop()
 	f, err := os.OpenFile(s.path("state/record.jsonl"), os.O_RDWR|os.O_APPEND, 0)
@@ -119,7 +119,7 @@ func TestUnpinnedRevisionAtALaunchOfCodeDeploys(t *testing.T) {
 // The object of the group's revision is overwritten: nobody has deployed that.
 func TestAnOverwrittenObjectIsNoDeployment(t *testing.T) {
 	s := newStage(t)
-	s.config["drift_repair"] = "200ms"
+	s.config["drift_check_interval"] = "200ms"
 	s.cloud.PutDeploymentGroup(fleetGroup())
 	_, _, err := s.cloud.Upload(s.cloud.Bucket, "app.zip", zipped(t, s.app("1")))
 	s.must(err)
@@ -139,7 +139,7 @@ func TestAnOverwrittenObjectIsNoDeployment(t *testing.T) {
 // A deployment succeeds here and fails on another server: the group is where it was, and this server stays.
 func TestAServerAheadOfItsGroup(t *testing.T) {
 	s := newStage(t)
-	s.config["drift_repair"] = "0s"
+	s.config["drift_check_interval"] = "0s"
 	server, r := s.serving()
 	other := s.another()
 	s.another()
@@ -149,7 +149,7 @@ func TestAServerAheadOfItsGroup(t *testing.T) {
 	s.expect("deployment", status, "Failed")
 	s.expect("live where it succeeded", s.live(), "2")
 	r.stop()
-	s.config["drift_repair"] = "200ms"
+	s.config["drift_check_interval"] = "200ms"
 	r = s.start(server)
 	n := len(s.cloud.CallsOf("GetDeploymentGroup"))
 	_, err := s.cloud.WaitForCalls(s.ctx, "GetDeploymentGroup", n+8)
@@ -170,7 +170,7 @@ func TestCutOffIsNoFailure(t *testing.T) {
 	}
 	r.stop() // the server is away for an hour; the others have succeeded
 	s.cloud.PublishRevision("shop", "production", revision)
-	s.config["drift_repair"] = "200ms"
+	s.config["drift_check_interval"] = "200ms"
 	r = s.start(server)
 	s.said(r, "CodeDeploy has ended this deployment")
 	s.until(func() bool { return s.live() == "2" })
@@ -258,7 +258,7 @@ func TestAutoScalingIsAwayAtARestart(t *testing.T) {
 // A repair that fails for want of the bundle is tried again.
 func TestARepairInAnOutage(t *testing.T) {
 	s := newStage(t)
-	s.config["drift_repair"], s.config["patience"] = "200ms", "100ms"
+	s.config["drift_check_interval"], s.config["retry_timeout"] = "200ms", "100ms"
 	_, r := s.serving()
 	s.cloud.Fail("GetObject", -1, standin.Fault{Status: 503})
 	s.publish("shop-2", s.app("2"))
@@ -270,7 +270,7 @@ func TestARepairInAnOutage(t *testing.T) {
 // The instance is terminated while CodeDeploy fails to say what a command is about.
 func TestTerminatedWhileCodeDeployFails(t *testing.T) {
 	s := newStage(t)
-	s.config["patience"], s.config["on_terminate"] = "2m", "stop"
+	s.config["retry_timeout"], s.config["on_terminate"] = "2m", "stop"
 	server, r := s.serving()
 	s.cloud.Fail("GetDeploymentSpecification", -1, standin.Fault{Status: 500})
 	s.deployInBackground("2")

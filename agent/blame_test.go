@@ -67,7 +67,7 @@ ValidateService scripts/validate.sh`
 
 func TestBlameOfALaunch(t *testing.T) {
 	s := newStage(t)
-	s.write("agent.yml", "state: "+s.path("state")+"\n")
+	s.write("agent.yml", "state_dir: "+s.path("state")+"\n")
 	s.answered("blame", 3, "", "usher blame: nothing was deployed yet\n")
 	s.answered("plot", 3, "", "usher plot: nothing was deployed yet\n")
 	id := s.publish("shop-1", s.app("1"))
@@ -106,7 +106,7 @@ func TestBlameOfALaunch(t *testing.T) {
 // A script that fails is named as that, and a rollback and a hold have their share.
 func TestBlameOfAFailure(t *testing.T) {
 	s := newStage(t)
-	s.config["on_failure"], s.config["hold_for"] = "hold", "1s"
+	s.config["on_failure"], s.config["hold_timeout"] = "hold", "1s"
 	s.publish("shop-1", s.app("1").with(files{"scripts/after.sh": failing}))
 	_, _, code := s.launch()
 	s.expect("exit code", itoa(code), "1")

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"usher/agent/config"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
 	"usher/systemd"
@@ -148,10 +149,10 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // the next start holds on, from the record
 		}
-	case a.cfg.OnFailure == onFailureContinue && a.undone():
+	case a.cfg.OnFailure == config.OnFailureContinue && a.undone():
 		a.log.Warn("on_failure is continue: the server goes into service with what was live before")
 		result = lifecycle.Continue
-	case a.cfg.OnFailure == onFailureContinue:
+	case a.cfg.OnFailure == config.OnFailureContinue:
 		a.log.Error("on_failure is continue, but what was live before could not be put back: abandoned")
 	}
 	if err := a.complete(ctx, launch, result, failure); err != nil {
@@ -226,7 +227,7 @@ func (a *agent) hold(ctx context.Context, launch *lifecycle.Launch) {
 		if !until.Equal(said) {
 			said = until
 			why := "on_failure is hold"
-			if a.cfg.OnFailure != onFailureHold {
+			if a.cfg.OnFailure != config.OnFailureHold {
 				why = "an operator holds it"
 			}
 			clock := until.Local().Format(time.TimeOnly)

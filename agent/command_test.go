@@ -107,7 +107,7 @@ func TestDeploymentsFollowEachOther(t *testing.T) {
 	}
 	kept, err := filepath.Glob(s.path("opt/app-releases/shop-*.json"))
 	s.must(err)
-	if len(kept) > 4 { // keep: 3, and the pruning after the last event may not have come that far
+	if len(kept) > 4 { // keep_releases: 3, and the pruning after the last event may not have come that far
 		t.Errorf("releases kept: %v", kept)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"usher/agent/config"
 	"usher/agent/record"
 )
 
@@ -52,7 +53,7 @@ type control struct {
 	requests chan request // for serve's loop: what is done one at a time
 
 	agent *agent // for requests only: the rest runs beside the agent, on values of its own
-	cfg   Config
+	cfg   config.Config
 	log   *zap.Logger
 	rec   *record.Record
 	owner record.Owner
@@ -81,7 +82,7 @@ func (a *agent) listen(ctx context.Context) *control {
 	}
 	c.hold = c.loadHold()
 	var err error
-	if c.listener, err = listenIn(ctx, a.cfg.State); err != nil {
+	if c.listener, err = listenIn(ctx, a.cfg.StateDir); err != nil {
 		a.log.Warn(fmt.Sprintf("hold, release and rollback will not reach this agent: %v", err))
 		return c
 	}
@@ -95,7 +96,7 @@ func (c *control) close() {
 	c.cancel()
 	c.running.Wait()
 	if c.listener != nil {
-		_ = os.Remove(filepath.Join(c.cfg.State, controlName)) // the next agent replaces one that stays
+		_ = os.Remove(filepath.Join(c.cfg.StateDir, controlName)) // the next agent replaces one that stays
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/aws/aws-sdk-go-v2/config"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
+	"usher/agent/config"
 	"usher/agent/instance"
 )
 
@@ -24,10 +25,10 @@ const defaultsFile = "/etc/default/usher"
 // proxies are the variables that net/http takes a proxy from.
 var proxies = []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"}
 
-// checkEnvironment finds the first variable that cannot be used; the error is errConfiguration's.
+// checkEnvironment finds the first variable that cannot be used; the error is config.ErrInvalid.
 func checkEnvironment() error {
 	if instance.SwitchedOff() {
-		return fmt.Errorf("%w: %w", errConfiguration, instance.ErrSwitchedOff)
+		return fmt.Errorf("%w: %w", config.ErrInvalid, instance.ErrSwitchedOff)
 	}
 	variables := os.Environ()
 	slices.Sort(variables)
@@ -48,11 +49,11 @@ func checkEnvironment() error {
 			wrong = wrongRegion(value)
 		}
 		if wrong != "" {
-			return fmt.Errorf("%w: %s in the agent's environment (%s) %s", errConfiguration, name, defaultsFile, wrong)
+			return fmt.Errorf("%w: %s in the agent's environment (%s) %s", config.ErrInvalid, name, defaultsFile, wrong)
 		}
 	}
-	if _, err := config.NewEnvConfig(); err != nil { // the switches, numbers and modes of the SDK; the error names the variable
-		return fmt.Errorf("%w: the agent's environment (%s): %v", errConfiguration, defaultsFile, err)
+	if _, err := awsconfig.NewEnvConfig(); err != nil { // the switches, numbers and modes of the SDK; the error names the variable
+		return fmt.Errorf("%w: the agent's environment (%s): %v", config.ErrInvalid, defaultsFile, err)
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func TestMappedRevision(t *testing.T) {
 	s.expect("the scripts saw", trace, "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStart 2 live=2\nValidateService 2 live=2")
 
 	// A release that is no longer needed goes with both its folders.
-	s.config["keep"] = "1"
+	s.config["keep_releases"] = "1"
 	s.publish("shop-3", mapped("3"))
 	s.update(server)
 	s.expect("releases", s.releases(), "shop-2 good, shop-3 good") // the one before is never removed

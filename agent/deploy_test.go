@@ -111,7 +111,7 @@ func TestStopThatFails(t *testing.T) {
 // Of the good releases the newest are kept, and of the bad ones one to look at.
 func TestReleasesKept(t *testing.T) {
 	s := newStage(t)
-	s.config["keep"], s.config["on_failure"] = "2", "continue"
+	s.config["keep_releases"], s.config["on_failure"] = "2", "continue"
 	s.publish("shop-1", s.app("1"))
 	server := s.pooled()
 	for _, c := range []struct {

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"usher/agent/bundle"
+	"usher/agent/config"
 	"usher/agent/format"
-	"usher/agent/release"
 	"usher/agent/rollout"
 	"usher/hooks"
 )
@@ -132,8 +132,8 @@ func (d *developer) check(ctx context.Context, path string) (bundle.Stats, []hoo
 		return stats, nil, refusal{fmt.Errorf("a server could not use this commit: %w", err)}
 	}
 	defer os.RemoveAll(dir)
-	c := defaultConfig()
-	_, problems := judge(release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases}, dir, "", hooks.Enforce, hooks.CheckSource)
+	c := config.Default()
+	_, problems := judge(c.Layout(), dir, "", hooks.Enforce, hooks.CheckSource)
 	fatal := hooks.Errors(problems)
 	if len(fatal) == 0 {
 		return stats, problems, nil

@@ -217,7 +217,7 @@ func TestDoctorFinds(t *testing.T) {
 			"nothing in AWS was looked at: on a workstation name an environment: usher doctor ENV"},
 		{"no application", func(s *stage, _ *standin.Instance) []string { delete(s.config, "application"); return nil }, doctor.Problem,
 			"agent.yml: cannot use the configuration: it does not say which deployment group is this server's"},
-		{"a bad configuration", func(s *stage, _ *standin.Instance) []string { s.config["keep"] = "0"; return nil }, doctor.Problem, "keep is 0: it must be 1 to 100: correct it"},
+		{"a bad configuration", func(s *stage, _ *standin.Instance) []string { s.config["keep_releases"] = "0"; return nil }, doctor.Problem, "keep_releases is 0: it must be 1 to 100: correct it"},
 		{"no revision", func(*stage, *standin.Instance) []string { return nil }, doctor.Warning, "deployment group production of shop has no successful deployment yet: launches keep the base: usher deploy ENV"},
 		{"a bundle that is gone", func(s *stage, _ *standin.Instance) []string {
 			s.cloud.PublishRevision("shop", "production", standin.S3Revision(s.cloud.Bucket, "gone.zip", "zip", "", "abc"))
@@ -393,7 +393,7 @@ func TestDoctorOfSomebodyElse(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("there is nobody else to be")
 	}
-	writeIn(t, filepath.Join(dir, "agent.yml"), "application: shop\ndeployment_group: production\nstate: "+filepath.Join(dir, "state")+"\n")
+	writeIn(t, filepath.Join(dir, "agent.yml"), "application: shop\ndeployment_group: production\nstate_dir: "+filepath.Join(dir, "state")+"\n")
 	r, err := record.Open(filepath.Join(dir, "state"), record.Owner{Instance: "i-0aaa", Image: "ami-1", Boot: "b"})
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/record"
 	"usher/agent/release"
@@ -44,7 +45,7 @@ func asTheService(r *doctor.Report) {
 }
 
 // examineDisk is what needs no AWS.
-func examineDisk(ctx context.Context, r *doctor.Report, cfg Config) {
+func examineDisk(ctx context.Context, r *doctor.Report, cfg config.Config) {
 	r.Unit(usherUnit)
 	r.Ordering(usherUnit)
 	var active func(string) bool
@@ -55,7 +56,7 @@ func examineDisk(ctx context.Context, r *doctor.Report, cfg Config) {
 	r.Alone(active)
 	r.Catalog(catalogSubject)
 	r.Clock()
-	layout := release.Layout{Link: cfg.Link, Base: cfg.Base, Releases: cfg.Releases}
+	layout := cfg.Layout()
 	examineLink(r, layout)
 	checkScripts(r, "role hooks", "", roleProblems(cfg))
 	examineRecord(r, cfg)
@@ -100,8 +101,8 @@ func examineLink(r *doctor.Report, layout release.Layout) {
 }
 
 // examineRecord: it can be read, and the last deployment went well.
-func examineRecord(r *doctor.Report, cfg Config) {
-	h, err := record.ReadAll(cfg.State)
+func examineRecord(r *doctor.Report, cfg config.Config) {
+	h, err := record.ReadAll(cfg.StateDir)
 	switch {
 	case errors.Is(err, record.ErrNone):
 		r.OK("record", "nothing was deployed here yet")
@@ -149,7 +150,7 @@ func (a *agent) examineSpace(r *doctor.Report, bundle int64) {
 		r.Problem("disk", "", "%v", err)
 		return
 	}
-	use := doctor.Use{Bundle: uint64(bundle), More: uint64(max(a.cfg.Keep+1-len(all), 1))}
+	use := doctor.Use{Bundle: uint64(bundle), More: uint64(max(a.cfg.KeepReleases+1-len(all), 1))}
 	for _, x := range all {
 		if size, files, err := treeSize(x.Tree); err == nil {
 			use.Bytes, use.Files = max(use.Bytes, size), max(use.Files, files)

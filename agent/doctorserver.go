@@ -13,11 +13,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"go.uber.org/zap"
 
+	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/groups"
 	"usher/agent/instance"
 	"usher/agent/policy"
-	"usher/agent/release"
 	"usher/agent/revision"
 	"usher/systemd"
 )
@@ -30,14 +30,14 @@ const metadataTime = 6 * time.Second
 // examine is all that can be found out on a server.
 func examine(ctx context.Context, r *doctor.Report, file string) {
 	asTheService(r)
-	cfg, err := loadConfig(file)
+	cfg, err := config.Load(file)
 	if err != nil {
 		r.Problem("agent.yml", "correct it", "%v", err)
-		cfg = defaultConfig() // the rest is looked at all the same
+		cfg = config.Default() // the rest is looked at all the same
 	}
 	examineDisk(ctx, r, cfg)
 	a := &agent{cfg: cfg, log: zap.NewNop(), notify: new(systemd.Notifier), metadata: instance.NewMetadata(),
-		layout: release.Layout{Link: cfg.Link, Base: cfg.Base, Releases: cfg.Releases}}
+		layout: cfg.Layout()}
 	patient, cancel := context.WithTimeout(ctx, metadataTime)
 	defer cancel()
 	if a.me, err = a.metadata.Discover(patient, nil); err != nil {
@@ -45,7 +45,7 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 		return
 	}
 	r.OK("metadata", "%s (%s, %s) in %s, account %s, by IMDSv2", a.me.InstanceID, a.me.ImageID, a.me.InstanceType, a.me.AvailabilityZone, a.me.AccountID)
-	if a.cfg, err = cfg.of(a.me); err != nil {
+	if a.cfg, err = cfg.ForInstance(a.me); err != nil {
 		r.Problem("agent.yml", "", "%v", err)
 	}
 	if err := a.connect(ctx); err != nil {

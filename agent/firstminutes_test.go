@@ -72,7 +72,7 @@ func TestNoNamesInTheFirstSeconds(t *testing.T) {
 	}{{"NXDOMAIN", 3}, {"SERVFAIL", 2}} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
-			s.config["patience"] = "2m"
+			s.config["retry_timeout"] = "2m"
 			var names nameServer
 			names.code.Store(c.code)
 			s.mounting("/etc/resolv.conf", "nameserver "+names.serve(s)+"\noptions timeout:1 attempts:1\n")
@@ -107,7 +107,7 @@ func TestARoleThatIsNotEverywhereYet(t *testing.T) {
 	} {
 		t.Run(c.op+" "+c.code, func(t *testing.T) {
 			s := newStage(t)
-			s.config["patience"] = "2m"
+			s.config["retry_timeout"] = "2m"
 			s.publish("shop-1", s.app("1"))
 			s.cloud.Fail(c.op, 2, standin.Fault{Code: c.code, Status: 403})
 			server, r, code := s.launch()
@@ -119,7 +119,7 @@ func TestARoleThatIsNotEverywhereYet(t *testing.T) {
 	}
 	t.Run("later it is a verdict", func(t *testing.T) {
 		s := newStage(t)
-		s.config["patience"] = "2m"
+		s.config["retry_timeout"] = "2m"
 		s.publish("shop-1", s.app("1"))
 		s.cloud.Fail("GetDeploymentGroup", -1, standin.Fault{Code: "AccessDeniedException"})
 		server := s.cloud.Launch("web", standin.LaunchOptions{Age: time.Hour})
@@ -137,7 +137,7 @@ func TestTagsComeLate(t *testing.T) {
 		s := newStage(t)
 		delete(s.config, "application")
 		delete(s.config, "deployment_group")
-		s.config["patience"] = "2m"
+		s.config["retry_timeout"] = "2m"
 		s.publish("shop-1", s.app("1"))
 		server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true})
 		r := s.start(server, "-once")
@@ -162,7 +162,7 @@ func TestTagsComeLate(t *testing.T) {
 // What goes wrong in the same way is said when it begins and then now and then, with a count, and not at every try.
 func TestRetriesDoNotFloodTheJournal(t *testing.T) {
 	s := newStage(t)
-	s.config["patience"] = "20s"
+	s.config["retry_timeout"] = "20s"
 	s.publish("shop-1", s.app("1"))
 	s.cloud.Fail("GetDeploymentGroup", -1, standin.Fault{Code: "AccessDeniedException"})
 	s.cloud.Fail("DescribeLifecycleHooks", 5, standin.Fault{Code: "AccessDenied"})

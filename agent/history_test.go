@@ -91,7 +91,7 @@ TIME | d-N | shop-4-N | launch | succeeded | SPAN
 // Of a damaged record, what is before the damage is shown.
 func TestHistoryOfADamagedRecord(t *testing.T) {
 	s := newStage(t)
-	s.write("agent.yml", "state: "+s.path("state")+"\n")
+	s.write("agent.yml", "state_dir: "+s.path("state")+"\n")
 	s.write("state/record.jsonl", aLine+anEnd+rubble)
 	got := s.types("history")
 	s.expect("exit code", itoa(got.code), "0")

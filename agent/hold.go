@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"usher/agent/config"
 	"usher/systemd"
 )
 
@@ -62,8 +63,8 @@ func (c *control) launching(ctx context.Context) (over func()) {
 
 // heldUntil is until when the launch that failed at a time is kept for a person to look; held is false when
 // it is not kept, or not any more. The answer may change while it is kept.
-func (c *control) heldUntil(cfg Config, failed time.Time) (until time.Time, held bool) {
-	until, held = failed.Add(cfg.HoldFor), cfg.OnFailure == onFailureHold
+func (c *control) heldUntil(cfg config.Config, failed time.Time) (until time.Time, held bool) {
+	until, held = failed.Add(cfg.HoldTimeout), cfg.OnFailure == config.OnFailureHold
 	if c == nil { // the launch is given up before there is a socket
 		return until, held
 	}
@@ -89,7 +90,7 @@ func (c *control) failed() bool {
 // keep is `usher hold`.
 func (c *control) keep(d time.Duration) answer {
 	if d == 0 {
-		d = c.cfg.HoldFor
+		d = c.cfg.HoldTimeout
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,8 +118,8 @@ func (c *control) letGo() answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h, text := (*hold)(nil), "the hold is taken back: a launch that fails is abandoned at once"
-	if c.cfg.OnFailure == onFailureHold {
-		text = fmt.Sprintf("the hold is taken back: a launch that fails is kept for %s (on_failure is hold)", c.cfg.HoldFor)
+	if c.cfg.OnFailure == config.OnFailureHold {
+		text = fmt.Sprintf("the hold is taken back: a launch that fails is kept for %s (on_failure is hold)", c.cfg.HoldTimeout)
 	}
 	switch {
 	case c.launch && c.fate != fateGiven && c.failed():
@@ -147,7 +148,7 @@ func (c *control) holding() *holdStatus {
 
 // setHold is what an operator wants from now on, also after a restart of the agent; mu is held.
 func (c *control) setHold(h *hold) error {
-	path := filepath.Join(c.cfg.State, holdName)
+	path := filepath.Join(c.cfg.StateDir, holdName)
 	if h == nil {
 		c.hold = nil
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -193,7 +194,7 @@ func replaceDurably(path string, content []byte) error {
 
 // loadHold is the hold that an agent of before the restart was asked for, nil for none.
 func (c *control) loadHold() *hold {
-	text, err := os.ReadFile(filepath.Join(c.cfg.State, holdName))
+	text, err := os.ReadFile(filepath.Join(c.cfg.StateDir, holdName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

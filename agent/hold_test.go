@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"usher/agent/config"
 	"usher/agent/record"
 )
 
@@ -16,7 +17,7 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 	t.Parallel()
 	failed := time.Now()
 	failing := func(state string) *control {
-		c := &control{cfg: Config{State: state, OnFailure: onFailureAbandon, HoldFor: time.Hour}, log: zap.NewNop(), rec: record.InMemory(record.Owner{})}
+		c := &control{cfg: config.Config{StateDir: state, OnFailure: config.OnFailureAbandon, HoldTimeout: time.Hour}, log: zap.NewNop(), rec: record.InMemory(record.Owner{})}
 		c.launching(t.Context())
 		return c
 	}
@@ -36,7 +37,7 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 	t.Run("released between two looks, and asked for again", func(t *testing.T) {
 		t.Parallel()
 		c := failing(t.TempDir())
-		c.cfg.OnFailure = onFailureHold
+		c.cfg.OnFailure = config.OnFailureHold
 		if until, held := c.heldUntil(c.cfg, failed); !held || !until.Equal(failed.Add(time.Hour)) {
 			t.Errorf("held %v until %s", held, until)
 		}
@@ -64,8 +65,8 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 		t.Parallel()
 		var none *control
 		none.launching(t.Context())()
-		for on, want := range map[string]bool{onFailureAbandon: false, onFailureHold: true} {
-			if until, held := none.heldUntil(Config{OnFailure: on, HoldFor: time.Hour}, failed); held != want || !until.Equal(failed.Add(time.Hour)) {
+		for on, want := range map[string]bool{config.OnFailureAbandon: false, config.OnFailureHold: true} {
+			if until, held := none.heldUntil(config.Config{OnFailure: on, HoldTimeout: time.Hour}, failed); held != want || !until.Equal(failed.Add(time.Hour)) {
 				t.Errorf("on_failure %s: held %v until %s", on, held, until)
 			}
 		}

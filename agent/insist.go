@@ -32,7 +32,7 @@ func (a *agent) insistWhile(ctx context.Context, passes func(error) bool, call f
 			return nil
 		case ctx.Err() != nil:
 			return because(ctx, err)
-		case !passes(err) || time.Since(began) > a.cfg.Patience:
+		case !passes(err) || time.Since(began) > a.cfg.RetryTimeout:
 			return err
 		}
 		next := min(retryFirst<<min(try, 10), retryMost)

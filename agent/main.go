@@ -17,9 +17,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"usher/agent/config"
 	"usher/agent/instance"
 	"usher/agent/record"
-	"usher/agent/release"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -94,7 +94,7 @@ func usage(w io.Writer) {
 			fmt.Fprintf(w, "  usher %-10s %-34s %s\n", c.name, c.arguments, c.about)
 		}
 	}
-	fmt.Fprint(w, "\nusher COMMAND -h explains a command. The configuration is "+defaultConfigFile+"; the journal is `journalctl -u usher`.\n")
+	fmt.Fprint(w, "\nusher COMMAND -h explains a command. The configuration is "+config.DefaultFile+"; the journal is `journalctl -u usher`.\n")
 }
 
 func commandNames() (names []string) {
@@ -117,7 +117,7 @@ func newLogger(stderr io.Writer, level zapcore.Level) *zap.Logger {
 // runAgent is `usher run`.
 func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
-	file := flags.String("config", defaultConfigFile, "configuration `FILE`")
+	file := flags.String("config", config.DefaultFile, "configuration `FILE`")
 	once := flags.Bool("once", false, "end after the launch: 0 deployed, 1 failed, 3 nothing to do")
 	how := flags.String("runner", runnerAuto, "`HOW` hook scripts are run: units of systemd, processes, or auto: units where usher is a service")
 	verbose := flags.Bool("v", false, "say also what the AWS SDK says")
@@ -129,7 +129,7 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		level = zapcore.DebugLevel
 	}
 	log := newLogger(stderr, level)
-	cfg, err := loadConfig(*file)
+	cfg, err := config.Load(*file)
 	if err == nil {
 		err = checkEnvironment()
 	}
@@ -179,15 +179,15 @@ func (a *agent) start(ctx context.Context) (err error) {
 	a.log = a.log.With(zap.String("instance_id", a.me.InstanceID), zap.String("application", a.cfg.Application), zap.String("deployment_group", a.cfg.DeploymentGroup))
 	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), a.me.InstanceID, a.me.ImageID, a.me.Region,
 		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", a.me.Region))
-	a.layout = release.Layout{Link: a.cfg.Link, Base: a.cfg.Base, Releases: a.cfg.Releases}
+	a.layout = a.cfg.Layout()
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	owner := record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID}
-	if a.rec, err = record.Open(a.cfg.State, owner); err != nil {
+	if a.rec, err = record.Open(a.cfg.StateDir, owner); err != nil {
 		if !errors.Is(err, record.ErrLocked) { // that one is at work
 			a.rec = record.InMemory(owner)
-			err = a.decline(ctx, cmp.Or(readOnly(a.cfg.State), err))
+			err = a.decline(ctx, cmp.Or(readOnly(a.cfg.StateDir), err))
 		}
 		return err
 	}
@@ -207,12 +207,12 @@ func (a *agent) identify(ctx context.Context) (err error) {
 		if a.me, err = a.metadata.Discover(ctx, a.waiting); err != nil {
 			return err
 		}
-		cfg, err := a.cfg.of(a.me)
+		cfg, err := a.cfg.ForInstance(a.me)
 		if err == nil {
 			a.cfg = cfg
 			return nil
 		}
-		if time.Since(began) > min(tagsLate, a.cfg.Patience) {
+		if time.Since(began) > min(tagsLate, a.cfg.RetryTimeout) {
 			return err
 		}
 		a.againAs(systemd.MessageMetadataWaiting, "waiting for the tags of this instance", 0, err)
@@ -232,7 +232,7 @@ func (a *agent) ended(ctx context.Context, err error) int {
 		return exitDone
 	case errors.Is(err, errNothingToDo):
 		return exitNothing
-	case errors.Is(err, errConfiguration):
+	case errors.Is(err, config.ErrInvalid):
 		_ = a.say(err)
 		return exitUsage
 	case err != nil:

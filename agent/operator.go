@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+	"usher/agent/config"
 )
 
 // The commands a person types as root on a server, and what they share: hold and release a failed launch,
@@ -29,7 +30,7 @@ var (
 // runHold is `usher hold [DURATION]`.
 func runHold(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	const about = "usher hold [DURATION]: keep this instance when its launch fails, or the failed one longer, for a person to look.\n" +
-		"Without DURATION (such as 90s, 30m or 2h) it is the configuration's hold_for. The time counts from the failure, or, when\n" +
+		"Without DURATION (such as 90s, 30m or 2h) it is the configuration's hold_timeout. The time counts from the failure, or, when\n" +
 		"the launch has failed already, from now; it is never longer than the global timeout of the lifecycle hook."
 	flags := flag.NewFlagSet("hold", flag.ContinueOnError)
 	file := configFlag(flags)
@@ -78,7 +79,7 @@ func rollBackServer(ctx context.Context, args []string, stdout, stderr io.Writer
 }
 
 func configFlag(flags *flag.FlagSet) *string {
-	return flags.String("config", defaultConfigFile, "configuration `FILE` of the agent")
+	return flags.String("config", config.DefaultFile, "configuration `FILE` of the agent")
 }
 
 // tellAgent asks the agent for something, prints what becomes of it, and returns the exit code.
@@ -87,11 +88,11 @@ func tellAgent(ctx context.Context, command, file string, what ask, stdout, stde
 		fmt.Fprintf(stderr, "usher %s: %v\n", command, err)
 		return code
 	}
-	cfg, err := loadConfig(file)
+	cfg, err := config.Load(file)
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	last, err := askAgent(ctx, cfg.State, what, func(line string) { fmt.Fprintln(stdout, line) })
+	last, err := askAgent(ctx, cfg.StateDir, what, func(line string) { fmt.Fprintln(stdout, line) })
 	switch {
 	case errors.Is(err, errNotRoot):
 		return fail(exitUsage, fmt.Errorf("%w: sudo usher %s", err, command))

@@ -167,7 +167,7 @@ func TestHoldOfBefore(t *testing.T) {
 // release also ends what on_failure: hold keeps.
 func TestReleaseOfOnFailureHold(t *testing.T) {
 	s := newStage(t)
-	s.config["on_failure"], s.config["hold_for"] = "hold", "1h"
+	s.config["on_failure"], s.config["hold_timeout"] = "hold", "1h"
 	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	r := s.start(server, "-once")
@@ -382,7 +382,7 @@ func TestOperatorIsRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		nobody = -1 // who runs the test is somebody else already; the directory is closed to them too
 	}
-	writeIn(t, filepath.Join(dir, "agent.yml"), "application: shop\ndeployment_group: production\nstate: "+filepath.Join(dir, "state")+"\n")
+	writeIn(t, filepath.Join(dir, "agent.yml"), "application: shop\ndeployment_group: production\nstate_dir: "+filepath.Join(dir, "state")+"\n")
 	r, err := record.Open(filepath.Join(dir, "state"), record.Owner{Instance: "i-0aaa", Image: "ami-1", Boot: "b"})
 	if err != nil {
 		t.Fatal(err)
@@ -410,9 +410,9 @@ func TestOperatorIsRoot(t *testing.T) {
 // The path of the state directory may be longer than the address of a socket.
 func TestLongStatePath(t *testing.T) {
 	s := newStage(t)
-	s.config["state"] = s.path(strings.Repeat("a-very-long-name/", 15) + "state")
+	s.config["state_dir"] = s.path(strings.Repeat("a-very-long-name/", 15) + "state")
 	_, r := s.inService(s.app("1"), s.app("2"))
-	info, err := os.Lstat(filepath.Join(s.config["state"], "control"))
+	info, err := os.Lstat(filepath.Join(s.config["state_dir"], "control"))
 	s.must(err)
 	s.expect("mode of the socket", info.Mode().String(), "Srw-------")
 	s.expect("exit code of a rollback", itoa(s.types("rollback").code), "0")

@@ -82,7 +82,7 @@ func (a *agent) apart(ctx context.Context, of *record.Deployment, p placement, r
 
 // place runs the unit of a placement, or takes it up, and reads what became of it.
 func (u *units) place(ctx context.Context, p placement, fields map[string]string) (out placed, err error) {
-	dir := cmp.Or(os.Getenv("RUNTIME_DIRECTORY"), u.agent.cfg.State) // systemd's, of RuntimeDirectory=
+	dir := cmp.Or(os.Getenv("RUNTIME_DIRECTORY"), u.agent.cfg.StateDir) // systemd's, of RuntimeDirectory=
 	self, err := os.Executable()
 	if err == nil {
 		err = replaceJSON(filepath.Join(dir, placementFile), p)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"usher/agent/bundle"
+	"usher/agent/config"
 	"usher/agent/format"
 	"usher/agent/instance"
 	"usher/agent/record"
@@ -48,8 +49,8 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	}
 	defer os.RemoveAll(dir)
 	found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
-	c := defaultConfig()
-	_, found.Problems = judge(release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases}, dir, *roles, policy, hooks.CheckSource)
+	c := config.Default()
+	_, found.Problems = judge(c.Layout(), dir, *roles, policy, hooks.CheckSource)
 	return found.show(stdout)
 }
 
@@ -145,12 +146,12 @@ func rehearsal(root string, policy hooks.Policy, stdout io.Writer) (*agent, erro
 	if root, err = filepath.Abs(root); err != nil {
 		return nil, fmt.Errorf("cannot use the root: %w", err)
 	}
-	c := defaultConfig()
+	c := config.Default()
 	c.Errexit = policy
 	a := &agent{cfg: c, log: newLogger(stdout, 0), notify: new(systemd.Notifier), unprivileged: os.Geteuid() != 0, spent: new(spent),
 		layout: release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases, Root: root},
 		me:     instance.Identity{InstanceID: "i-rehearsal", ImageID: "ami-rehearsal", Region: "rehearsal"}}
-	a.cfg.RoleHooks, a.cfg.State = filepath.Join(root, c.RoleHooks), filepath.Join(root, c.State)
+	a.cfg.RoleHooks, a.cfg.StateDir = filepath.Join(root, c.RoleHooks), filepath.Join(root, c.StateDir)
 	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
 		a.me.BootID = strings.TrimSpace(string(boot))
 	}
@@ -164,7 +165,7 @@ func rehearsal(root string, policy hooks.Policy, stdout io.Writer) (*agent, erro
 			}
 		}
 	}
-	a.rec, err = record.Open(a.cfg.State, record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID})
+	a.rec, err = record.Open(a.cfg.StateDir, record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID})
 	return a, err
 }
 

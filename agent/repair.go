@@ -93,7 +93,7 @@ func (a *agent) isBehind(rev revision.Revision) bool {
 
 // silence is how long after a host command CodeDeploy's account of its group is not relied upon: it may be late.
 func (a *agent) silence() time.Duration {
-	if d := a.cfg.DriftRepair; d > 0 && d < silenceMost {
+	if d := a.cfg.DriftCheckInterval; d > 0 && d < silenceMost {
 		return d
 	}
 	return silenceMost
@@ -125,8 +125,8 @@ func (a *agent) abandoned(ctx context.Context) error {
 
 // nextRepair is when to look for drift next.
 func (a *agent) nextRepair() time.Duration {
-	if a.cfg.DriftRepair == 0 {
+	if a.cfg.DriftCheckInterval == 0 {
 		return never
 	}
-	return a.cfg.DriftRepair + time.Duration((2*randomShare()-1)*repairJitter*float64(a.cfg.DriftRepair))
+	return a.cfg.DriftCheckInterval + time.Duration((2*randomShare()-1)*repairJitter*float64(a.cfg.DriftCheckInterval))
 }

@@ -13,10 +13,10 @@ import (
 // itself to the new one when that has succeeded.
 func TestAServerThatWasLaunchingMeanwhile(t *testing.T) {
 	s := newStage(t)
-	s.config["drift_repair"] = "300ms"
+	s.config["drift_check_interval"] = "300ms"
 	_, r := s.serving()
 	late := s.late("1")
-	late.config["drift_repair"] = "300ms"
+	late.config["drift_check_interval"] = "300ms"
 	id, err := s.cloud.Deploy("shop", "production", s.revision("shop-2", versioned("2").with(files{
 		"scripts/validate.sh": "#!/bin/sh\nset -eu\necho it waits\nwhile ! [ -e " + s.path("late-is-up") + " ]; do sleep 0.02; done\n"})))
 	s.must(err)
@@ -57,7 +57,7 @@ func versioned(version string) files {
 // A revision that fails here is not tried again until the group moves on.
 func TestARepairThatFails(t *testing.T) {
 	s := newStage(t)
-	s.config["drift_repair"] = "100ms"
+	s.config["drift_check_interval"] = "100ms"
 	_, r := s.serving()
 	s.publish("shop-2", s.app("2").with(files{"scripts/start.sh": failing}))
 	s.said(r, "the deployment group has moved on", "Rollback finished")
@@ -75,7 +75,7 @@ func TestARepairThatFails(t *testing.T) {
 
 func TestDriftRepairSwitchedOff(t *testing.T) {
 	s := newStage(t)
-	s.config["drift_repair"] = "0s"
+	s.config["drift_check_interval"] = "0s"
 	_, r := s.serving()
 	n := len(s.cloud.CallsOf("GetDeploymentGroup"))
 	s.publish("shop-2", s.app("2"))
@@ -98,7 +98,7 @@ func TestADeploymentThatIsStoppedHalfway(t *testing.T) {
 		s.send(server, standin.Sent{Event: event, Application: "shop", Group: "production", DeploymentID: "d-STOPPED", Revision: revision})
 	}
 	r.stop()
-	s.config["drift_repair"] = "200ms"
+	s.config["drift_check_interval"] = "200ms"
 	r = s.start(server)
 	s.said(r, "CodeDeploy has ended this deployment, and did not finish it here", "Rollback finished")
 	s.expect("the scripts saw", s.trace(), "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nApplicationStart 1 live=1")

@@ -156,7 +156,7 @@ func TestStoppedWhileWaiting(t *testing.T) {
 	})
 	t.Run("for CodeDeploy", func(t *testing.T) {
 		s := newStage(t)
-		s.config["patience"] = "1h"
+		s.config["retry_timeout"] = "1h"
 		s.publish("shop-1", s.app("1"))
 		s.cloud.Fail("GetDeploymentGroup", -1, standin.Fault{Status: 503})
 		server := s.cloud.Launch("web", standin.LaunchOptions{})

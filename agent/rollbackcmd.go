@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"usher/agent/config"
 	"usher/agent/format"
 	"usher/agent/rollout"
 )
@@ -33,11 +34,11 @@ func onServer(args []string) bool {
 	if slices.ContainsFunc(args, func(arg string) bool { return configForm().MatchString(arg) }) {
 		return true
 	}
-	cfg, err := loadConfig(defaultConfigFile)
+	cfg, err := config.Load(config.DefaultFile)
 	if err != nil {
-		cfg = defaultConfig()
+		cfg = config.Default()
 	}
-	_, err = os.Stat(filepath.Join(cfg.State, "record.jsonl"))
+	_, err = os.Stat(filepath.Join(cfg.StateDir, "record.jsonl"))
 	return err == nil || errors.Is(err, fs.ErrPermission)
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/agent/config"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
 	"usher/hooks"
@@ -124,7 +125,7 @@ func leaving(target string) bool { return target == "Terminated" || target == "W
 // terminate lets a server go: with on_terminate: stop, its ApplicationStop scripts run first, while the
 // group's terminating hook, if it has one, holds the instance.
 func (a *agent) terminate(ctx context.Context) error {
-	if a.cfg.OnTerminate != onTerminateStop {
+	if a.cfg.OnTerminate != config.OnTerminateStop {
 		return nil
 	}
 	a.log.Info("Auto Scaling is terminating this instance: stopping the application", systemd.ID(systemd.MessageTerminating))

@@ -118,7 +118,7 @@ func (h *shop) serve(n int) {
 		s := *h.stage
 		s.dir = h.path(fmt.Sprintf("server-%d", len(h.servers)+1))
 		s.config = maps.Clone(h.config)
-		for key, path := range map[string]string{"link": "opt/app", "base": "opt/app-base", "releases": "opt/app-releases", "role_hooks": "hooks.d", "state": "state"} {
+		for key, path := range map[string]string{"link": "opt/app", "base": "opt/app-base", "releases": "opt/app-releases", "role_hooks": "hooks.d", "state_dir": "state"} {
 			s.config[key] = s.path(path)
 		}
 		s.write("opt/app-base/VERSION", "base")

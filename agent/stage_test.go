@@ -104,7 +104,7 @@ func newStage(t *testing.T, options ...standin.Options) *stage {
 	s.config = map[string]string{
 		"application": "shop", "deployment_group": "production",
 		"link": s.path("opt/app"), "base": s.path("opt/app-base"), "releases": s.path("opt/app-releases"),
-		"role_hooks": s.path("hooks.d"), "state": s.path("state"), "patience": "3s",
+		"role_hooks": s.path("hooks.d"), "state_dir": s.path("state"), "retry_timeout": "3s",
 	}
 	s.write("opt/app-base/VERSION", "base")
 	s.must(os.Symlink(s.path("opt/app-base"), s.path("opt/app")))

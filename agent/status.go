@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/agent/config"
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
@@ -104,12 +105,12 @@ func runStatus(ctx context.Context, args []string, stdout, stderr io.Writer) int
 
 // readRecord is the history of the server that a configuration is of. A server without a record has an
 // empty one.
-func readRecord(file, command string) (Config, record.History, error) {
-	cfg, err := loadConfig(file)
+func readRecord(file, command string) (config.Config, record.History, error) {
+	cfg, err := config.Load(file)
 	if err != nil {
 		return cfg, record.History{}, err
 	}
-	h, err := record.ReadAll(cfg.State)
+	h, err := record.ReadAll(cfg.StateDir)
 	switch {
 	case errors.Is(err, record.ErrNone):
 		err = nil
@@ -126,13 +127,13 @@ func statusOf(ctx context.Context, file string) (*serverStatus, error) {
 		return nil, err
 	}
 	s := &serverStatus{Instance: h.Owner.Instance, Image: h.Owner.Image, Application: cfg.Application, DeploymentGroup: cfg.DeploymentGroup,
-		Record: filepath.Join(cfg.State, record.FileName)}
+		Record: filepath.Join(cfg.StateDir, record.FileName)}
 	if h.Damaged != nil {
 		s.Notice = h.Damaged.Error()
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	switch last, err := askAgent(ctx, cfg.State, ask{Do: askStatus}, func(string) {}); {
+	switch last, err := askAgent(ctx, cfg.StateDir, ask{Do: askStatus}, func(string) {}); {
 	case err == nil && last.Agent != nil:
 		s.Agent, s.Application, s.DeploymentGroup = last.Agent, last.Agent.Application, last.Agent.DeploymentGroup
 	case err == nil:
@@ -159,8 +160,8 @@ func statusOf(ctx context.Context, file string) (*serverStatus, error) {
 }
 
 // look finds out what the link leads to.
-func (s *serverStatus) look(cfg Config, h record.History) error {
-	layout := release.Layout{Link: cfg.Link, Base: cfg.Base, Releases: cfg.Releases}
+func (s *serverStatus) look(cfg config.Config, h record.History) error {
+	layout := cfg.Layout()
 	target, id, err := layout.Live()
 	if err != nil {
 		return err

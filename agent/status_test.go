@@ -121,7 +121,7 @@ record      DIR/state/record.jsonl
 // The same for a program, while a launch that failed is held.
 func TestStatusOfAHeldLaunch(t *testing.T) {
 	s := newStage(t)
-	s.config["on_failure"], s.config["hold_for"] = "hold", "1h"
+	s.config["on_failure"], s.config["hold_timeout"] = "hold", "1h"
 	id := s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	r := s.start(server)
@@ -146,7 +146,7 @@ func TestStatusOfAHeldLaunch(t *testing.T) {
 // Before there is a record, and with one that is torn or damaged, which is said.
 func TestStatusOfOddRecords(t *testing.T) {
 	s := newStage(t)
-	s.write("agent.yml", "application: shop\ndeployment_group: production\nstate: "+s.path("state")+
+	s.write("agent.yml", "application: shop\ndeployment_group: production\nstate_dir: "+s.path("state")+
 		"\nlink: "+s.path("opt/app")+"\nbase: "+s.path("opt/app-base")+"\nreleases: "+s.path("opt/app-releases")+"\n")
 	odd := func(record, health, notice string, code int) {
 		s.Helper()

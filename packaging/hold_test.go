@@ -18,7 +18,7 @@ func TestAFailedInstanceIsHeld(t *testing.T) {
 	s.cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: heartbeat})
 	s.publish("shop-1", app("1").with(files{"scripts/after.sh": "#!/bin/sh\nset -e\necho it breaks\nfalse\n"}))
 	m := s.machine()
-	m.Write("/etc/usher/agent.yml", fmt.Sprintf("application: shop\ndeployment_group: production\non_failure: hold\nhold_for: %s\n", hold), 0o644)
+	m.Write("/etc/usher/agent.yml", fmt.Sprintf("application: shop\ndeployment_group: production\non_failure: hold\nhold_timeout: %s\n", hold), 0o644)
 	m.Boot()
 	m.WaitForEntry(message(systemd.MessageHeld))
 	s.expect("the state in the hold", string(m.server.State()), string(standin.PendingWait))

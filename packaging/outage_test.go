@@ -77,14 +77,14 @@ func TestS3IsDown(t *testing.T) {
 	m.said("DownloadBundle finished", "with CONTINUE")
 }
 
-// S3 stays away for longer than usher's patience: another instance would meet the same, but the one that is
+// S3 stays away for longer than retry_timeout: another instance would meet the same, but the one that is
 // replaced does not stay half-made.
 func TestS3StaysDown(t *testing.T) {
 	s := newShop(t)
 	s.publish("shop-1", app("1"))
 	s.cloud.Fail("HeadObject", -1, slowDown)
 	m := s.machine()
-	m.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\npatience: 3s\n", 0o644)
+	m.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\nretry_timeout: 3s\n", 0o644)
 	m.Boot()
 	m.ends(standin.Abandon, "base")
 	m.said("DownloadBundle failed", "with ABANDON")
@@ -102,7 +102,7 @@ func TestThrottledCalls(t *testing.T) {
 		s.cloud.Fail(op, 4, throttled)
 	}
 	m := s.machine()
-	m.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\npatience: 30s\n", 0o644)
+	m.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\nretry_timeout: 30s\n", 0o644)
 	m.Boot()
 	m.ends(standin.Continue, "1")
 	if n := len(m.Journal(message(systemd.MessageRetrying))); n == 0 {

@@ -27,7 +27,7 @@ func TestUpgradeDowngradeRemovePurge(t *testing.T) {
 	m.Copy(built.nextDEB, "/root/next.deb")
 	m.Write("/root/reads.sh", reads, 0o755)
 	m.Run("systemd-run", "--quiet", "--unit=reads", "sh", "/root/reads.sh")
-	m.Run("sh", "-c", "echo 'keep: 5' >>/etc/usher/agent.yml; mkdir /etc/usher/hooks.d/AfterInstall; echo '# ours' >/etc/usher/hooks.d/README")
+	m.Run("sh", "-c", "echo 'keep_releases: 5' >>/etc/usher/agent.yml; mkdir /etc/usher/hooks.d/AfterInstall; echo '# ours' >/etc/usher/hooks.d/README")
 	configuration := m.Run("cat", "/etc/usher/agent.yml")
 	record := m.Run("cat", "/var/lib/usher/record.jsonl")
 	// kept checks what no change of packages may touch.

@@ -137,7 +137,7 @@ func (b *bench) launched(g *group) (*server, error) {
 		return nil, err
 	}
 	s := &server{root: root, group: g}
-	config := fmt.Sprintf("application: %s\ndeployment_group: %s\nlink: %s\nbase: %s\nreleases: %s\nrole_hooks: %s\nstate: %s\n", application, g.name,
+	config := fmt.Sprintf("application: %s\ndeployment_group: %s\nlink: %s\nbase: %s\nreleases: %s\nrole_hooks: %s\nstate_dir: %s\n", application, g.name,
 		s.path("opt/app"), s.path("opt/app-base"), s.path("opt/app-releases"), s.path("etc/usher/hooks.d"), s.path("var/lib/usher"))
 	for name, content := range map[string]string{
 		"opt/app-base/VERSION": "base\n", "etc/usher/agent.yml": config, "var/lib/cloud/user-data.sh": userData,

@@ -124,7 +124,7 @@ func (d *demo) secondRelease(ctx context.Context) error {
 	if err := typed.exits(ctx, 0); err != nil {
 		return err
 	}
-	d.say("", fmt.Sprintf("Server 4 had come up on the last release that had succeeded. It looks for drift every %s here (drift_repair):", driftRepair), "")
+	d.say("", fmt.Sprintf("Server 4 had come up on the last release that had succeeded. It looks for drift every %s here (drift_check_interval):", driftRepair), "")
 	for _, what := range []string{movedOn, "is live and good"} {
 		line, err := late.agent.says(ctx, what)
 		if err != nil {

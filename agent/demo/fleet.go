@@ -30,7 +30,7 @@ type member struct {
 
 // join launches another server of the fleet and waits until it is in service.
 func (d *demo) join(ctx context.Context) (*member, error) {
-	s, err := newServer(filepath.Join(d.scratch, fmt.Sprintf("fleet-%d", len(d.fleet)+1)), fmt.Sprintf("drift_repair: %s\n", driftRepair))
+	s, err := newServer(filepath.Join(d.scratch, fmt.Sprintf("fleet-%d", len(d.fleet)+1)), fmt.Sprintf("drift_check_interval: %s\n", driftRepair))
 	if err != nil {
 		return nil, err
 	}

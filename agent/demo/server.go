@@ -39,7 +39,7 @@ func (s *server) path(name string) string { return filepath.Join(s.root, name) }
 func newServer(root string, more ...string) (*server, error) {
 	s := &server{root: root}
 	config := fmt.Sprintf("# usher's configuration on this server\napplication: %s\ndeployment_group: %s\n"+
-		"link: %s\nbase: %s\nreleases: %s\nrole_hooks: %s\nstate: %s\n", application, deploymentGroup,
+		"link: %s\nbase: %s\nreleases: %s\nrole_hooks: %s\nstate_dir: %s\n", application, deploymentGroup,
 		s.path("opt/app"), s.path("opt/app-base"), s.path("opt/app-releases"), s.path("etc/usher/hooks.d"), s.path("var/lib/usher")) + strings.Join(more, "")
 	for name, content := range map[string]string{
 		"opt/app-base/www/index.html": basePage,

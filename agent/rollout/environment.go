@@ -14,6 +14,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"usher/agent/config"
 	"usher/hooks"
 )
 
@@ -91,6 +92,9 @@ type settings struct {
 	Confirm         bool   `yaml:"confirm"`
 }
 
+// shape is what an usher.yml is read into, for the errors about it.
+var shape = []reflect.Type{reflect.TypeFor[contents](), reflect.TypeFor[settings]()}
+
 // Load reads the environments from an usher.yml, in their order. A mistake in it is an error of the form
 // file:line:col: message.
 func Load(file string) ([]Environment, error) {
@@ -100,23 +104,23 @@ func Load(file string) ([]Environment, error) {
 	}
 	var c contents
 	if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
-		return nil, errors.New(explainFile(file, text, err))
+		return nil, errors.New(config.Locate(file, text, err, shape...))
 	}
 	var order struct {
 		Environments yaml.MapSlice `yaml:"environments"`
 	}
 	if err := yaml.Unmarshal(text, &order); err != nil && !errors.Is(err, io.EOF) {
-		return nil, errors.New(explainFile(file, text, err))
+		return nil, errors.New(config.Locate(file, text, err, shape...))
 	}
 	if len(c.Environments) == 0 {
-		return nil, errors.New(explainFile(file, text, mistake{"environments", "environments is empty: name at least one, such as production, with its deployment_group, bucket and region"}))
+		return nil, errors.New(config.Locate(file, text, config.Invalid("environments is empty: name at least one, such as production, with its deployment_group, bucket and region", "environments"), shape...))
 	}
 	var all []Environment
 	for _, item := range order.Environments {
 		name := fmt.Sprint(item.Key)
 		e, err := c.Environments[name].environment(name, c.Application)
 		if err != nil {
-			return nil, errors.New(explainFile(file, text, err))
+			return nil, errors.New(config.Locate(file, text, err, shape...))
 		}
 		all = append(all, e)
 	}
@@ -141,10 +145,10 @@ var (
 func (s settings) environment(name, application string) (Environment, error) {
 	path := "environments." + name
 	wrong := func(key, format string, args ...any) (Environment, error) {
-		return Environment{}, mistake{path + "." + key, key + " of " + name + " " + fmt.Sprintf(format, args...)}
+		return Environment{}, config.Invalid(key+" of "+name+" "+fmt.Sprintf(format, args...), path+"."+key)
 	}
 	if !environmentForm().MatchString(name) {
-		return Environment{}, mistake{path, fmt.Sprintf("environment %q: a name is letters, digits, - and _", name)}
+		return Environment{}, config.Invalid(fmt.Sprintf("environment %q: a name is letters, digits, - and _", name), path)
 	}
 	if s.Application == "" {
 		s.Application = application
@@ -194,12 +198,4 @@ func Named(all []Environment, name string) (Environment, error) {
 		hint = "did you mean " + near + "? " + strings.ToUpper(hint[:1]) + hint[1:]
 	}
 	return Environment{}, fmt.Errorf("there is no environment %q: %s", name, hint)
-}
-
-// keysOf are the keys of a struct as usher.yml writes them.
-func keysOf(kind reflect.Type) (keys []string) {
-	for f := range kind.Fields() {
-		keys = append(keys, f.Tag.Get("yaml"))
-	}
-	return keys
 }

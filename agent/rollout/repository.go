@@ -262,3 +262,5 @@ func (r *Repository) lines(ctx context.Context, args ...string) ([]string, error
 	}
 	return strings.Split(text, "\n"), nil
 }
+
+func inOneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -104,7 +104,7 @@ variable "root_device" {
 variable "volume_size" {
   type        = number
   default     = 20
-  description = "GiB of the root volume. The releases are on it: as many as `keep` in agent.yml, and one more."
+  description = "GiB of the root volume. The releases are on it: as many as `keep_releases` in agent.yml, and one more."
 }
 
 variable "kms_key_id" {

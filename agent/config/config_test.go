@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"os"
@@ -11,16 +11,7 @@ import (
 )
 
 // packaged is the configuration file that lands on the image, readme the page with the table of its keys.
-// The paths are absolute because the S3 server of other tests moves the process into a directory of its own.
-var packaged, readme = absolute("../packaging/agent.yml"), absolute("../README.md")
-
-func absolute(path string) string {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		panic(err)
-	}
-	return path
-}
+const packaged, readme = "../../packaging/agent.yml", "../../README.md"
 
 // setting is a line of it: a key with its default, behind a #. Prose has a space there.
 var setting = regexp.MustCompile(`(?m)^#([a-z_]+):(.*)$`)
@@ -38,11 +29,11 @@ func TestPackagedConfiguration(t *testing.T) {
 		if err := os.WriteFile(file, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := loadConfig(file)
+		got, err := Load(file)
 		if err != nil {
 			t.Errorf("%s %s: %v", packaged, name, err)
 		}
-		if want := defaultConfig(); got != want {
+		if want := Default(); got != want {
 			t.Errorf("%s %s:\n got: %+v\nwant: %+v", packaged, name, got, want)
 		}
 	}
@@ -51,7 +42,7 @@ func TestPackagedConfiguration(t *testing.T) {
 	for _, m := range setting.FindAllSubmatch(text, -1) {
 		keys = append(keys, string(m[1]))
 	}
-	want := configKeys()
+	want := Keys()
 	slices.Sort(keys)
 	slices.Sort(want)
 	if !slices.Equal(keys, want) {
@@ -65,7 +56,7 @@ func TestConfigurationInTheReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range configKeys() {
+	for _, key := range Keys() {
 		if !regexp.MustCompile("(?m)^\\|.*`" + key + "`.*\\|.*\\|.*\\|$").Match(text) {
 			t.Errorf("%s has no line for the key %s", readme, key)
 		}
@@ -79,7 +70,7 @@ func TestConfigurationThatSetsNothing(t *testing.T) {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := loadConfig(file); err != nil || got != defaultConfig() {
+		if got, err := Load(file); err != nil || got != Default() {
 			t.Errorf("%q: got %+v, %v", content, got, err)
 		}
 	}
@@ -89,17 +80,17 @@ func TestConfigurationThatSetsNothing(t *testing.T) {
 func TestConfigurationFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "agent.yml")
 	text := "application: shop\ndeployment_group: production\nlifecycle_hook: deploy\nlink: /srv/app\nbase: /srv/base\nreleases: /srv/releases\n" +
-		"keep: 5\nerrexit: require\nrole_hooks: /srv/hooks\non_failure: hold\nhold_for: 1h30m\non_terminate: stop\npatience: 90s\n" +
-		"max_files: 7\nmax_bytes: 8\ngithub_api: https://github.example/api/v3\nstate: /srv/state\n" +
-		"host_commands: false\nsigner_ca_file: /srv/ca.pem\ndrift_repair: 0s\n"
+		"keep_releases: 5\nerrexit: require\nrole_hooks: /srv/hooks\non_failure: hold\nhold_timeout: 1h30m\non_terminate: stop\nretry_timeout: 90s\n" +
+		"max_files: 7\nmax_bytes: 8\ngithub_api: https://github.example/api/v3\nstate_dir: /srv/state\n" +
+		"host_commands: false\nsigner_ca_file: /srv/ca.pem\ndrift_check_interval: 0s\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := loadConfig(file)
+	got, err := Load(file)
 	want := Config{
 		Application: "shop", DeploymentGroup: "production", LifecycleHook: "deploy", Link: "/srv/app", Base: "/srv/base", Releases: "/srv/releases",
-		Keep: 5, Errexit: "require", RoleHooks: "/srv/hooks", OnFailure: "hold", HoldFor: 90 * time.Minute, OnTerminate: "stop", Patience: 90 * time.Second,
-		MaxFiles: 7, MaxBytes: 8, GitHubAPI: "https://github.example/api/v3", State: "/srv/state", SignerCA: "/srv/ca.pem",
+		KeepReleases: 5, Errexit: "require", RoleHooks: "/srv/hooks", OnFailure: "hold", HoldTimeout: 90 * time.Minute, OnTerminate: "stop", RetryTimeout: 90 * time.Second,
+		MaxFiles: 7, MaxBytes: 8, GitHubAPI: "https://github.example/api/v3", StateDir: "/srv/state", SignerCA: "/srv/ca.pem",
 	}
 	if err != nil || got != want {
 		t.Errorf("got: %+v, %v\nwant: %+v", got, err, want)
@@ -113,7 +104,7 @@ func TestNames(t *testing.T) {
 		"shop": true, "the shop's öffentliche app": true, strings.Repeat("ö", 100): true, "\xff\x7f": true,
 		"": false, strings.Repeat("x", 101): false, "shop\n": false, "\x00": false, "tab\tbed": false,
 	} {
-		if got := isName(name); got != want {
+		if got := IsName(name); got != want {
 			t.Errorf("%q is a name: %v, want %v", name, got, want)
 		}
 	}
