@@ -119,6 +119,9 @@ func (a *agent) lastWords(failure error) {
 	}
 }
 
+// pruneTimeout bounds removing old releases: 40,000 files take a second or two on a disk that is not busy.
+const pruneTimeout = 10 * time.Minute
+
 // prune removes releases that are no longer needed. It never fails a deployment.
 func (a *agent) prune() {
 	var protect []string
@@ -128,13 +131,27 @@ func (a *agent) prune() {
 			protect = append(protect, d.Release)
 		}
 	}
-	removed, err := a.layout.Prune(a.cfg.KeepReleases, protect...)
+	removed, err := a.pruned(protect)
 	if len(removed) > 0 {
 		a.log.Info("removed old releases: " + list(removed))
 	}
 	if err != nil {
 		a.log.Warn("cannot remove old releases: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
 	}
+}
+
+// pruned is release.Layout.Prune, here or in a unit that sees the machine's processes.
+func (a *agent) pruned(protect []string) (removed []string, err error) {
+	if last := a.rec.State().Last; last != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), pruneTimeout)
+		defer cancel()
+		out, done, err := a.apart(ctx, last, placement{Step: stepPrune, Retain: a.cfg.KeepReleases, Protect: protect},
+			func() bool { return a.layout.PruneReaches(a.cfg.KeepReleases, protect...) })
+		if done {
+			return out.Removed, err
+		}
+	}
+	return a.layout.Prune(a.cfg.KeepReleases, protect...)
 }
 
 // releaseAt is the release whose directory target is.

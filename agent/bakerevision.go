@@ -22,6 +22,7 @@ import (
 	"usher/agent/format"
 	"usher/agent/release"
 	"usher/agent/revision"
+	"usher/agent/safepath"
 	"usher/hooks"
 )
 
@@ -144,7 +145,7 @@ func (l *layDown) judge(ctx context.Context, r *doctor.Report, layout release.La
 		r.Problem("revision", "", "cannot make a scratch directory: %v", err)
 		return
 	}
-	defer os.RemoveAll(dir)
+	defer safepath.RemoveAll(dir)
 	if _, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes}); err != nil {
 		r.Problem("revision", "", "%v", err)
 		return
@@ -170,7 +171,7 @@ func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layo
 	if err != nil {
 		return "", "", err
 	}
-	defer os.RemoveAll(dir) // renamed away when all is well
+	defer safepath.RemoveAll(dir) // renamed away when all is well
 	stats, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes})
 	if err != nil {
 		r.Problem("revision", "", "%v", err)

@@ -12,6 +12,7 @@ import (
 
 	"usher/agent/format"
 	"usher/agent/rollout"
+	"usher/agent/safepath"
 )
 
 const deployAbout = "usher deploy [-yes] [-dry-run] [-no-wait] [-json] ENV [REF]: bring the servers of an environment to a commit.\n" +
@@ -73,7 +74,7 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 		if err != nil {
 			return fmt.Errorf("cannot make a scratch directory: %w", err)
 		}
-		defer os.RemoveAll(dir)
+		defer safepath.RemoveAll(dir)
 		if packed, err = d.repo.Archive(ctx, commit, dir); err != nil {
 			return err
 		}

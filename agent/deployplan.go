@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"usher/agent/config"
 	"usher/agent/format"
 	"usher/agent/rollout"
+	"usher/agent/safepath"
 	"usher/hooks"
 )
 
@@ -131,7 +131,7 @@ func (d *developer) check(ctx context.Context, path string) (bundle.Stats, []hoo
 	if err != nil {
 		return stats, nil, refusal{fmt.Errorf("a server could not use this commit: %w", err)}
 	}
-	defer os.RemoveAll(dir)
+	defer safepath.RemoveAll(dir)
 	c := config.Default()
 	_, problems := judge(c.Layout(), dir, "", hooks.Enforce, hooks.CheckSource)
 	fatal := hooks.Errors(problems)

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -34,18 +36,21 @@ const (
 	placeUnits = "usher-place-"
 	// placementFile and placedFile are the files; there is one unit at a time.
 	placementFile, placedFile = "placement.json", "placed.json"
-	// stepKeep is what follows a deployment that succeeded. It is a step for nobody but a unit's name.
-	stepKeep = "Keep"
+	// stepKeep is what follows a deployment that succeeded, and stepPrune what follows that: it has to see every process
+	// of the machine, which the sandbox hides. They are steps for nobody but a unit's name.
+	stepKeep, stepPrune = "Keep", "Prune"
 )
 
 // placement is what is to be done to files: the step's call of release.Layout.
 type placement struct {
 	Unit    string // the unit that does it
-	Step    string // hooks.Install, stepRollback or stepKeep
+	Step    string // hooks.Install, stepRollback, stepKeep or stepPrune
 	Layout  release.Layout
 	Release string             // its ID
 	Before  string             // of Keep: the ID of the release before it, "" for none
 	How     release.Installing // of Install
+	Retain  int                // of Prune: how many good releases stay
+	Protect []string           // of Prune: releases that stay whatever they are
 }
 
 // placed is what became of a placement.
@@ -53,6 +58,7 @@ type placed struct {
 	Unit              string
 	release.Installed          // of Install
 	Outside           []string // of Install: see release.Facts
+	Removed           []string // of Prune: the releases that are gone
 	Error             string   // "" for none
 }
 
@@ -63,7 +69,11 @@ func (a *agent) apart(ctx context.Context, of *record.Deployment, p placement, r
 	if !ok || !systemd.Sandboxed() {
 		return out, false, nil
 	}
-	if p.Unit, err = systemd.UnitName(placeUnits, fmt.Sprintf("%s-%d-%s", of.ID, of.Run, p.Step)); err != nil {
+	what := fmt.Sprintf("%s-%d-%s", of.ID, of.Run, p.Step)
+	if p.Step == stepPrune { // it may follow a deployment more than once, and what it has done is not to be taken up
+		what += "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	}
+	if p.Unit, err = systemd.UnitName(placeUnits, what); err != nil {
 		return out, true, err
 	}
 	needed := reaches()
@@ -132,7 +142,7 @@ func sayEnd(o systemd.Outcome) string {
 func runPlace(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("place", flag.ContinueOnError)
 	about := "usher place FILE: not for use by hand. The agent, which has a sandbox, starts it in a unit of its own for what a\n" +
-		"revision installs outside the link and for setuid and setgid modes. FILE says what is to be done; what became of it\n" +
+		"revision installs outside the link, for setuid and setgid modes, and to remove old releases. FILE says what is to be done; what became of it\n" +
 		"is written to " + placedFile + " beside it."
 	if code, ok := parseArguments(flags, args, []string{"FILE"}, about, stdout, stderr); !ok {
 		return code
@@ -168,6 +178,9 @@ func (p placement) do(ctx context.Context) (out placed, err error) {
 	switch {
 	case p.Step == stepRollback: // whatever became of the release
 		return out, p.Layout.Restore(p.Release)
+	case p.Step == stepPrune:
+		out.Removed, err = p.Layout.Prune(p.Retain, p.Protect...)
+		return out, err
 	case !ok:
 		return out, fmt.Errorf("cannot find release %s", p.Release)
 	case p.Step == stepKeep:

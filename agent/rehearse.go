@@ -17,6 +17,7 @@ import (
 	"usher/agent/instance"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/safepath"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -47,7 +48,7 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		found.Problems = []hooks.Problem{{File: path, Message: err.Error()}}
 		return found.show(stdout)
 	}
-	defer os.RemoveAll(dir)
+	defer safepath.RemoveAll(dir)
 	found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
 	c := config.Default()
 	_, found.Problems = judge(c.Layout(), dir, *roles, policy, hooks.CheckSource)
@@ -61,7 +62,7 @@ func open(ctx context.Context, path string) (dir string, stats bundle.Stats, err
 		return "", stats, fmt.Errorf("cannot make a scratch directory: %w", err)
 	}
 	if stats, err = unpackLocal(ctx, path, dir); err != nil {
-		os.RemoveAll(dir)
+		safepath.RemoveAll(dir)
 	}
 	return dir, stats, err
 }

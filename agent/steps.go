@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,6 +14,7 @@ import (
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/safepath"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -64,7 +64,7 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir) // renamed away when all is well
+	defer safepath.RemoveAll(dir) // renamed away when all is well
 	got, err := d.source.fetch(ctx, dir)
 	if err != nil {
 		return "", err

@@ -35,10 +35,11 @@ func absolute(path string) string {
 var law = map[string][]string{
 	"hooks":             {},
 	"systemd":           {},
-	"systemd/box":       {},
+	"agent/safepath":    {},
+	"systemd/box":       {"agent/safepath"},
 	"agent/config":      {"agent/bundle", "agent/instance", "agent/release", "hooks"},
 	"agent/format":      {},
-	"agent/image":       {},
+	"agent/image":       {"agent/safepath"},
 	"agent/instance":    {},
 	"agent/revision":    {},
 	"agent/record":      {},
@@ -46,16 +47,16 @@ var law = map[string][]string{
 	"agent/groups":      {},
 	"agent/hostcommand": {},
 	"agent/policy":      {},
-	"agent/rollout":     {"agent/appspec", "agent/config", "agent/format", "hooks"},
-	"agent/standin":     {},
+	"agent/rollout":     {"agent/appspec", "agent/config", "agent/format", "hooks", "agent/safepath"},
+	"agent/standin":     {"agent/safepath"},
 	"agent/appspec":     {"hooks"},
-	"agent/bundle":      {"agent/appspec", "agent/format", "hooks"},
-	"agent/release":     {"agent/bundle", "agent/appspec", "hooks"},
+	"agent/bundle":      {"agent/appspec", "agent/format", "hooks", "agent/safepath"},
+	"agent/release":     {"agent/bundle", "agent/appspec", "hooks", "agent/safepath"},
 	"agent/lifecycle":   {"agent/instance"},
-	"agent/demo":        {"agent/format", "agent/standin"},
-	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/revision"},
+	"agent/demo":        {"agent/format", "agent/standin", "agent/safepath"},
+	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/revision", "agent/safepath"},
 	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/config", "agent/doctor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
-		"agent/policy", "agent/record", "agent/release", "agent/revision", "agent/rollout"},
+		"agent/policy", "agent/record", "agent/release", "agent/revision", "agent/rollout", "agent/safepath"},
 }
 
 // worlds are which packages may import what is not ours, by the prefix of its path.
@@ -138,6 +139,25 @@ func TestImportLaw(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// What is removed as a whole is removed in one place, which stays off mounts.
+func TestOnePlaceRemovesTrees(t *testing.T) {
+	for _, f := range program(t) {
+		if f.pkg == "agent/safepath" {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.SelectorExpr)
+			if !ok || call.Sel.Name != "RemoveAll" {
+				return true
+			}
+			if from, ok := call.X.(*ast.Ident); !ok || from.Name != "safepath" {
+				t.Errorf("%s calls a RemoveAll that is not safepath's: that one could empty what is mounted below", f.file)
+			}
+			return true
+		})
 	}
 }
 

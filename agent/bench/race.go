@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usher/agent/safepath"
 	"usher/agent/standin"
 )
 
@@ -68,7 +69,7 @@ func (b *bench) tidy() error {
 	var errs []error
 	for _, dir := range []string{b.disk, b.memory} {
 		if dir != "" {
-			errs = append(errs, os.RemoveAll(dir))
+			errs = append(errs, safepath.RemoveAll(dir))
 		}
 	}
 	return errors.Join(errs...)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"usher/agent/bundle"
+	"usher/agent/safepath"
 )
 
 // The tools that unpack, as people call them. Each is followed by `sync -f`.
@@ -84,7 +85,7 @@ func (b *bench) unpack(ctx context.Context, c corpus, kind, place, where, archiv
 			}
 			took, err := timed(func() error { return unpack(ctx, dir) })
 			if place == inMemory && err == nil {
-				err = os.RemoveAll(dir) // there it costs the next one nothing
+				err = safepath.RemoveAll(dir) // there it costs the next one nothing
 			}
 			return took, err
 		}

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"usher/agent/safepath"
 )
 
 // UnpackS3 is FetchS3 and Unpack at the same time: what has arrived of o in archive is unpacked into dir while the rest
@@ -121,7 +123,7 @@ func whole(archive *os.File) (input, error) {
 func empty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		err = errors.Join(err, safepath.RemoveAll(filepath.Join(dir, e.Name())))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot remove what was unpacked of a damaged download: %w", err)

@@ -30,6 +30,7 @@ import (
 	"syscall"
 	"time"
 
+	"usher/agent/safepath"
 	"usher/agent/standin"
 )
 
@@ -109,7 +110,7 @@ func (d *demo) play(ctx context.Context, only string, serve bool) error {
 	if d.scratch, err = os.MkdirTemp("", "usher-demo-"); err != nil {
 		return fmt.Errorf("cannot make a scratch directory: %w", err)
 	}
-	defer os.RemoveAll(d.scratch)
+	defer safepath.RemoveAll(d.scratch)
 	if err := d.setUp(ctx); err != nil {
 		return err
 	}

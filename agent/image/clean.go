@@ -6,6 +6,9 @@
 // It works on the tree that is the process's root, so that no link in an image leads out of it: to clean another tree,
 // chroot(2) first.
 //
+// What is mounted somewhere in the tree is no part of the image: it is neither removed nor looked into, and a folder that
+// has a mount in it is left as it is.
+//
 // Caveats. Nothing asks whether this is an image: the caller must know. What is removed is gone. A service that runs
 // writes anew: clean last, and power off. /etc/machine-id is left empty, not removed and not "uninitialized": systemd
 // gives an empty one a new id as well, but takes "uninitialized" for a first boot, at which it enables units by preset,
@@ -20,6 +23,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"usher/agent/safepath"
 )
 
 // What can be cleaned.
@@ -96,7 +101,7 @@ func (c *cleaner) remove(path string) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if err := os.RemoveAll(path); err != nil {
+	if err := safepath.RemoveAll(path); err != nil {
 		c.errs = append(c.errs, fmt.Errorf("cannot clean the image: %w", err))
 		return
 	}
@@ -124,7 +129,7 @@ func (c *cleaner) empty(path string) {
 	case err == nil && info.Mode().IsRegular() && info.Size() == 0:
 		return
 	}
-	if err := os.Truncate(path, 0); err != nil {
+	if err := safepath.Truncate(path); err != nil {
 		c.errs = append(c.errs, fmt.Errorf("cannot clean the image: %w", err))
 		return
 	}
@@ -141,6 +146,8 @@ func (c *cleaner) logs(folder string) {
 		case err != nil:
 			return err
 		case e.IsDir() && e.Name() == "journal":
+			return fs.SkipDir
+		case e.IsDir() && path != folder && safepath.IsMount(path): // shared storage, as a rule: not the image's
 			return fs.SkipDir
 		case !e.Type().IsRegular():
 			return nil

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usher/agent/bundle"
+	"usher/agent/safepath"
 )
 
 // Installing is how Install goes about it.
@@ -118,7 +119,7 @@ func (l Layout) build(ctx context.Context, r *Release, p *Plan, apply *applier) 
 	if err := bundle.Sync(tree); err != nil {
 		return fmt.Errorf("cannot write release %s to disk: %w", r.ID, err)
 	}
-	if err := os.RemoveAll(r.Tree); err != nil { // of an attempt that was cut short: it is not live
+	if err := safepath.RemoveAll(r.Tree); err != nil { // of an attempt that was cut short: it is not live
 		return fmt.Errorf("cannot remove what an earlier attempt left: %w", err)
 	}
 	if err := os.Rename(tree, r.Tree); err != nil {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"usher/agent/safepath"
 )
 
 // saved is the manifest of .saved-ID/: what was at each destination outside the link before the
@@ -179,7 +181,7 @@ func (l Layout) Restore(id string) error {
 		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 			return nil // and nothing is to be removed: the disk may be read-only
 		}
-		return os.RemoveAll(dir)
+		return safepath.RemoveAll(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot read what release %s replaced: %w", id, err)
@@ -228,14 +230,14 @@ func putBack(f savedFile, dir string) error {
 func (l Layout) letGo(id string) error {
 	dir := l.dir(".saved-" + id)
 	if err := os.Remove(filepath.Join(dir, "manifest.json")); errors.Is(err, fs.ErrNotExist) {
-		return os.RemoveAll(dir)
+		return safepath.RemoveAll(dir)
 	} else if err != nil {
 		return fmt.Errorf("cannot let the saved files go: %w", err)
 	}
 	if err := syncDir(dir); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := safepath.RemoveAll(dir); err != nil {
 		return fmt.Errorf("cannot remove the saved files: %w", err)
 	}
 	return syncDir(l.dir(""))

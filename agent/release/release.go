@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"usher/agent/bundle"
+	"usher/agent/safepath"
 )
 
 // Layout is where things are. All paths are absolute and as the appspec and the operator know them.
@@ -63,6 +64,7 @@ type Facts struct {
 	Time     time.Time `json:"time"`               // when Status was reached
 	Mapped   bool      `json:"mapped,omitempty"`   // the release is a copy: the revision is in ID.bundle
 	Outside  []string  `json:"outside,omitempty"`  // files it installed outside the link, as the appspec names them
+	Held     bool      `json:"held,omitempty"`     // it would be gone, if processes did not run from it; that was said
 }
 
 // Release is one release on disk.
@@ -79,6 +81,9 @@ func (l Layout) at(path string) string {
 	}
 	return filepath.Join(l.Root, path)
 }
+
+// scriptsSuffix is how the name of a release's scripts ends: see keepScripts.
+const scriptsSuffix = ".scripts"
 
 func (l Layout) dir(name string) string { return l.at(filepath.Join(l.Releases, name)) }
 
@@ -133,9 +138,8 @@ func (l Layout) Load(id string) (Release, bool) {
 	if id == "" || id != filepath.Base(id) || strings.HasPrefix(id, ".") {
 		return Release{}, false
 	}
-	var f Facts
-	text, err := os.ReadFile(l.dir(id + ".json"))
-	if err != nil || json.Unmarshal(text, &f) != nil || f.ID != id {
+	f, _ := l.facts(id+".json", id)
+	if f.ID == "" {
 		return Release{}, false
 	}
 	r := l.paths(f)
@@ -143,6 +147,19 @@ func (l Layout) Load(id string) (Release, bool) {
 		return Release{}, false
 	}
 	return r, true
+}
+
+// facts are what a file in the folder of releases says of a release: none, when it is not of this one. ours says that it
+// has all that usher writes, so that what it is about may be removed: others may keep files of any name in the folder.
+func (l Layout) facts(file, id string) (f Facts, ours bool) {
+	text, err := os.ReadFile(l.dir(file))
+	if err != nil || json.Unmarshal(text, &f) != nil {
+		return Facts{}, false
+	}
+	if known := f.Status == Unpacked || f.Status == InUse || f.Status == Good || f.Status == Bad; f.ID != id || !known {
+		return Facts{}, false
+	}
+	return f, f.Revision != "" && !f.Time.IsZero()
 }
 
 // All are the releases on disk, in no order.
@@ -184,7 +201,7 @@ func (l Layout) Incoming(id string) (string, error) {
 	dir := l.dir(".incoming-" + id)
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, fs.ErrExist) {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := safepath.RemoveAll(dir); err != nil {
 			return "", fmt.Errorf("cannot remove what an earlier attempt left: %w", err)
 		}
 		err = os.Mkdir(dir, 0o755)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"usher/agent/safepath"
 )
 
 // entry is a file, link or submodule of a commit that git packs.
@@ -63,7 +65,7 @@ func (r *Repository) attributes(ctx context.Context, c Commit, ask *bytes.Buffer
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot make a temporary directory: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer safepath.RemoveAll(dir)
 	index := []string{"GIT_INDEX_FILE=" + filepath.Join(dir, "index")}
 	if _, err := r.run(ctx, command{env: index, args: []string{"read-tree", c.SHA}}); err != nil {
 		return nil, nil, err

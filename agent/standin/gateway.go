@@ -17,6 +17,8 @@ import (
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
+
+	"usher/agent/safepath"
 )
 
 // gatewayStart bounds how long the gateway may take to listen; it takes a few milliseconds, more on a busy machine.
@@ -72,7 +74,7 @@ func (g *gateway) leave(c *Cloud) {
 		if owner == c {
 			delete(g.owners, bucket)
 			for _, part := range []string{"data", "versions", "meta"} {
-				_ = os.RemoveAll(filepath.Join(g.dir, part, bucket)) // at the latest gone with g.dir
+				_ = safepath.RemoveAll(filepath.Join(g.dir, part, bucket)) // at the latest gone with g.dir
 			}
 		}
 	}
@@ -92,7 +94,7 @@ func (g *gateway) close() {
 	g.stop()
 	g.transport.CloseIdleConnections()
 	<-g.ended
-	_ = os.RemoveAll(g.dir)
+	_ = safepath.RemoveAll(g.dir)
 }
 
 func startGateway(silent bool) (*gateway, error) {
@@ -111,7 +113,7 @@ func startGateway(silent bool) (*gateway, error) {
 	}
 	backend, err := g.backend(silent)
 	if err != nil {
-		_ = os.RemoveAll(dir)
+		_ = safepath.RemoveAll(dir)
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -128,7 +130,7 @@ func startGateway(silent bool) (*gateway, error) {
 	}()
 	if err := g.listening(socket); err != nil {
 		g.stop()
-		_ = os.RemoveAll(dir)
+		_ = safepath.RemoveAll(dir)
 		return nil, err
 	}
 	return g, nil

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"usher/agent/safepath"
 )
 
 // customize is what makes a root a base.
@@ -85,7 +87,7 @@ func makeBase(dir, include, suite, sources string) error {
 	if err != nil {
 		return fmt.Errorf("cannot make a base: %w", err)
 	}
-	defer os.RemoveAll(half) // by then empty, or not worth keeping
+	defer safepath.RemoveAll(half) // by then empty, or not worth keeping
 	root := filepath.Join(half, "root")
 	args := []string{"--mode=root", "--variant=apt", "--include=" + include, "--aptopt=Acquire::Retries \"3\"",
 		"--customize-hook=" + customize}
@@ -116,7 +118,7 @@ func pruneBases(cache, kind, keep string) {
 	})
 	for _, dir := range slices.Concat(old, half) {
 		if lock, err := lockFolder(dir, unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			_ = os.RemoveAll(dir) // the next run tries again
+			_ = safepath.RemoveAll(dir) // the next run tries again
 			lock.Close()
 		}
 	}

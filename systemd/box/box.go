@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"usher/agent/safepath"
 )
 
 // Options are what one box is given; the zero value is enough to boot.
@@ -135,7 +137,7 @@ func (b *Box) Close() {
 }
 
 func (b *Box) close() error {
-	return errors.Join(b.remove(), os.RemoveAll(b.dir))
+	return errors.Join(b.remove(), safepath.RemoveAll(b.dir))
 }
 
 // remove cuts the power and removes all of the box but its files.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"usher/agent/safepath"
 )
 
 // prefix begins every name this package gives to something on the machine.
@@ -173,7 +175,7 @@ func (s *session) remove() error {
 	if s.guard != nil {
 		s.guard.end()
 	}
-	err := errors.Join(removeCgroup(s.cgroup), os.RemoveAll(s.dir))
+	err := errors.Join(removeCgroup(s.cgroup), safepath.RemoveAll(s.dir))
 	for _, l := range s.locks {
 		l.Close()
 	}
@@ -208,7 +210,7 @@ func sweep(runs, tree string) error {
 		if err != nil {
 			continue // alive
 		}
-		err = errors.Join(removeCgroup(filepath.Join(tree, filepath.Base(dir))), os.RemoveAll(dir))
+		err = errors.Join(removeCgroup(filepath.Join(tree, filepath.Base(dir))), safepath.RemoveAll(dir))
 		lock.Close()
 		if err != nil {
 			return fmt.Errorf("cannot remove what an earlier run left: %w", err)

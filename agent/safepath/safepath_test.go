@@ -1,0 +1,233 @@
+package safepath
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const app = 12345 // a user of the application's
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func asRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("the rule is root's")
+	}
+}
+
+func mkdir(t testing.TB, path string, mode os.FileMode, uid int) {
+	t.Helper()
+	must(t, os.MkdirAll(path, 0o755))
+	must(t, os.Chown(path, uid, -1))
+	must(t, os.Chmod(path, mode))
+}
+
+// mount mounts a tmpfs, or binds another directory or file, for the time of a test.
+func mount(t testing.TB, from, at string) {
+	t.Helper()
+	var err error
+	if from == "" {
+		err = unix.Mount("tmpfs", at, "tmpfs", 0, "size=1m")
+	} else {
+		err = unix.Mount(from, at, "", unix.MS_BIND, "")
+	}
+	if err != nil && os.Getenv("CI") == "" {
+		t.Skipf("cannot mount here: %v", err)
+	}
+	must(t, err)
+	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+}
+
+// A link is followed only where root alone decides what it is.
+func TestLinksThatAreFollowed(t *testing.T) {
+	asRoot(t)
+	for _, c := range []struct {
+		name  string
+		make  func(dir string)
+		path  string
+		links string // the link that is refused, "" for none
+	}{
+		{"root's, in root's directory", func(dir string) { must(t, os.Symlink("real", dir+"/link")) }, "link/file", ""},
+		{"an absolute one", func(dir string) { must(t, os.Symlink(dir+"/real", dir+"/link")) }, "link/file", ""},
+		{"through another, and up again", func(dir string) {
+			must(t, os.Symlink("../"+filepath.Base(dir)+"/real", dir+"/link"))
+			must(t, os.Symlink("link", dir+"/two"))
+		}, "two/file", ""},
+		{"the application's, in root's directory", func(dir string) {
+			must(t, os.Symlink("real", dir+"/link"))
+			must(t, os.Lchown(dir+"/link", app, app))
+		}, "link/file", "link"},
+		{"root's, in the application's directory", func(dir string) {
+			mkdir(t, dir+"/theirs", 0o755, app)
+			must(t, os.Symlink("../real", dir+"/theirs/link"))
+		}, "theirs/link/file", "theirs/link"},
+		{"root's, in a directory that all may write to", func(dir string) {
+			mkdir(t, dir+"/theirs", 0o777, 0)
+			must(t, os.Symlink("../real", dir+"/theirs/link"))
+		}, "theirs/link/file", "theirs/link"},
+		{"root's, in one that a group may write to", func(dir string) {
+			mkdir(t, dir+"/theirs", 0o775, 0)
+			must(t, os.Symlink("../real", dir+"/theirs/link"))
+		}, "theirs/link/file", "theirs/link"},
+		{"root's, in a sticky one", func(dir string) {
+			mkdir(t, dir+"/sticky", 0o777|os.ModeSticky, 0)
+			must(t, os.Symlink("../real", dir+"/sticky/link"))
+		}, "sticky/link/file", ""},
+		{"root's, in root's directory below the application's, which may rename that", func(dir string) {
+			mkdir(t, dir+"/theirs", 0o755, app)
+			mkdir(t, dir+"/theirs/deep", 0o755, 0)
+			must(t, os.Symlink("../../real", dir+"/theirs/deep/link"))
+		}, "theirs/deep/link/file", "theirs/deep/link"},
+		{"no link at all, below the application's directory", func(dir string) { mkdir(t, dir+"/theirs/deep", 0o755, app) }, "theirs/deep/file", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			mkdir(t, dir+"/real", 0o755, 0)
+			c.make(dir)
+			d, name, err := Parent(filepath.Join(dir, c.path))
+			unsafe := (*UnsafeError)(nil)
+			switch {
+			case c.links == "":
+				must(t, err)
+				defer d.Close()
+				if name != "file" {
+					t.Errorf("the name is %q", name)
+				}
+			case !errors.As(err, &unsafe) || unsafe.Link != filepath.Join(dir, c.links):
+				t.Errorf("%v, want link %s to be refused", err, c.links)
+			}
+		})
+	}
+}
+
+func TestTrusted(t *testing.T) {
+	asRoot(t)
+	for _, c := range []struct {
+		name, path, want string // DIR for the scratch directory
+		make             func(dir string)
+	}{
+		{"root's", "a/b", "", func(dir string) {}},
+		{"not there yet", "a/b/c/d", "", func(dir string) {}},
+		{"the application's", "a/b", "DIR/a/b belongs to user 12345: who may write there decides what root runs, overwrites and removes. As root: chown -h root:root DIR/a/b",
+			func(dir string) { mkdir(t, dir+"/a/b", 0o755, app) }},
+		{"in the application's", "a/b", "DIR/a/b is in DIR/a, which belongs to user 12345: who may write there decides what root runs, overwrites and removes. As root: chown -h root:root DIR/a",
+			func(dir string) { mkdir(t, dir+"/a", 0o755, app) }},
+		{"everybody's", "a/b", "DIR/a/b may be written to by others (mode 0777): who may write there decides what root runs, overwrites and removes. As root: chmod go-w DIR/a/b",
+			func(dir string) { mkdir(t, dir+"/a/b", 0o777, 0) }},
+		{"a group's", "a/b", "DIR/a/b may be written to by others (mode 0775): who may write there decides what root runs, overwrites and removes. As root: chmod go-w DIR/a/b",
+			func(dir string) { mkdir(t, dir+"/a/b", 0o775, 0) }},
+		{"below a sticky one", "a/b", "", func(dir string) { mkdir(t, dir+"/a", 0o777|os.ModeSticky, 0) }},
+		{"a sticky one", "a", "DIR/a may be written to by others (mode 1777): who may write there decides what root runs, overwrites and removes. As root: chmod go-w DIR/a",
+			func(dir string) { mkdir(t, dir+"/a", 0o777|os.ModeSticky, 0) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			mkdir(t, dir+"/a/b", 0o755, 0)
+			c.make(dir)
+			got := ""
+			if err := Trusted(filepath.Join(dir, c.path)); err != nil {
+				got = strings.ReplaceAll(err.Error(), dir, "DIR")
+			}
+			if got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+// Nothing is removed where something is mounted, be it of the same disk, and nothing that is mounted is touched.
+func TestRemovalStaysOffMounts(t *testing.T) {
+	asRoot(t)
+	for _, kind := range []string{"tmpfs", "a bind mount of the same disk", "a mounted file", "the directory itself"} {
+		t.Run(kind, func(t *testing.T) {
+			dir := t.TempDir()
+			mkdir(t, dir+"/shared", 0o755, 0)
+			mkdir(t, dir+"/gone/a/b", 0o755, 0)
+			for _, f := range []string{"shared/precious", "gone/first", "gone/a/mounted", "gone/a/z"} {
+				must(t, os.WriteFile(filepath.Join(dir, f), []byte("precious"), 0o644))
+			}
+			at := dir + "/gone/a/b"
+			switch kind {
+			case "tmpfs":
+				mount(t, "", at)
+				must(t, os.WriteFile(at+"/precious", []byte("precious"), 0o644))
+			case "a mounted file":
+				at = dir + "/gone/a/mounted"
+				mount(t, dir+"/shared/precious", at)
+			case "the directory itself":
+				at = dir + "/gone"
+				mount(t, dir+"/gone", at)
+			default:
+				mount(t, dir+"/shared", at)
+			}
+			before, _ := exec.Command("find", dir).Output()
+			mounted := (*MountError)(nil)
+			if err := RemoveAll(dir + "/gone"); !errors.As(err, &mounted) || mounted.Mount != at || !strings.Contains(err.Error(), "umount "+at) {
+				t.Errorf("RemoveAll: %v, want the mount at %s", err, at)
+			}
+			if after, _ := exec.Command("find", dir).Output(); string(after) != string(before) {
+				t.Errorf("before:\n%safter:\n%s", before, after)
+			}
+			must(t, unix.Unmount(at, 0))
+			must(t, RemoveAll(dir+"/gone"))
+			if _, err := os.Lstat(dir + "/gone"); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("still there: %v", err)
+			}
+			if _, err := os.Stat(dir + "/shared/precious"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Before Linux 5.8 /proc tells mounts apart.
+func TestMountsOfOldKernels(t *testing.T) {
+	asRoot(t)
+	dir := t.TempDir()
+	mkdir(t, dir+"/shared", 0o755, 0)
+	mkdir(t, dir+"/at", 0o755, 0)
+	mount(t, dir+"/shared", dir+"/at")
+	ids := map[string]mountID{}
+	for _, name := range []string{"shared", "at", "."} {
+		d, err := Open(filepath.Join(dir, name))
+		must(t, err)
+		defer d.Close()
+		old, err := mountFromProc(d.fd)
+		must(t, err)
+		now, err := mountOf(d.fd, "")
+		must(t, err)
+		if ids[name] = now; old != now {
+			t.Errorf("%s: /proc says %d, statx %d", name, old, now)
+		}
+	}
+	if ids["shared"] != ids["."] || ids["at"] == ids["."] {
+		t.Errorf("mounts: %v", ids)
+	}
+}
+
+// What a link leads to is not removed, and neither is what a hostile process moves into the way.
+func TestRemovalFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.MkdirAll(dir+"/gone/a", 0o755))
+	must(t, os.MkdirAll(dir+"/kept", 0o755))
+	must(t, os.WriteFile(dir+"/kept/f", nil, 0o644))
+	must(t, os.Symlink("../../kept", dir+"/gone/a/link"))
+	must(t, RemoveAll(dir+"/gone"))
+	must(t, RemoveAll(dir+"/gone"))
+	must(t, RemoveAll(dir+"/none/of/it"))
+	if _, err := os.Stat(dir + "/kept/f"); err != nil {
+		t.Error(err)
+	}
+}
