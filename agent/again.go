@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"usher/systemd"
 )
@@ -76,6 +77,11 @@ func (a *agent) again(what string, next time.Duration, err error) {
 
 // againAs is again with another MESSAGE_ID.
 func (a *agent) againAs(id, what string, next time.Duration, err error) {
+	a.repeat(zap.WarnLevel, id, what, next, err)
+}
+
+// repeat is again at another level too.
+func (a *agent) repeat(level zapcore.Level, id, what string, next time.Duration, err error) {
 	so, say := a.repeats.worth(what + ": " + err.Error())
 	if next > 0 {
 		what += " in " + took(next)
@@ -85,8 +91,7 @@ func (a *agent) againAs(id, what string, next time.Duration, err error) {
 		text = what + ": " + text
 	}
 	if !say {
-		a.log.Debug(text, systemd.ID(id), zap.Bool("repeated", true))
-		return
+		level = zap.DebugLevel
 	}
-	a.log.Warn(text, systemd.ID(id))
+	a.log.Log(level, text, systemd.ID(id))
 }

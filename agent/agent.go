@@ -37,6 +37,7 @@ type agent struct {
 	rec      *record.Record
 	spent    *spent
 	repeats  *repeats
+	clock    *awsClock
 	layout   release.Layout
 	runner   hooks.Runner
 
@@ -50,6 +51,7 @@ type agent struct {
 
 	control      *control
 	seen         string    // the target lifecycle state that boot acted on
+	rested       time.Time // when the server was seen at rest in a warm pool last
 	told         string    // the host command whose result CodeDeploy was told last, also when it could not be recorded
 	unsure       bool      // Auto Scaling could not be asked at the last boot: it is asked again
 	rolling      bool      // a deployment was under way in the group when its revision was read last
@@ -188,40 +190,6 @@ func (a *agent) orBase(target string) string {
 
 func (a *agent) limits() bundle.Limits {
 	return bundle.Limits{MaxFiles: a.cfg.MaxFiles, MaxBytes: a.cfg.MaxBytes, Alive: a.notify.Alive}
-}
-
-// looking is how the lifecycle action of a transition is looked for, and what is said meanwhile.
-func (a *agent) looking(transition string) lifecycle.Options {
-	var began time.Time // of the wait, at the earliest: the launch, if nothing was decided since this boot
-	if last := a.rec.State().Decision; transition == lifecycle.Launching && (last == nil || last.Boot != a.me.BootID) {
-		began = a.me.PendingTime
-	}
-	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Began: began, Crowd: a.crowd, Alive: a.notify.Alive, Tell: func(n lifecycle.Notice) {
-		state := zap.String("lifecycle_state", n.State)
-		switch n.What {
-		case lifecycle.Waiting:
-			if transition == lifecycle.Launching {
-				a.spent.moment(time.Now(), n.State)
-			}
-			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
-		case lifecycle.Retrying:
-			a.again("trying again", n.Next, n.Err)
-		case lifecycle.HeartbeatFailed:
-			a.againAs(systemd.MessageHeartbeatFailed, "a heartbeat failed, the next is", n.Next, n.Err)
-		case lifecycle.Gone:
-			a.log.Info("Auto Scaling no longer waits: the state is "+n.State, systemd.ID(systemd.MessageAlreadyDecided), state)
-		case lifecycle.Unfamiliar:
-			a.log.Warn(fmt.Sprintf("the lifecycle state %q is not known to this version: left alone", n.State), systemd.ID(systemd.MessageNoLaunch), state)
-		}
-	}}
-}
-
-// hookFor: the configured name is of the launch hook; a terminating hook is the group's only one.
-func (a *agent) hookFor(transition string) string {
-	if transition == lifecycle.Launching {
-		return a.cfg.LifecycleHook
-	}
-	return ""
 }
 
 // whyNothing says for a person why there is no action.

@@ -52,7 +52,9 @@ func (a *agent) connect(ctx context.Context) error {
 		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))
 	}
 	a.crowd = lifecycle.NewCrowd(a.cfg.RetryTimeout)
-	a.autoscaling = autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) { o.Retryer = lifecycle.Calm() })
+	a.autoscaling = autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) {
+		o.Retryer, o.APIOptions = lifecycle.Calm(), append(o.APIOptions, a.clock.ofAutoScaling)
+	})
 	a.codedeploy = codedeploy.NewFromConfig(cfg, func(o *codedeploy.Options) { o.Retryer = lifecycle.Calm() })
 	a.s3 = s3.NewFromConfig(cfg)
 	a.aws = cfg

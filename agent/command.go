@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"usher/agent/hostcommand"
+	"usher/agent/lifecycle"
 	"usher/agent/record"
 	"usher/agent/revision"
 	"usher/hooks"
@@ -64,7 +65,9 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 	}
 	d, failure := a.commanded(ctx, spec, rev)
 	if failure == nil {
-		failure = d.event(ctx, cmd.Event)
+		work, done := lifecycle.WhileStaying(ctx, a.metadata)
+		failure = d.event(work, cmd.Event)
+		done()
 	}
 	if stopped(ctx, failure) {
 		return failure // the next start goes on from the record

@@ -93,6 +93,7 @@ func (d *deployment) do(ctx context.Context, s step) error {
 	}
 	began := time.Now()
 	detail, err := s.do(ctx, s.name)
+	err = because(ctx, err)
 	elapsed := time.Since(began)
 	duration := zap.Duration("duration", elapsed)
 	switch {

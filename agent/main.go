@@ -137,7 +137,8 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		log.Error(err.Error())
 		return exitUsage
 	}
-	a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), metadata: instance.NewMetadata(), spent: new(spent), repeats: new(repeats)}
+	a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), spent: new(spent), repeats: new(repeats), clock: new(awsClock)}
+	a.metadata = instance.NewMetadata(a.clock.ofMetadata)
 	if err := a.notify.Ready(); err != nil {
 		log.Warn(err.Error())
 	}
@@ -209,7 +210,7 @@ func (a *agent) identify(ctx context.Context) (err error) {
 		}
 		cfg, err := a.cfg.ForInstance(a.me)
 		if err == nil {
-			a.cfg = cfg
+			a.cfg, a.me.PendingTime = cfg, a.clock.here(a.me.PendingTime)
 			return nil
 		}
 		if time.Since(began) > min(tagsLate, a.cfg.RetryTimeout) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"usher/agent/lifecycle"
 	"usher/agent/record"
 	"usher/agent/revision"
 	"usher/hooks"
@@ -56,7 +57,9 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 		return again, nil
 	}
 	a.log.Warn(fmt.Sprintf("the deployment group has moved on to %s without this server: deploying it", rev), systemd.ID(systemd.MessageDrift))
-	if err = a.deployLatest(ctx, record.ByRepair); err != nil {
+	work, done := lifecycle.WhileStaying(ctx, a.metadata)
+	defer done()
+	if err = a.deployLatest(work, record.ByRepair); err != nil {
 		a.tries++
 		return max(again, min(again<<min(a.tries, 10), repairMost)), err
 	}

@@ -101,6 +101,7 @@ func (a *agent) lookAgain() time.Duration {
 // watch looks where Auto Scaling is taking the instance, and acts when that has changed.
 func (a *agent) watch(ctx context.Context) error {
 	target, err := a.metadata.TargetLifecycleState(ctx)
+	a.atRest(target)
 	switch {
 	case err != nil, target == a.seen: // metadata that does not answer now will
 		return nil

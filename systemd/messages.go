@@ -30,6 +30,18 @@ const (
 	// the wait, it ends in that hook's timeout. Add a hook (usher attach), or correct lifecycle_hook.
 	MessageHookMissing = "439a0b0969a84cd2915e190aa9684cd9"
 
+	// MessageHookLenient: the default result of the launch hook is CONTINUE: an instance that is not heard of enters
+	// service as it is. Set it to ABANDON (usher attach).
+	MessageHookLenient = "ec4e61fdb2684d218f6a6697be6c8663"
+
+	// MessageCompleteDenied: the role of the instance may not complete its lifecycle action. usher tries again, and ends
+	// its heartbeats after some minutes. Allow autoscaling:CompleteLifecycleAction on the group.
+	MessageCompleteDenied = "b7666b70c1824dc69a30baebefcc92ed"
+
+	// MessageClockWrong: this server's clock is minutes or more off AWS's, as the answers of metadata and Auto Scaling are
+	// dated. Enable chrony in the image.
+	MessageClockWrong = "c07db839db564179bf93967daa29986c"
+
 	// MessageWaitConfirmed: Auto Scaling has put the instance into its wait state; from here on
 	// heartbeats keep it there. Nothing to do.
 	MessageWaitConfirmed = "9c46b144461845b3b16409ff06a04297"

@@ -64,7 +64,9 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 	group, hook := l.group, l.hook.LifecycleHookName
 	l.mu.Unlock()
 	result, began := string(v), time.Now()
-	var last error // what a call was answered
+	var since time.Time // when it was denied first; zero: it is not
+	silent := false     // the heartbeats were ended
+	var last error      // what a call was answered
 	for try := 0; ; try++ {
 		l.alive()
 		err := l.opt.Crowd.call(ctx, 0, func() error {
@@ -86,15 +88,49 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 			}
 		}
 		next := l.pauseAfter(err, try)
-		if ctx.Err() == nil {
-			last = err
+		switch {
+		case ctx.Err() != nil:
+		case !denied(err):
+			last, since = err, time.Time{}
 			l.tell(Notice{What: Retrying, Err: err, Next: next})
+		default:
+			if last = err; since.IsZero() {
+				since = time.Now()
+			}
+			if over, err := l.refused(ctx, since, &silent, err, next); over {
+				return AlreadyDecided, err
+			}
 		}
 		if err = cmp.Or(last, err); !pause(ctx, next) {
 			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction), gave up after %s: %w",
 				*hook, group, time.Since(began).Round(time.Second), err)
 		}
 	}
+}
+
+// refused bears with a verdict that is denied since a time: heartbeats hold the action for a while, then no more. over says
+// that nothing is left to be decided, or, with an error, that the hook's timeout has not decided either.
+func (l *Launch) refused(ctx context.Context, since time.Time, silent *bool, why error, next time.Duration) (over bool, err error) {
+	timeout := l.HeartbeatTimeout()
+	left := min(deniedMost, deniedBeats*timeout) - time.Since(since)
+	switch {
+	case left > 0:
+		l.tell(Notice{What: Denied, Err: why, Next: next, Left: left})
+		return false, nil
+	case !*silent:
+		*silent = true
+		l.stop()
+		l.tell(Notice{What: Silent, Err: why, Left: timeout})
+		return false, nil
+	}
+	if passed, _ := l.refresh(ctx); passed {
+		return true, nil
+	}
+	if left < -2*timeout { // other hooks are waited for
+		return true, fmt.Errorf("the lifecycle action of hook %s was left to its timeout: %w", l.Hook(), why)
+	}
+	l.tell(Notice{What: Retrying, Err: why, Next: next})
+	return false, nil
 }
 
 // window is how long "no active action" may be too early.

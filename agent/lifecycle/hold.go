@@ -12,12 +12,16 @@ import (
 
 // Hold goes on looking for the action in the background, and heartbeats from the moment the wait state is
 // confirmed until Release. The context it returns is the one to work in: it ends with ErrDeadline early
-// enough for a verdict before the hook's global timeout, and with ErrLeaving when the instance is given up.
+// enough for a verdict before the hook's global timeout, and with ErrLeaving when the instance is given up: at a launch
+// metadata is asked every few seconds.
 // Call it once.
 func (l *Launch) Hold(ctx context.Context) context.Context {
 	work, cut := context.WithCancelCause(ctx)
 	held, stop := context.WithCancel(context.WithoutCancel(ctx)) // a stopping service still delivers its verdict
 	l.cut, l.stop, l.finished = cut, stop, make(chan struct{})
+	if l.opt.Transition == Launching {
+		l.watching.Go(func() { untilLeaving(held, l.gate, cut) })
+	}
 	go func() {
 		defer close(l.finished)
 		l.keepLooking(held)
@@ -35,6 +39,7 @@ func (l *Launch) Hold(ctx context.Context) context.Context {
 func (l *Launch) Release() {
 	l.stop()
 	<-l.finished
+	l.watching.Wait()
 	l.cut(context.Canceled)
 }
 
@@ -257,7 +262,13 @@ func (l *Launch) globalEnd() time.Time {
 	if limit <= 0 {
 		limit = globalTimeoutDefault
 	}
-	return l.began().Add(limit)
+	end := l.began().Add(limit)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if end.Before(l.found) { // it would be over by then, and was not: it began later than the caller could know
+		return l.found.Add(limit)
+	}
+	return end
 }
 
 // Deadline is when the work must end for the verdict to be ours. It is of use once the kind is Action.

@@ -74,6 +74,19 @@ func noActive(err error) bool {
 		strings.Contains(strings.ToLower(e.ErrorMessage()), "no active lifecycle action")
 }
 
+// denied says that the instance's role may not do what it asked for.
+func denied(err error) bool {
+	var e smithy.APIError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.ErrorCode() {
+	case "AccessDenied", "AccessDeniedException", "UnauthorizedOperation":
+		return true
+	}
+	return false
+}
+
 // permanent says that repeating the call cannot help.
 func permanent(err error) bool {
 	var e smithy.APIError

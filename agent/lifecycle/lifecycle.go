@@ -27,7 +27,9 @@
 //   - States and metadata values this package does not know are "not ours", never an error.
 //
 // Caveats. The global timeout is counted from the earliest moment the wait can have begun (Options.Began;
-// at a boot, the instance's launch): the deadline errs on the early side. All instances of a group share
+// at a first boot, the instance's launch): the deadline errs on the early side. A wait that would be over by that
+// count began later, and is counted from when it was found. A verdict that is denied (the role lacks the permission)
+// is held for some minutes only; then heartbeats end, and the hook's timeout decides. All instances of a group share
 // its IAM resource, so this package could complete a sibling's action; it only ever sends its own instance
 // id.
 package lifecycle
@@ -87,8 +89,9 @@ type Options struct {
 type Notice struct {
 	What  What
 	State string        // lifecycle state, when known
-	Err   error         // for Retrying and HeartbeatFailed
+	Err   error         // of a call that failed
 	Next  time.Duration // until the next try
+	Left  time.Duration // until something ends
 }
 
 // What a Notice is about.
@@ -98,6 +101,9 @@ const (
 	Waiting         What = "waiting"          // the wait state is confirmed: heartbeats begin
 	Retrying        What = "retrying"         // a call failed and will be repeated
 	HeartbeatFailed What = "heartbeat failed" // the action may time out if this goes on
+	Lenient         What = "lenient"          // the hook, State, has the default result CONTINUE
+	Denied          What = "denied"           // the verdict is not allowed; Left is until the heartbeats end
+	Silent          What = "silent"           // the verdict is still not allowed: heartbeats end now, the hook's timeout decides
 	Gone            What = "gone"             // Auto Scaling no longer waits for us
 	Unfamiliar      What = "unfamiliar"       // a lifecycle state this version does not know
 )
@@ -133,7 +139,8 @@ type Launch struct {
 	known    chan struct{} // closed when kind is not Unknown any more, or err is set
 	waiting  chan struct{} // closed when the wait state is confirmed, or passed
 	stop     context.CancelFunc
-	finished chan struct{} // closed when Hold's goroutine has ended
+	watching sync.WaitGroup // of Hold's other goroutine, which asks whether the instance is being terminated
+	finished chan struct{}  // closed when Hold's goroutine has ended
 	cut      context.CancelCauseFunc
 }
 
@@ -179,6 +186,11 @@ const (
 	activeWindow = 5 * time.Second
 	// leastDelivery: a verdict that is late is still tried for so long; the clocks may differ.
 	leastDelivery = time.Minute
+	// deniedMost is how long heartbeats hold a launch whose verdict is not allowed: a policy is corrected in that time by
+	// somebody who reads of it, or not before the hook's global timeout, which may be days away. With a short hook it is
+	// deniedBeats of its heartbeat timeouts. Then the hook's own timeout decides, with its default result.
+	deniedMost  = 10 * time.Minute
+	deniedBeats = 2
 	// stopGrace: a service being stopped still gets a verdict out that it has.
 	stopGrace = 10 * time.Second
 	// jitter keeps a fleet that booted together from calling together.

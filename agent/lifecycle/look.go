@@ -59,6 +59,9 @@ func (l *Launch) look(ctx context.Context) error {
 			l.mu.Lock()
 			l.hook = *hook
 			l.mu.Unlock()
+			if l.opt.Transition == Launching && aws.ToString(hook.DefaultResult) == string(Continue) {
+				l.tell(Notice{What: Lenient, State: aws.ToString(hook.LifecycleHookName)})
+			}
 			l.opt.Crowd.within(l.HeartbeatTimeout())
 		}
 	}

@@ -13,6 +13,7 @@ type Deployment struct {
 	ID         string // CodeDeploy's
 	By         string // what brought it about; "" for a launch
 	Boot       string // of its first line
+	Began      time.Time
 	Revision   string
 	Release    string
 	Live       string
@@ -53,6 +54,7 @@ type Decision struct {
 	Wait    string // lifecycle state it was for
 	Boot    string
 	Done    bool // Auto Scaling has it
+	At      time.Time
 	Detail  string
 }
 
@@ -120,7 +122,7 @@ func (s *State) apply(e Entry) {
 		}
 		s.Runs = max(s.Runs+1, e.Run)
 		s.Last = &Deployment{
-			Run: e.Run, ID: e.Deployment, By: e.By, Boot: e.Boot, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback,
+			Run: e.Run, ID: e.Deployment, By: e.By, Boot: e.Boot, Began: e.Time, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback,
 			Finished: map[string]bool{}, Scripts: map[string]string{}, before: s.Good,
 		}
 		return
@@ -147,13 +149,13 @@ func (s *State) apply(e Entry) {
 		}
 		return
 	case Deciding:
-		s.Decision = &Decision{Run: e.Run, Verdict: e.Verdict, Wait: e.Wait, Boot: e.Boot}
+		s.Decision = &Decision{Run: e.Run, Verdict: e.Verdict, Wait: e.Wait, Boot: e.Boot, At: e.Time}
 		return
 	case Decided:
 		if s.Decision == nil || s.Decision.Run != e.Run {
-			s.Decision = &Decision{Run: e.Run, Verdict: e.Verdict, Wait: e.Wait, Boot: e.Boot}
+			s.Decision = &Decision{Run: e.Run, Verdict: e.Verdict, Wait: e.Wait, Boot: e.Boot, At: e.Time}
 		}
-		s.Decision.Done, s.Decision.Detail = true, e.Detail
+		s.Decision.Done, s.Decision.Detail, s.Decision.At = true, e.Detail, e.Time
 		if s.Last != nil && s.Last.Run == e.Run {
 			s.Last.Decided = true
 		}

@@ -59,7 +59,7 @@ func (c *Cloud) startMetadata(inst *Instance) {
 		m.mode = Refusing
 		return
 	}
-	if err := p.open(m); err != nil {
+	if err := p.open(c.dated(m)); err != nil {
 		panic("standin: " + err.Error())
 	}
 }
@@ -75,7 +75,7 @@ func (i *Instance) SetMetadata(mode MetadataMode) {
 	case mode == Refusing && was != Refusing:
 		m.port.close()
 	case mode != Refusing && was == Refusing:
-		if err := m.port.open(m); err != nil {
+		if err := m.port.open(m.cloud.dated(m)); err != nil {
 			panic("standin: " + err.Error())
 		}
 	}

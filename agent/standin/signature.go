@@ -165,9 +165,9 @@ func (c *Cloud) verify(r *http.Request, body []byte, service string) (credential
 	if err != nil || !strings.HasPrefix(stamp, auth.date) {
 		return cred, wrongSignature, "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP"
 	}
-	if age := time.Since(at).Abs(); age > maxClockSkew {
+	if age := c.now().Sub(at).Abs(); age > maxClockSkew {
 		return cred, wrongSignature, fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - 5 min.)",
-			stamp, time.Now().Add(-maxClockSkew).UTC().Format(signatureTime), time.Now().UTC().Format(signatureTime))
+			stamp, c.now().Add(-maxClockSkew).UTC().Format(signatureTime), c.now().UTC().Format(signatureTime))
 	}
 	if !c.signedBy(r, body, auth, cred, at) {
 		return cred, wrongSignature, "The request signature we calculated does not match the signature you provided. " +

@@ -43,6 +43,10 @@ type Options struct {
 	// behind the deployment that has ended. What the Go API sets up was there long ago, and is seen at once. 0: never.
 	Eventual time.Duration
 
+	// ClockAhead is how far AWS's clock is ahead of this machine's, as that of a server whose time was not set yet is
+	// behind; negative: behind.
+	ClockAhead time.Duration
+
 	// Silent keeps the line the S3 gateway prints when it starts off standard output, for a program that
 	// is watched by people. Nothing else may print while Start runs: it swaps os.Stdout.
 	Silent bool
@@ -107,7 +111,7 @@ func Start(o Options) (*Cloud, error) {
 		c.Close()
 		return nil, err
 	}
-	if c.Endpoint, err = c.serve(http.HandlerFunc(c.serveControl)); err == nil {
+	if c.Endpoint, err = c.serve(c.dated(http.HandlerFunc(c.serveControl))); err == nil {
 		c.S3Endpoint, err = c.serve(c.s3Front())
 	}
 	if err == nil {
