@@ -16,6 +16,7 @@ import (
 
 	"usher/agent/bundle"
 	"usher/agent/config"
+	"usher/agent/doctor"
 	"usher/agent/hostcommand"
 	"usher/agent/instance"
 	"usher/agent/lifecycle"
@@ -41,7 +42,8 @@ type agent struct {
 	layout   release.Layout
 	runner   hooks.Runner
 
-	aws         aws.Config // of the clients below
+	calls       *doctor.Watch // usher doctor sees the clients' calls; nil otherwise
+	aws         aws.Config    // of the clients below
 	autoscaling lifecycle.API
 	codedeploy  revision.API
 	s3          bundle.S3API

@@ -51,6 +51,9 @@ func (a *agent) connect(ctx context.Context) error {
 	if cached, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
 		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))
 	}
+	if a.calls != nil {
+		cfg.APIOptions = append(cfg.APIOptions, a.calls.Observe)
+	}
 	a.crowd = lifecycle.NewCrowd(a.cfg.RetryTimeout)
 	a.autoscaling = autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) {
 		o.Retryer, o.APIOptions = lifecycle.Calm(), append(o.APIOptions, a.clock.ofAutoScaling)
@@ -59,7 +62,7 @@ func (a *agent) connect(ctx context.Context) error {
 	a.s3 = s3.NewFromConfig(cfg)
 	a.aws = cfg
 	if a.cfg.HostCommands {
-		if err := a.connectCommands(cfg); err != nil {
+		if err := a.connectCommands(ctx, cfg); err != nil {
 			return err
 		}
 	}
@@ -68,12 +71,25 @@ func (a *agent) connect(ctx context.Context) error {
 }
 
 // connectCommands makes the client of CodeDeploy's host commands.
-func (a *agent) connectCommands(cfg aws.Config) error {
+func (a *agent) connectCommands(ctx context.Context, cfg aws.Config) error {
 	o := hostcommand.Options{
 		Region: a.me.Region, Version: "usher/" + version(), Credentials: cfg.Credentials, Tell: a.commandNotice,
 		Host: fmt.Sprintf("arn:%s:ec2:%s:%s:instance/%s", cmp.Or(a.me.Partition, "aws"), a.me.Region, a.me.AccountID, a.me.InstanceID),
 		// The SDK knows no such service: its variable is named as the SDK would.
 		Endpoint: cmp.Or(os.Getenv("AWS_ENDPOINT_URL_CODEDEPLOY_COMMANDS"), aws.ToString(cfg.BaseEndpoint)),
+		Secure:   a.cfg.EnableAuthPolicy,
+	}
+	if o.Endpoint == "" {
+		like := codedeploy.NewFromConfig(cfg).Options().EndpointOptions // what AWS_USE_FIPS_ENDPOINT and its like say
+		place := hostcommand.Place{Region: a.me.Region, Secure: o.Secure, FIPS: like.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled,
+			DualStack: like.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled}
+		var err error
+		if o.Endpoint, err = hostcommand.Endpoint(ctx, place); err != nil {
+			return fmt.Errorf("%w: %v", config.ErrInvalid, err)
+		}
+	}
+	if sdk, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok && sdk.GetTransport().TLSClientConfig != nil {
+		o.RootCAs = sdk.GetTransport().TLSClientConfig.RootCAs // of AWS_CA_BUNDLE
 	}
 	if a.cfg.SignerCA != "" {
 		text, err := os.ReadFile(a.cfg.SignerCA)

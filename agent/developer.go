@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"golang.org/x/sys/unix"
 
+	"usher/agent/doctor"
 	"usher/agent/rollout"
 )
 
@@ -41,6 +42,7 @@ type developer struct {
 	sts        *sts.Client
 
 	autoscaling *autoscaling.Client
+	watched     *doctor.Watch // usher doctor sees the clients' calls; nil otherwise
 
 	view   *rollout.View
 	people io.Writer // what is written for people: not with -json
@@ -139,6 +141,9 @@ func (d *developer) connect(ctx context.Context) error {
 	}
 	if d.env.Region = cfg.Region; cfg.Region == "" {
 		return refusal{errors.New("cannot tell the AWS Region: there is no usher.yml here, so set AWS_REGION")}
+	}
+	if d.watched != nil {
+		cfg.APIOptions = append(cfg.APIOptions, d.watched.Observe)
 	}
 	d.codedeploy, d.s3, d.sts = codedeploy.NewFromConfig(cfg), s3.NewFromConfig(cfg), sts.NewFromConfig(cfg)
 	d.autoscaling = autoscaling.NewFromConfig(cfg)

@@ -99,6 +99,8 @@ func TestDoctorOfAGoodServer(t *testing.T) {
 		"hook":       "ok hook: hook usher-launch of group web: ABANDON, heartbeat timeout 1m0s",
 		"one group":  "ok one group: no other deployment group deploys to the servers of web",
 		"commands":   "ok commands: CodeDeploy answers polls for host commands",
+		"assumption": "ok assumption: ",
+		"endpoint":   "ok endpoint: ",
 		"link":       "ok link: " + s.path("opt/app") + " -> " + s.path("opt/app-releases/shop-1-"),
 		"role hooks": "ok role hooks: fit to run",
 		"record":     "ok record: the last deployment (d-",
@@ -339,7 +341,7 @@ func TestDoctorOfAnEnvironment(t *testing.T) {
 	h.cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: 5 * time.Minute})
 	got := h.usher("doctor production")
 	h.ended(got, 1)
-	h.expect("it printed", strings.ReplaceAll(got.stdout+got.stderr, h.cloud.Bucket, "BUCKET"), `ok       identity     arn:aws:iam::123456789012:user/operator in eu-west-1
+	h.expect("it printed", strings.NewReplacer(h.cloud.Bucket, "BUCKET", h.cloud.Endpoint, "AWS", h.cloud.S3Endpoint, "S3").Replace(got.stdout+got.stderr), `ok       identity     arn:aws:iam::123456789012:user/operator in eu-west-1
 ok       clock        right, by AWS's answers
 warning  revision     deployment group production of shop has no successful deployment yet: launches keep the base: usher deploy production
 ok       bucket       BUCKET is in eu-west-1
@@ -349,6 +351,12 @@ ok       one group    no other deployment group deploys to the servers of job
 ok       group        web, associated in CodeDeploy
 ok       hook         hook usher-launch of group web: ABANDON, heartbeat timeout 5m0s
 ok       one group    no other deployment group deploys to the servers of web
+ok       assumption   a deployment group has its alarmConfiguration, also without alarms: it is there
+ok       assumption   a hook's transition is autoscaling:EC2_INSTANCE_LAUNCHING or _TERMINATING: usher-launch has autoscaling:EC2_INSTANCE_LAUNCHING
+ok       endpoint     auto scaling: AWS directly
+ok       endpoint     codedeploy: AWS directly
+ok       endpoint     s3: S3 directly
+ok       endpoint     sts: AWS directly
 1 problem, 1 warning
 `)
 	h.ended(h.usher("attach -yes production"), 0)

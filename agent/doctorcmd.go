@@ -32,11 +32,13 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	defer cancel()
 	var r doctor.Report
 	if env := flags.Arg(0); env != "" {
-		d := &developer{name: "doctor"}
+		d := &developer{name: "doctor", watched: new(doctor.Watch)}
 		if err := d.begin(ctx, env, io.Discard, stderr); err != nil {
 			return d.end(ctx, err)
 		}
 		d.doctor(ctx, &r, *hook)
+		d.watched.Assumptions(&r)
+		d.watched.Places(&r)
 	} else {
 		examine(ctx, &r, *file)
 	}

@@ -16,6 +16,7 @@ import (
 	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/groups"
+	"usher/agent/hostcommand"
 	"usher/agent/instance"
 	"usher/agent/policy"
 	"usher/agent/revision"
@@ -23,6 +24,9 @@ import (
 )
 
 // What `usher doctor` finds out on a server from what AWS says to it.
+
+// stsTime is how long STS is waited for: a server in a private network may have no way to it, and needs none.
+const stsTime = 10 * time.Second
 
 // metadataTime is how long metadata may be silent before doctor takes this for a workstation.
 const metadataTime = 6 * time.Second
@@ -36,15 +40,23 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 		cfg = config.Default() // the rest is looked at all the same
 	}
 	examineDisk(ctx, r, cfg)
-	a := &agent{cfg: cfg, log: zap.NewNop(), notify: new(systemd.Notifier), metadata: instance.NewMetadata(),
+	a := &agent{cfg: cfg, log: zap.NewNop(), notify: new(systemd.Notifier), metadata: instance.NewMetadata(), calls: new(doctor.Watch),
 		layout: cfg.Layout()}
 	patient, cancel := context.WithTimeout(ctx, metadataTime)
 	defer cancel()
 	if a.me, err = a.metadata.Discover(patient, nil); err != nil {
+		a.calls.Asked("metadata", a.metadata.Endpoint(), err)
+		a.calls.Places(r)
 		r.Problem("metadata", "on a workstation name an environment: usher doctor ENV", "%v; nothing in AWS was looked at", err)
 		return
 	}
 	r.OK("metadata", "%s (%s, %s) in %s, account %s, by IMDSv2", a.me.InstanceID, a.me.ImageID, a.me.InstanceType, a.me.AvailabilityZone, a.me.AccountID)
+	a.calls.Asked("metadata", a.metadata.Endpoint(), nil)
+	target, err := a.metadata.TargetLifecycleState(patient)
+	if err != nil {
+		r.Problem("metadata", "", "%v", err)
+	}
+	r.Metadata(a.me.InstanceID, a.me.AccountID, a.me.Region, target)
 	if a.cfg, err = cfg.ForInstance(a.me); err != nil {
 		r.Problem("agent.yml", "", "%v", err)
 	}
@@ -53,19 +65,28 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 		return
 	}
 	a.examineAWS(ctx, r)
+	a.calls.Assumptions(r)
+	a.calls.Places(r)
 }
 
 // examineAWS makes each call that the agent makes, in a way that changes nothing.
 func (a *agent) examineAWS(ctx context.Context, r *doctor.Report) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTime)
 	defer cancel()
-	who, err := sts.NewFromConfig(a.aws).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
+	brief, done := context.WithTimeout(ctx, stsTime)
+	who, err := sts.NewFromConfig(a.aws).GetCallerIdentity(brief, &sts.GetCallerIdentityInput{})
+	done()
+	if a.calls.Unanswered("sts") {
+		r.Warn("identity", "usher itself does not need STS: go by the other lines", "STS cannot be reached to ask who this is: %v", err)
+		who = new(sts.GetCallerIdentityOutput)
+	} else if err != nil {
 		r.Problem("identity", "give the launch template an instance profile, whose role has what `usher iam-policy` prints; AWS must be reachable from here", "no credentials that AWS accepts: %v", err)
 		return
 	}
-	r.OK("identity", "%s", aws.ToString(who.Arn))
-	r.Skew(who.ResultMetadata)
+	if err == nil {
+		r.OK("identity", "%s", aws.ToString(who.Arn))
+		r.Skew(who.ResultMetadata)
+	}
 	rev := a.examineRevision(ctx, r)
 	size := int64(0)
 	if rev.S3 != nil {
@@ -131,20 +152,55 @@ func (a *agent) examineCommands(ctx context.Context, r *doctor.Report) {
 		r.OK("commands", "host_commands is false: CodeDeploy's deployments are not answered")
 		return
 	}
+	at := a.commands.Endpoint()
 	var sent atomic.Bool
+	whole := ctx
 	ctx, cancel := context.WithTimeout(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(i httptrace.WroteRequestInfo) { sent.Store(i.Err == nil) },
 	}), pollTime)
 	defer cancel()
 	const answer = "CodeDeploy answers polls for host commands"
-	switch _, err := a.commands.Poll(ctx); {
+	cmd, err := a.commands.Poll(ctx)
+	unanswered := err
+	if sent.Load() { // whatever became of it: somebody took it
+		unanswered = nil
+	}
+	a.calls.Asked("host commands", at, unanswered)
+	switch {
 	case err == nil:
 		r.OK("commands", answer)
+		a.examineCommand(whole, r, cmd)
 	case ctx.Err() != nil && sent.Load():
 		r.OK("commands", "%s (it waits for one)", answer)
+	case doctor.CodeOf(err) == "UnknownOperationException" && !a.cfg.EnableAuthPolicy:
+		r.Problem("commands", "set enable_auth_policy: true in agent.yml, if that is the VPC endpoint codedeploy-commands-secure", "%s does not know polls for host commands: %v", at, err)
+	case doctor.CodeOf(err) == "UnknownOperationException":
+		r.Problem("commands", "set enable_auth_policy: false in agent.yml, if that is not the VPC endpoint codedeploy-commands-secure", "%s does not know polls for host commands: %v", at, err)
+	case doctor.CodeOf(err) == "AccessDeniedException" && a.cfg.EnableAuthPolicy:
+		r.Problem("commands", "allow codedeploy-commands-secure:PollHostCommand and the other actions of `usher iam-policy -enable-auth-policy` in the policy of the instance's role, and of the VPC endpoint",
+			"polls for host commands are refused: %v", err)
 	case ctx.Err() != nil:
-		r.Problem("commands", "let the server reach codedeploy-commands."+a.me.Region+" over HTTPS, or set host_commands: false", "CodeDeploy cannot be reached for host commands: no connection within %s", pollTime)
+		r.Problem("commands", "let the server reach "+at+" over HTTPS, or set host_commands: false", "CodeDeploy cannot be reached for host commands: no connection within %s", pollTime)
 	default:
 		r.Problem("commands", "", "CodeDeploy does not answer polls for host commands: %v", err)
 	}
+}
+
+// examineCommand looks at a command that waits, if one does: its specification is asked for and verified, which
+// changes nothing. It stays where it is, for the agent to take.
+func (a *agent) examineCommand(ctx context.Context, r *doctor.Report, cmd *hostcommand.Command) {
+	if cmd == nil || cmd.Event == hostcommand.UpdateAgent {
+		return
+	}
+	spec, err := a.commands.Specification(ctx, *cmd)
+	if err != nil {
+		r.Assume(false, "a deployment's specification can be verified", err.Error())
+		return
+	}
+	signer := spec.Signer.Subject
+	if spec.Signer.Remark != "" {
+		signer += ", " + spec.Signer.Remark
+	}
+	r.Assume(true, "a deployment's specification can be verified", spec.DeploymentID+" is signed by "+signer)
+	r.Assume(knownEvent(cmd.Event), "a host command is a lifecycle event that usher knows", cmd.Event)
 }

@@ -43,6 +43,7 @@ func runIAMPolicy(_ context.Context, args []string, stdout, stderr io.Writer) in
 	flags.StringVar(&n.Key, "kms", "", "`ARN` of the KMS key that they are encrypted with")
 	flags.StringVar(&n.Region, "region", "", "`REGION`, such as eu-west-1")
 	flags.StringVar(&n.Account, "account", "", "`NUMBER` of the AWS account")
+	flags.BoolVar(&n.AuthPolicy, "enable-auth-policy", false, "with the actions of the host commands of a VPC endpoint (enable_auth_policy in agent.yml)")
 	side := flags.String("side", string(policy.Instance), "whose: `SIDE` is instance, developer or platform")
 	if code, ok := parse(flags, args, 0, iamPolicyAbout, stdout, stderr); !ok {
 		return code

@@ -261,6 +261,11 @@ func TestIAMPolicy(t *testing.T) {
 			`"Resource": ["arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:*:autoScalingGroupName/w", "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:*:autoScalingGroupName/x", "arn:`, 0},
 		{"-group w -application a -deployment-group g -bucket acme", "replace REGION and ACCOUNT", 0},
 		{"-group w -application a -deployment-group g -bucket acme -region cn-north-1", `"arn:aws-cn:s3:::acme/*"`, 0},
+		{"-group w -application a -deployment-group g -bucket acme -enable-auth-policy", `"Action": ["codedeploy-commands-secure:PollHostCommand", "codedeploy-commands-secure:GetDeploymentSpecification", ` +
+			`"codedeploy-commands-secure:PutHostCommandAcknowledgement", "codedeploy-commands-secure:PutHostCommandComplete"],
+     "Resource": "*"`, 0},
+		{"-group w -application a -deployment-group g -bucket acme -region us-isob-east-1", `"arn:aws-iso-b:s3:::acme/*"`, 0},
+		{"-group w -application a -deployment-group g -bucket acme -region eusc-de-east-1 -kms arn:aws-eusc:kms:eusc-de-east-1:123456789012:key/1", `"kms:ViaService": "s3.eusc-de-east-1.amazonaws.eu"`, 0},
 		{"-group w -application a -deployment-group g -bucket acme -prefix /x/", `"arn:aws:s3:::acme/x/*"`, 0},
 		{"-group w -application a -deployment-group g -bucket acme -region us-gov-west-1 -kms arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/1",
 			`"Resource": "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/1",

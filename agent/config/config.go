@@ -43,6 +43,7 @@ type Config struct {
 	RetryTimeout time.Duration `yaml:"retry_timeout"` // how long a call or download that fails is tried again
 
 	HostCommands       bool          `yaml:"host_commands"`        // answer CodeDeploy's deployments after the launch
+	EnableAuthPolicy   bool          `yaml:"enable_auth_policy"`   // ask codedeploy-commands-secure for them, the service with a VPC endpoint, which asks IAM
 	SignerCA           string        `yaml:"signer_ca_file"`       // authorities that may sign their specifications; "" for any
 	DriftCheckInterval time.Duration `yaml:"drift_check_interval"` // how often to look whether the group has moved on; 0 for never
 

@@ -51,7 +51,7 @@ func allow(side policy.Side, op string) string {
 
 // denied tells a refusal from other errors.
 func denied(err error) bool {
-	switch codeOf(err) {
+	switch CodeOf(err) {
 	case "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Forbidden":
 		return true
 	}
@@ -60,14 +60,15 @@ func denied(err error) bool {
 
 // badTime tells whether AWS refuses a request for its time.
 func badTime(err error) bool {
-	switch codeOf(err) {
+	switch CodeOf(err) {
 	case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture":
 		return true
 	}
 	return strings.Contains(err.Error(), "Signature expired") || strings.Contains(err.Error(), "Signature not yet current")
 }
 
-func codeOf(err error) string {
+// CodeOf is the service's code of an error, "" when it is not a service's.
+func CodeOf(err error) string {
 	if e := smithy.APIError(nil); errors.As(err, &e) {
 		return e.ErrorCode()
 	}
@@ -105,7 +106,7 @@ func (r *Report) TryActions(ctx context.Context, api Actions, group, instance st
 
 // unknownAction drops the answer that says that the call was allowed and about nothing.
 func unknownAction(err error) error {
-	if codeOf(err) == "ValidationError" {
+	if CodeOf(err) == "ValidationError" {
 		return nil
 	}
 	return err
@@ -145,7 +146,7 @@ func (r *Report) Skew(answer middleware.Metadata) {
 
 // redirected tells whether S3 says that the bucket is in another Region.
 func redirected(err error) bool {
-	switch codeOf(err) {
+	switch CodeOf(err) {
 	case "PermanentRedirect", "MovedPermanently", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
 		return true
 	}

@@ -21,10 +21,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// What the service is called, and by which version of its protocol.
+// What every request has.
 const (
-	signingName   = "codedeploy-commands"
-	targetPrefix  = "CodeDeployCommandService_v20141006."
 	contentType   = "application/x-amz-json-1.1"
 	versionHeader = "X-Amz-Codedeploy-Agent-Version"
 	noVersion     = "UNKNOWN_VERSION" // as AWS's agent says it
@@ -108,7 +106,7 @@ func (c *Client) request(ctx context.Context, op string, body []byte) (*http.Req
 		return nil, err
 	}
 	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("X-Amz-Target", targetPrefix+op)
+	req.Header.Set("X-Amz-Target", c.stack.target+op)
 	req.Header.Set(versionHeader, cmp.Or(c.opt.Version, noVersion))
 	req.Header.Set("User-Agent", "usher/"+cmp.Or(c.opt.Version, noVersion))
 	creds, err := c.opt.Credentials.Retrieve(ctx)
@@ -116,7 +114,7 @@ func (c *Client) request(ctx context.Context, op string, body []byte) (*http.Req
 		return nil, fmt.Errorf("cannot get credentials: %w", err)
 	}
 	sum := sha256.Sum256(body)
-	if err := c.sigv4.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), signingName, c.opt.Region, c.now()); err != nil {
+	if err := c.sigv4.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), c.stack.name, c.opt.Region, c.now()); err != nil {
 		return nil, fmt.Errorf("cannot sign the request: %w", err)
 	}
 	return req, nil

@@ -60,7 +60,7 @@ func serve(t *testing.T, answers ...http.HandlerFunc) *service {
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	s.mu.Lock()
-	s.requests = append(s.requests, request{strings.TrimPrefix(r.Header.Get("X-Amz-Target"), targetPrefix), r.Header.Clone(), body})
+	s.requests = append(s.requests, request{strings.TrimPrefix(r.Header.Get("X-Amz-Target"), open.target), r.Header.Clone(), body})
 	answer := s.answers[min(len(s.requests), len(s.answers))-1]
 	s.mu.Unlock()
 	answer(w, r)

@@ -11,7 +11,8 @@
 // # What is sent
 //
 // AWS JSON 1.1 by POST over TLS 1.2 or later, signed with Signature Version 4 for the service
-// codedeploy-commands with the instance's role credentials. Every request says which instance asks (its
+// codedeploy-commands, or codedeploy-commands-secure with Options.Secure, with the instance's role
+// credentials. Proxies are the environment's. Every request says which instance asks (its
 // ARN) or which command it is about, and the version of the agent in a signed header. A result is the
 // script's name, a message and the last lines of its output, within the service's limits (see Result);
 // nothing else of the instance leaves it.

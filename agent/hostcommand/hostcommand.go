@@ -36,8 +36,10 @@ const (
 // Options are who asks, and whom.
 type Options struct {
 	Region   string         // "eu-west-1"
-	Domain   string         // of AWS; "" is that of the Region: amazonaws.com, amazonaws.com.cn for cn-*
-	Endpoint string         // "" is https://codedeploy-commands.REGION.DOMAIN
+	Domain   string         // of AWS; "" is that of the Region's partition: amazonaws.com, amazonaws.com.cn for cn-*
+	Endpoint string         // "" is that of the Region, without FIPS or IPv6: see Endpoint
+	Secure   bool           // the Endpoint is of codedeploy-commands-secure, which asks IAM
+	RootCAs  *x509.CertPool // who may have signed the endpoint's certificate; nil: the system's authorities
 	Host     string         // ARN of the instance: arn:PARTITION:ec2:REGION:ACCOUNT:instance/i-…
 	Version  string         // of usher; the service is told
 	SignerCA *x509.CertPool // who may have signed a specification; nil: anybody, and it is told
@@ -51,6 +53,7 @@ type Options struct {
 // Client talks to the service for one instance. Its methods may be called concurrently.
 type Client struct {
 	opt      Options
+	stack    stack
 	endpoint string
 	signer   string // name of the one who signs specifications
 	http     *http.Client
@@ -72,6 +75,7 @@ func New(o Options) *Client {
 	standard := retry.NewStandard()
 	c := &Client{
 		opt:      o,
+		stack:    stackOf(o.Secure),
 		endpoint: strings.TrimSuffix(o.Endpoint, "/") + "/",
 		signer:   "codedeploy-signer-" + o.Region + "." + o.Domain,
 		sigv4:    v4.NewSigner(),
@@ -82,10 +86,11 @@ func New(o Options) *Client {
 		backoff: jittered,
 		now:     time.Now,
 	}
-	if o.Endpoint == "" {
-		c.endpoint = "https://codedeploy-commands." + o.Region + "." + o.Domain + "/"
+	if o.Endpoint == "" { // a Region that is none has none: then every call says so
+		e, _ := Endpoint(context.Background(), Place{Region: o.Region, Secure: o.Secure})
+		c.endpoint = e + "/"
 	}
-	client := http.Client{Transport: transport()}
+	client := http.Client{Transport: transport(o.RootCAs)}
 	if o.HTTP != nil {
 		client = *o.HTTP
 	}
@@ -96,26 +101,18 @@ func New(o Options) *Client {
 	return c
 }
 
-// domainOf is AWS's domain in a Region's partition.
-func domainOf(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "amazonaws.com.cn"
-	case strings.HasPrefix(region, "eusc-"):
-		return "amazonaws.eu"
-	}
-	return "amazonaws.com"
-}
+// Endpoint is the URL that c asks, for a person to read.
+func (c *Client) Endpoint() string { return strings.TrimSuffix(c.endpoint, "/") }
 
 // transport has no limit on how long an answer takes to begin: a poll's is a minute, and every attempt has
 // its own context. It speaks HTTP/1.1, where an attempt that timed out closes its connection; on a shared
 // HTTP/2 connection that a NAT has dropped, every further attempt would time out too.
-func transport() *http.Transport {
+func transport(roots *x509.CertPool) *http.Transport {
 	t := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
 		TLSHandshakeTimeout: connectTimeout,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		IdleConnTimeout:     idleTimeout,
 		MaxIdleConnsPerHost: 2,
 		Protocols:           new(http.Protocols),

@@ -3,7 +3,8 @@
 // service, so it needs no permissions and no configuration.
 //
 // IMDSv2 only: there is no fall back to IMDSv1, also where IMDSv1 would answer. The endpoint is EC2's
-// own or, as with every AWS SDK, AWS_EC2_METADATA_SERVICE_ENDPOINT. Requests never use a proxy:
+// own, over IPv6 with AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE=IPv6, or AWS_EC2_METADATA_SERVICE_ENDPOINT,
+// as with every AWS SDK. Requests never use a proxy:
 // the metadata service answers the instance itself and nobody else.
 //
 // Caveats. Metadata has no current lifecycle state, only the one aimed at (TargetLifecycleState).
@@ -12,6 +13,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,12 +58,15 @@ const maxValue = 64 << 10
 // Metadata asks the instance metadata service. It is safe for concurrent use; one per process is
 // enough, and all questions then share one session token.
 type Metadata struct {
-	client *imds.Client
+	client   *imds.Client
+	endpoint string // "" is EC2's
+	mode     imds.EndpointModeState
 }
 
 // NewMetadata is the instance's metadata service. The options come last and win, except that IMDSv1
 // stays off; they are for a logger or a client of the caller's own.
 func NewMetadata(options ...func(*imds.Options)) *Metadata {
+	m := new(Metadata)
 	o := imds.Options{
 		HTTPClient: httpClient(),
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
@@ -75,8 +80,10 @@ func NewMetadata(options ...func(*imds.Options)) *Metadata {
 	last := func(o *imds.Options) {
 		o.EnableFallback = aws.FalseTernary
 		o.HTTPClient = watched{client: o.HTTPClient}
+		m.endpoint, m.mode = cmp.Or(o.Endpoint, os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")), o.EndpointMode
 	}
-	return &Metadata{client: imds.New(o, append(options[:len(options):len(options)], last)...)}
+	m.client = imds.New(o, append(options[:len(options):len(options)], last)...)
+	return m
 }
 
 // endpointMode is which of EC2's own addresses is asked, as AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE says: the SDK reads the
@@ -101,6 +108,17 @@ func httpClient() *awshttp.BuildableClient {
 // Client is the SDK's client behind m, for what else the SDK gets from metadata: give it to
 // ec2rolecreds, and the role's credentials keep the rules of this package too.
 func (m *Metadata) Client() *imds.Client { return m.client }
+
+// Endpoint is where m asks, for a person to read: EC2's own, or the environment's.
+func (m *Metadata) Endpoint() string {
+	switch {
+	case m.endpoint != "":
+		return m.endpoint
+	case m.mode == imds.EndpointModeStateIPv6:
+		return "http://[fd00:ec2::254]"
+	}
+	return "http://169.254.169.254"
+}
 
 // TargetLifecycleState is the lifecycle state that Auto Scaling is taking this instance to
 // (autoscaling/target-lifecycle-state): InService, Terminated, Detached, Standby, Warmed:Hibernated,

@@ -29,6 +29,7 @@ type Names struct {
 	Key             string // ARN of the KMS key that revisions are encrypted with; "" for none
 	Region          string // "" leaves the word REGION to be replaced: CodeDeploy takes no wildcard there
 	Account         string // "" leaves the word ACCOUNT
+	AuthPolicy      bool   // host commands are asked of codedeploy-commands-secure, which asks IAM (enable_auth_policy)
 }
 
 // Kinds of resource.
@@ -41,7 +42,11 @@ const (
 	onObjects     = "objects"
 	onBucket      = "bucket"
 	onKey         = "key"
+	onCommands    = "host commands" // where IAM is asked for them
 )
+
+// secure is what the actions of the host commands of a VPC endpoint begin with.
+const secure = "codedeploy-commands-secure:"
 
 // need is an action on a kind of resource.
 type need struct{ action, on string }
@@ -60,11 +65,12 @@ var calls = map[Side][]struct {
 		// With a version, S3 asks for the other permission.
 		{"Bundle", "HeadObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}}},
 		{"Bundle", "GetObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}, {"kms:Decrypt", onKey}}},
-		// Host commands are signed with the role's credentials, and CodeDeploy wants nothing more.
-		{"", "PollHostCommand", nil},
-		{"", "GetDeploymentSpecification", nil},
-		{"", "PutHostCommandAcknowledgement", nil},
-		{"", "PutHostCommandComplete", nil},
+		// Host commands are signed with the role's credentials, and CodeDeploy wants nothing more; the service of its
+		// VPC endpoint does.
+		{"HostCommands", "PollHostCommand", []need{{secure + "PollHostCommand", onCommands}}},
+		{"HostCommands", "GetDeploymentSpecification", []need{{secure + "GetDeploymentSpecification", onCommands}}},
+		{"HostCommands", "PutHostCommandAcknowledgement", []need{{secure + "PutHostCommandAcknowledgement", onCommands}}},
+		{"HostCommands", "PutHostCommandComplete", []need{{secure + "PutHostCommandComplete", onCommands}}},
 		{"", "GetCallerIdentity", nil}, // of usher doctor; nobody can be forbidden it
 	},
 	Developer: {
@@ -105,15 +111,17 @@ var calls = map[Side][]struct {
 	},
 }
 
-// Actions are the IAM actions that a call of a side may need, in the order of the table. known is false for a call
-// that the side does not make.
+// Actions are the IAM actions that a call of a side may need, in the order of the table, but for those of
+// Names.AuthPolicy. known is false for a call that the side does not make.
 func Actions(side Side, op string) (actions []string, known bool) {
 	for _, c := range calls[side] {
 		if c.op != op {
 			continue
 		}
 		for _, n := range c.needs {
-			actions = append(actions, n.action)
+			if n.on != onCommands {
+				actions = append(actions, n.action)
+			}
 		}
 		return actions, true
 	}
@@ -147,6 +155,10 @@ func (n Names) resources(kind string) []string {
 		return []string{bucket + "/*"}
 	case onBucket:
 		return []string{bucket}
+	case onCommands:
+		if !n.AuthPolicy {
+			return nil
+		}
 	case onKey:
 		if n.Key == "" {
 			return nil
@@ -158,13 +170,33 @@ func (n Names) resources(kind string) []string {
 
 // partition is the part of AWS that a Region is in.
 func (n Names) partition() string {
-	switch {
-	case strings.HasPrefix(n.Region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(n.Region, "us-gov-"):
-		return "aws-us-gov"
+	for _, p := range partitions {
+		if strings.HasPrefix(n.Region, p.prefix) {
+			return p.name
+		}
 	}
 	return "aws"
+}
+
+// domain is AWS's in that part.
+func (n Names) domain() string {
+	for _, p := range partitions {
+		if strings.HasPrefix(n.Region, p.prefix) {
+			return p.domain
+		}
+	}
+	return "amazonaws.com"
+}
+
+// partitions are the parts of AWS besides "aws", as the SDK has them: what their Regions begin with, and their domain.
+var partitions = []struct{ prefix, name, domain string }{
+	{"cn-", "aws-cn", "amazonaws.com.cn"},
+	{"us-gov-", "aws-us-gov", "amazonaws.com"},
+	{"us-iso-", "aws-iso", "c2s.ic.gov"},
+	{"us-isob-", "aws-iso-b", "sc2s.sgov.gov"},
+	{"eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"},
+	{"us-isof-", "aws-iso-f", "csp.hci.ic.gov"},
+	{"eusc-", "aws-eusc", "amazonaws.eu"},
 }
 
 // Known reports whether a side is one.

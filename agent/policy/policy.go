@@ -69,11 +69,7 @@ func (n Names) condition(kind string) map[string]map[string]string {
 	if kind != onKey || n.Region == "" {
 		return nil
 	}
-	domain := "amazonaws.com"
-	if n.partition() == "aws-cn" {
-		domain = "amazonaws.com.cn"
-	}
-	return map[string]map[string]string{"StringEquals": {"kms:ViaService": "s3." + n.Region + "." + domain}}
+	return map[string]map[string]string{"StringEquals": {"kms:ViaService": "s3." + n.Region + "." + n.domain()}}
 }
 
 // number gives every statement a Sid of its own, as IAM demands.
