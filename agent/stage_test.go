@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"usher/agent/standin"
+	"usher/agent/standin/awsmodel"
 )
 
 // The stage on which launches are acted: the real binary, against AWS on loopback, with /opt in a scratch
@@ -93,7 +94,7 @@ type stage struct {
 func newStage(t *testing.T, options ...standin.Options) *stage {
 	t.Helper()
 	t.Parallel()
-	cloud, err := standin.Start(append(options, standin.Options{})[0])
+	cloud, err := standin.Start(awsOptions(t, options...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +113,20 @@ func newStage(t *testing.T, options ...standin.Options) *stage {
 	cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: time.Minute})
 	cloud.PublishRevision("shop", "production", standin.Revision{})
 	return s
+}
+
+// eventualLag is how far AWS's descriptions are behind when USHER_TEST_EVENTUAL is set: more than a client that asks
+// once can take for granted, less than any patience of the tests.
+const eventualLag = 2 * time.Second
+
+// awsOptions are how AWS behaves in a test: every answer is held against AWS's own models, and with USHER_TEST_EVENTUAL
+// in the environment what is described is behind what has happened.
+func awsOptions(t *testing.T, options ...standin.Options) standin.Options {
+	o := append(options, standin.Options{})[0]
+	if os.Getenv("USHER_TEST_EVENTUAL") != "" && o.Eventual == 0 {
+		o.Eventual = eventualLag
+	}
+	return awsmodel.Watch(t, o)
 }
 
 func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }

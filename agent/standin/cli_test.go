@@ -16,7 +16,12 @@ import (
 func cli(t *testing.T, c *standin.Cloud, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, bad strings.Builder
-	cmd := exec.CommandContext(testContext(t), awsCLI(), args...)
+	endpoint := c.Endpoint
+	if args[0] == "s3" || args[0] == "s3api" {
+		endpoint = c.S3Endpoint
+	}
+	// By the flag, because Debian's does not know AWS_ENDPOINT_URL yet.
+	cmd := exec.CommandContext(testContext(t), awsCLI(), append([]string{"--endpoint-url", endpoint}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "AWS_MAX_ATTEMPTS=1"}, c.CLIEnviron()...)
 	cmd.Stdout, cmd.Stderr = &out, &bad
 	err = cmd.Run()

@@ -113,6 +113,9 @@ func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	call.Status, call.ErrorCode = answer.status, answer.code
+	if c.options.Observe != nil {
+		c.options.Observe(Exchange{wire.name, req.op, body, answer.status, answer.code, answer.body, fault.answers()})
+	}
 	w.Header().Set("Content-Type", wire.contentType)
 	w.Header().Set("X-Amzn-Requestid", answer.id)
 	w.WriteHeader(answer.status)

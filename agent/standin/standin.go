@@ -47,6 +47,10 @@ type Options struct {
 	// behind; negative: behind.
 	ClockAhead time.Duration
 
+	// Observe is told of every answer of the control plane, as it is on the wire, before the client gets it. It may be
+	// called by several goroutines at once, until Close has returned.
+	Observe func(Exchange)
+
 	// Silent keeps the line the S3 gateway prints when it starts off standard output, for a program that
 	// is watched by people. Nothing else may print while Start runs: it swaps os.Stdout.
 	Silent bool

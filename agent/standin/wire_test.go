@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"usher/agent/standin"
+	"usher/agent/standin/awsmodel"
 )
 
 // deadline bounds every test that talks over sockets; none needs more than a second or two.
@@ -26,7 +27,7 @@ const deadline = 5 * time.Minute
 // start makes a Cloud that ends with the test.
 func start(t *testing.T, o standin.Options) *standin.Cloud {
 	t.Helper()
-	c, err := standin.Start(o)
+	c, err := standin.Start(awsmodel.Watch(t, o))
 	if err != nil {
 		t.Fatal(err)
 	}
