@@ -30,7 +30,8 @@ var autoScalingWire = wire{
 		expiredKey:     {code: "ExpiredToken"},
 		wrongSignature: {code: "SignatureDoesNotMatch"},
 	},
-	throttled: apiError{400, "Throttling", "Rate exceeded"},
+	throttled:   apiError{400, "Throttling", "Rate exceeded"},
+	constrained: constrained,
 	operations: map[string]operation{
 		"CompleteLifecycleAction":             completeLifecycleAction,
 		"DeleteAutoScalingGroup":              deleteAutoScalingGroup,
@@ -140,13 +141,7 @@ func required(r request, names ...string) *apiError {
 			missing = append(missing, "Value null at '"+field+"' failed to satisfy constraint: Member must not be null")
 		}
 	}
-	switch len(missing) {
-	case 0:
-		return nil
-	case 1:
-		return validation("1 validation error detected: %s", missing[0])
-	}
-	return validation("%d validation errors detected: %s", len(missing), strings.Join(missing, "; "))
+	return detected(missing)
 }
 
 // members reads a list parameter, NAME.member.1 and so on.

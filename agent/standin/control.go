@@ -26,6 +26,7 @@ type wire struct {
 	failure     func(requestID string, e apiError) []byte
 	refused     map[refusal]apiError // signatures
 	throttled   apiError
+	constrained func(r request) *apiError // nil: operations see to it themselves
 	operations  map[string]operation
 	unknown     func(op string) apiError
 }
@@ -138,7 +139,14 @@ func (a *answer) serve(c *Cloud, r request) {
 		a.fail(a.wire.unknown(r.op))
 		return
 	}
-	v, failed := do(c, r)
+	var v any
+	var failed *apiError
+	if a.wire.constrained != nil {
+		failed = a.wire.constrained(r)
+	}
+	if failed == nil {
+		v, failed = do(c, r)
+	}
 	if failed != nil {
 		a.fail(*failed)
 		return
