@@ -25,7 +25,7 @@ func TestBadConfiguration(t *testing.T) {
 		{"a duration that is none", "hold_timeout: half an hour\n", "1:15: hold_timeout is half an hour: it must be a duration such as 90s, 30m or 1h30m"},
 		{"a size with a unit", "max_bytes: 1GB\n", "1:12: max_bytes is 1GB: it must be a whole number"},
 		{"a list for a text", "application: [shop]\n", "1:14: application must be text"},
-		{"an errexit that is none", "application: shop\nerrexit: strict\n", `2:10: errexit is "strict": it must be enforce, require or off`},
+		{"an errexit that is none", "application: shop\nerrexit: strict\n", `2:10: errexit is "strict": it must be enforce, require, report or off`},
 		{"an on_failure that is none", "application: shop\non_failure: retry\n", `2:13: on_failure is "retry": it must be abandon, continue or hold`},
 		{"an on_terminate that is none", "on_terminate: drain\n", `1:15: on_terminate is "drain": it must be ignore or stop`},
 		{"to keep nothing", "keep_releases: 0\n", "1:16: keep_releases is 0: it must be 1 to 100"},

@@ -52,7 +52,7 @@ var clock = regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} `)
 
 // What is typed wrong is said in one line, on standard error, with exit code 2.
 func TestUsage(t *testing.T) {
-	const check = "usher check [-errexit MODE] PATH: judge a revision (directory, zip, tar, tgz) exactly as an instance will.\n"
+	const check = "usher check [-errexit MODE] [-strict] [-json] PATH: judge a revision (directory, zip, tar, tgz) exactly as an instance will.\n"
 	const rehearse = "usher rehearse [-root DIR] [-errexit MODE] PATH: the whole deployment of a local revision, hooks run for real.\n"
 	const run = "usher run [-config FILE] [-once]: the agent, as its systemd unit starts it.\n"
 	for _, c := range []struct{ line, stderr string }{
@@ -63,11 +63,11 @@ func TestUsage(t *testing.T) {
 		{"check -erexit off a", "usher check: there is no flag -erexit: did you mean -errexit?\n" + check},
 		{"check a --fast", "usher check: there is no flag -fast\n" + check},
 		{"check -errexit", "usher check: flag needs an argument: -errexit\n" + check},
-		{"check -errexit strict .", "usher check: cannot use errexit \"strict\": it is one of enforce, require, off\n"},
+		{"check -errexit strict .", "usher check: cannot use errexit \"strict\": it is one of enforce, require, report, off\n"},
 		{"check nowhere", "usher check: cannot open the revision: stat nowhere: no such file or directory\n"},
 		{"rehearse", "usher rehearse: which revision? Its PATH is missing\n" + rehearse},
 		{"rehearse nowhere", "usher rehearse: cannot open the revision: stat nowhere: no such file or directory\n"},
-		{"rehearse . -errexit maybe", "usher rehearse: cannot use errexit \"maybe\": it is one of enforce, require, off\n"},
+		{"rehearse . -errexit maybe", "usher rehearse: cannot use errexit \"maybe\": it is one of enforce, require, report, off\n"},
 		{"run now", "usher run: it takes no arguments, and got [\"now\"]\n" + run},
 		{"run -once=maybe", "usher run: invalid boolean value \"maybe\" for -once: parse error\n" + run},
 		{"version 2", "usher version: it takes no arguments, and got [\"2\"]\nusher version\n"},

@@ -55,6 +55,7 @@ type deployment struct {
 	exists   string         // file_exists_behavior of the deployment; the appspec's own wins
 	landing  sync.WaitGroup // of the new release on the disk
 	crashed  error          // of landing
+	wouldEnd int            // commands at which errexit would have ended scripts, with `errexit: report`
 }
 
 // step is one lifecycle event, or a step between two. do returns what a person wants to know of it.

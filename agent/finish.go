@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
 	"usher/hooks"
@@ -25,6 +26,10 @@ func (d *deployment) succeed(ctx context.Context) error {
 		return d.rollBack(ctx, "recording the success", err)
 	}
 	d.finishSuccess()
+	if d.wouldEnd > 0 {
+		d.log.Warn(fmt.Sprintf("with errexit: enforce, deployment %s would have failed: it would have ended scripts at %s, each named above",
+			d.id, format.Plural(d.wouldEnd, "command")), systemd.ID(systemd.MessageScriptWarning))
+	}
 	d.log.Info(fmt.Sprintf("release %s of deployment %s is live and good", d.release.ID, d.id),
 		systemd.ID(systemd.MessageDeploymentSucceeded))
 	d.notify.Status("release %s is live", d.release.ID)

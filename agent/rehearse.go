@@ -25,7 +25,7 @@ import (
 // runCheck is `usher check PATH`: what an instance finds out before it runs the first script.
 func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	errexit := flags.String("errexit", string(hooks.Enforce), "`MODE`: what the instance does about scripts without set -e: enforce, require or off")
+	errexit := flags.String("errexit", string(hooks.Enforce), "`MODE`: what the instance does about scripts without set -e: enforce, require, report or off")
 	roles := flags.String("role-hooks", "", "also check the role hooks in `DIR` (on an instance: /etc/usher/hooks.d)")
 	strict := flags.Bool("strict", false, "exit with 1 for warnings too")
 	asJSON := flags.Bool("json", false, "print one JSON object, for CI")
@@ -95,7 +95,7 @@ func unpackLocal(ctx context.Context, path, dir string) (bundle.Stats, error) {
 func runRehearse(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("rehearse", flag.ContinueOnError)
 	root := flags.String("root", "", "deploy below `DIR` (default: a new scratch directory; / does it for real)")
-	errexit := flags.String("errexit", string(hooks.Enforce), "`MODE`: what is done about scripts without set -e: enforce, require or off")
+	errexit := flags.String("errexit", string(hooks.Enforce), "`MODE`: what is done about scripts without set -e: enforce, require, report or off")
 	if code, ok := parse(flags, args, 1, "usher rehearse [-root DIR] [-errexit MODE] PATH: the whole deployment of a local revision, hooks run for real.", stdout, stderr); !ok {
 		return code
 	}

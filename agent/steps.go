@@ -152,7 +152,7 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree strin
 	if err != nil {
 		return "", err
 	}
-	env := d.env
+	env, before := d.env, d.wouldEnd
 	env.ReleaseDir = tree
 	for n, s := range list {
 		s.ID = fmt.Sprintf("%s-%d-%s-%d", d.id, d.past.Run, step, n)
@@ -172,6 +172,9 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree strin
 	}
 	if len(list) == 0 {
 		return "no scripts", nil
+	}
+	if n := d.wouldEnd - before; n > 0 {
+		return fmt.Sprintf("%s; errexit would have ended them at %s", format.Plural(len(list), "script"), format.Plural(n, "command")), nil
 	}
 	return format.Plural(len(list), "script"), nil
 }
@@ -204,6 +207,10 @@ func (d *deployment) script(ctx context.Context, s hooks.Script) error {
 	if result.Dropped > 0 {
 		log.Warn(fmt.Sprintf("%s wrote %d more lines than are kept", s.Location, result.Dropped), systemd.ID(systemd.MessageScriptWarning))
 	}
+	for _, c := range result.WouldEnd {
+		log.Warn(fmt.Sprintf("errexit would have ended %s at %s", s.Location, c), systemd.ID(systemd.MessageScriptWarning))
+	}
+	d.wouldEnd += len(result.WouldEnd)
 	if len(result.BackgroundProcesses) > 0 {
 		log.Warn(fmt.Sprintf("%s left %s running: %s", s.Location, format.Plural(len(result.BackgroundProcesses), "process"), format.Limited(result.BackgroundProcesses)),
 			systemd.ID(systemd.MessageScriptLeftovers))

@@ -11,18 +11,24 @@ import (
 // bypasses are the warnings about what silently takes the effect from errexit. pipefail is where that
 // option is switched on.
 func bypasses(stmts []*syntax.Stmt, in interpreter, pipefail syntax.Pos) []Problem {
-	w := walk{in: in, pipefail: pipefail, functions: map[string]*syntax.FuncDecl{}, condition: map[*syntax.Stmt]bool{}, inPipe: map[*syntax.Stmt]bool{}}
+	w := newWalk(stmts, in, pipefail)
+	w.switchedOff()
+	if w.pipes > 1 {
+		w.found[w.firstPipe].Message += fmt.Sprintf(" (and %d more pipelines)", w.pipes-1)
+	}
+	return w.found
+}
+
+// newWalk is a walk that was done.
+func newWalk(stmts []*syntax.Stmt, in interpreter, pipefail syntax.Pos) *walk {
+	w := &walk{in: in, pipefail: pipefail, functions: map[string]*syntax.FuncDecl{}, condition: map[*syntax.Stmt]bool{}, inPipe: map[*syntax.Stmt]bool{}}
 	for _, s := range stmts {
 		syntax.Walk(s, w.collect)
 	}
 	for _, s := range stmts {
 		syntax.Walk(s, w.enter)
 	}
-	w.switchedOff()
-	if w.pipes > 1 {
-		w.found[w.firstPipe].Message += fmt.Sprintf(" (and %d more pipelines)", w.pipes-1)
-	}
-	return w.found
+	return w
 }
 
 // walk goes over every node of a script, parents first.

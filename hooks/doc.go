@@ -88,10 +88,12 @@
 // schema. `set -e` (errexit) ends the script instead. What usher does about it is the setting
 // `errexit` of the agent:
 //
-//	enforce  every script for sh, bash or ksh is run with -e, whatever it says; one that does not
-//	         switch errexit on by itself, before its first command that can fail, gets a warning that
-//	         names the line. The default.
-//	require  such a script is refused, and with it the revision, before anything of it runs.
+//	enforce  every script for sh, bash or ksh is run with -e, whatever it says. The default.
+//	require  a script that does not switch errexit on by itself, before its first command that can fail,
+//	         is refused, and with it the revision, before anything of it runs.
+//	report   scripts are run as by CodeDeploy's agent. Each command at which enforce would have ended one
+//	         is a warning in the journal, and their number stands in the deployment's summary. For a team
+//	         that comes from CodeDeploy: run it for a week, correct what it names, then enforce.
 //	off      CodeDeploy's behaviour. Nothing is said.
 //
 // Write `set -euo pipefail` on the second line of a bash script and `set -eu` in a POSIX one, or -e on
@@ -106,6 +108,12 @@
 //	f || x, if f, ! f    errexit is off within the function f, whatever f itself says; a group in
 //	                     braces or parentheses likewise
 //	x=$(a; b)            bash switches errexit off inside: only b counts. Write a && b.
+//
+// When errexit ends a bash script, the failure says at which command: file, line, the command and its status,
+// in the journal, at CodeDeploy and in `usher deploy`. bash tells by its ERR trap, which a file sets that it reads
+// before the script (BASH_ENV, not set any more when the script begins). A script can notice: $- has an E, `trap -p`
+// lists the trap, and an ERR trap of its own takes its place; a script with ERR in its text is left alone. A
+// /bin/sh that is bash tells too. dash, ksh and mksh have no means for it: there `report` says nothing.
 //
 // A script in any other language is judged by its exit status alone, and zsh is one of these.
 //

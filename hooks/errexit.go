@@ -55,8 +55,8 @@ func judge(stmts []*syntax.Stmt, in interpreter, p Policy) []Problem {
 	script.options(in.options)
 	script.run(stmts)
 	var found []Problem
-	if script.unguarded != nil {
-		found = append(found, script.problem(p))
+	if script.unguarded != nil && p == Require {
+		found = append(found, script.problem())
 	}
 	found = append(found, bypasses(stmts, in, script.pipefail)...)
 	slices.SortStableFunc(found, func(a, b Problem) int {
@@ -77,7 +77,7 @@ type flow struct {
 	pipefail syntax.Pos // where pipefail was switched on; valid even when only an option did it
 }
 
-func (f *flow) problem(p Policy) Problem {
+func (f *flow) problem() Problem {
 	pos := f.unguarded.Pos()
 	message := "no `set -e` before this: when it fails, the script goes on"
 	advice := "put `set -e` at the top"
@@ -85,10 +85,7 @@ func (f *flow) problem(p Policy) Problem {
 		message = "errexit is not on yet: when this fails, the script goes on"
 		advice = fmt.Sprintf("move `set -e` up from line %d", f.at.Line())
 	}
-	if p == Enforce {
-		advice = "usher runs it with -e; " + advice
-	}
-	return Problem{Line: int(pos.Line()), Col: int(pos.Col()), Message: message + "; " + advice, Warning: p == Enforce}
+	return Problem{Line: int(pos.Line()), Col: int(pos.Col()), Message: message + "; " + advice}
 }
 
 // options takes the shell's own options, from the first line.

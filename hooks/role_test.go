@@ -131,7 +131,7 @@ func TestParsePolicy(t *testing.T) {
 			t.Errorf("%q: %q, %v", in, got, err)
 		}
 	}
-	if _, err := hooks.ParsePolicy("on"); err == nil || err.Error() != `cannot use errexit "on": it is one of enforce, require, off` {
+	if _, err := hooks.ParsePolicy("on"); err == nil || err.Error() != `cannot use errexit "on": it is one of enforce, require, report, off` {
 		t.Errorf("got %v", err)
 	}
 }

@@ -31,6 +31,9 @@ type Result struct {
 	Lines   int      // lines handed on
 	Dropped int      // lines beyond MaxLines or MaxOutput: not handed on
 
+	Errexit  *FailedCommand  // where errexit ended it; nil when it did not, or its shell does not tell
+	WouldEnd []FailedCommand // under Report, where errexit would have ended it: 20 at most
+
 	BackgroundProcesses []string // processes it left behind, "sleep (pid 123)"
 }
 
@@ -75,6 +78,9 @@ func (f *Failure) Error() string {
 	default:
 		how = fmt.Sprintf("failed with exit code %d after %s", r.ExitCode, brief(r.Duration))
 	}
+	if r.Errexit != nil {
+		how += ": errexit (-e) ended it at " + r.Errexit.String()
+	}
 	if len(r.Tail) == 0 {
 		return fmt.Sprintf("%s %s; it wrote nothing", f.Script, how)
 	}
@@ -118,7 +124,18 @@ func Run(ctx context.Context, r Runner, s Script, p Policy, line func(stream, te
 			return Result{}, &Failure{Script: s, Code: ScriptNotExecutable, Err: fmt.Errorf("cannot start %s: %w", s, err)}
 		}
 	}
+	t, s, argv := newTrace(s, argv, p)
 	result, err := r.Run(ctx, s, argv, line)
+	if err == nil || ctx.Err() == nil { // else a successor may take the script up
+		defer t.remove()
+	}
+	switch {
+	case p == Report:
+		result.WouldEnd = wouldEnd(t.read(s), s)
+		fallthrough
+	case result.ExitCode > 0 && !result.TimedOut:
+		result.Errexit = ended(t.read(s), s, result.ExitCode)
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return result, err

@@ -15,6 +15,7 @@ type Policy string
 const (
 	Enforce Policy = "enforce" // run every shell script with -e, and warn; the default
 	Require Policy = "require" // refuse the revision
+	Report  Policy = "report"  // run it without -e, and tell at which commands enforce would have ended it
 	Off     Policy = "off"     // what CodeDeploy does: the status of the last command counts
 )
 
@@ -23,10 +24,10 @@ func ParsePolicy(s string) (Policy, error) {
 	switch p := Policy(s); p {
 	case "":
 		return Enforce, nil
-	case Enforce, Require, Off:
+	case Enforce, Require, Report, Off:
 		return p, nil
 	}
-	return "", fmt.Errorf("cannot use errexit %q: it is one of enforce, require, off", s)
+	return "", fmt.Errorf("cannot use errexit %q: it is one of enforce, require, report, off", s)
 }
 
 // Script is one script of one lifecycle event: a hook of the revision or a role hook.

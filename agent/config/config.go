@@ -35,7 +35,7 @@ type Config struct {
 	Releases     string `yaml:"releases"`      // where releases are kept
 	KeepReleases int    `yaml:"keep_releases"` // good releases kept, the live one included; two at the least
 
-	Errexit      hooks.Policy  `yaml:"errexit"`       // enforce, require or off
+	Errexit      hooks.Policy  `yaml:"errexit"`       // enforce, require, report or off
 	RoleHooks    string        `yaml:"role_hooks"`    // folder of role hooks
 	OnFailure    string        `yaml:"on_failure"`    // abandon, continue or hold
 	HoldTimeout  time.Duration `yaml:"hold_timeout"`  // how long hold keeps a failed instance before ABANDON
@@ -158,7 +158,7 @@ func (c Config) validate() error {
 		return invalid("max_bytes", " is %d: it must be at least 1", c.MaxBytes)
 	}
 	if _, err := hooks.ParsePolicy(string(c.Errexit)); err != nil {
-		return invalid("errexit", " is %q: it must be enforce, require or off", c.Errexit)
+		return invalid("errexit", " is %q: it must be enforce, require, report or off", c.Errexit)
 	}
 	return nil
 }

@@ -1,0 +1,304 @@
+package hooks
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// bash tells where errexit ended a script, or would have: its ERR trap is run under the same conditions. The trap is
+// set by the file that bash reads before a script, BASH_ENV, because there a script does not notice: $0, BASH_SOURCE,
+// LINENO, the positional parameters and what runs at the top level are as without it, which they are not in
+// `bash -c '...; . script'`. What it can notice: $- has an E (the trap must be inherited by functions and subshells),
+// `trap -p` lists it, and a trap of its own takes its place. A script that says ERR anywhere is therefore left alone.
+// It tells by a file, not by a descriptor, which the script's children would inherit and hold open.
+//
+// Nothing like it works in the other shells. dash knows neither ERR nor the line it is at, and its xtrace goes where
+// the script's own errors go; ksh and mksh read ENV only when they are interactive.
+
+// FailedCommand is a command at which errexit ended a script, or would have.
+type FailedCommand struct {
+	File    string // the script, or what it has sourced: relative to the revision where it is in there
+	Line    int
+	Command string // as it is written, on one line
+	Status  int
+}
+
+// String is how messages say it.
+func (c FailedCommand) String() string {
+	return fmt.Sprintf("%s:%d, where `%s` had status %d", c.File, c.Line, c.Command, c.Status)
+}
+
+const (
+	maxTrace   = 256 << 10 // bytes of a trace that are read: a loop whose commands fail goes on writing
+	maxFailed  = 20        // commands of one script that are told
+	maxCommand = 120       // bytes of a command that are shown
+)
+
+// trace is where a bash script tells of commands that fail. The zero value is none.
+type trace struct {
+	dir string
+}
+
+// runtimeDirectory is where a successor of this agent finds a trace again: systemd's, for a service. Others cannot
+// put a link in its place.
+func runtimeDirectory() string {
+	if os.Geteuid() != 0 {
+		return ""
+	}
+	return os.Getenv("RUNTIME_DIRECTORY")
+}
+
+// newTrace prepares s, which argv starts, to tell of the commands that fail. The script, its environment and the
+// arguments that come back are to be used in their place. Whatever it cannot do it leaves: a script is run all the same.
+func newTrace(s Script, argv []string, p Policy) (trace, Script, []string) {
+	if p == Off {
+		return trace{}, s, argv
+	}
+	text, _, whole, err := readScript(s.File)
+	if err != nil || !whole || ownTrap.Match(text) {
+		return trace{}, s, argv
+	}
+	in := interpret(text[:min(len(text), headSize)])
+	posix := ""
+	switch {
+	case in.opaque || in.shell != "bash" && in.shell != "sh" || path.Base(in.name) == "rbash":
+		return trace{}, s, argv
+	case in.shell == "sh":
+		// A bash that is called sh reads no file. It is bash in its POSIX mode, which the file can switch on.
+		real, err := filepath.EvalSymlinks(in.name)
+		if err != nil || filepath.Base(real) != "bash" || argv[0] != in.name {
+			return trace{}, s, argv
+		}
+		argv = append([]string{real}, argv[1:]...)
+		posix = "BASH=" + quoteForShell(in.name) + "\nset -o posix\n"
+	}
+	t, err := makeTrace(s)
+	if err != nil {
+		return trace{}, s, argv
+	}
+	if err := os.WriteFile(t.file("env"), []byte(traceCode(t.file("report"), posix)), 0o644); err != nil {
+		t.remove()
+		return trace{}, s, argv
+	}
+	s.Env = append(slices.Clone(s.Env), "BASH_ENV="+t.file("env"))
+	return t, s, argv
+}
+
+// ownTrap finds scripts that have an ERR trap of their own, which must not be inherited where they do not say so.
+var ownTrap = regexp.MustCompile(`\bERR\b`)
+
+// traceCode is what bash reads before the script. The trap is a group so that a script's `set -x` does not show it,
+// and nothing in here can fail, because -e may be on already. The last command leaves $_ as bash starts with it.
+func traceCode(report, posix string) string {
+	tell := func(format, fields string) string {
+		return "{ builtin printf '" + format + "' " + fields + " >>" + quoteForShell(report) + "; } 2>/dev/null || :"
+	}
+	trap := tell(`%s\0%s\0%s\0%s\0%s\0%s\0`, `"$?" "$-" "$BASH_SUBSHELL" "${BASH_SOURCE[0]-}" "$LINENO" "$BASH_COMMAND"`)
+	return "unset BASH_ENV\n" + tell(`start\0\0\0\0\0\0`, "") + "\ntrap " + quoteForShell(trap) + " ERR\nset -E\n" + posix + ": \"$BASH\"\n"
+}
+
+// makeTrace makes the folder of a trace, and the file in it that the script's user writes to.
+func makeTrace(s Script) (trace, error) {
+	t := trace{}
+	err := error(nil)
+	if dir := runtimeDirectory(); dir != "" {
+		t.dir = filepath.Join(dir, fmt.Sprintf("errexit-%x", sha256.Sum256([]byte(strings.Join(tagOf(s), "\x00"))))[:24])
+		if err = os.Mkdir(t.dir, 0o711); errors.Is(err, os.ErrExist) {
+			err = nil // of an agent before this one: the script still runs, perhaps
+		}
+	} else {
+		t.dir, err = os.MkdirTemp("", "usher-errexit-")
+	}
+	if err != nil {
+		return trace{}, err
+	}
+	f, err := os.OpenFile(t.file("report"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err == nil {
+		credential, _, userErr := runAs(s.RunAs)
+		if err = userErr; err == nil && credential != nil {
+			err = f.Chown(int(credential.Uid), int(credential.Gid))
+		}
+		f.Close()
+	}
+	if err = errors.Join(err, os.Chmod(t.dir, 0o711)); err != nil {
+		t.remove()
+		return trace{}, err
+	}
+	return t, nil
+}
+
+func (t trace) file(name string) string { return filepath.Join(t.dir, name) }
+
+func (t trace) remove() {
+	if t.dir != "" {
+		_ = os.RemoveAll(t.dir)
+	}
+}
+
+// failed is one entry of a trace.
+type failed struct {
+	FailedCommand
+	errexit bool // it was on
+	depth   int  // of subshells
+}
+
+// read are the entries of the script's last start.
+func (t trace) read(s Script) (all []failed) {
+	if t.dir == "" {
+		return nil
+	}
+	text, err := os.ReadFile(t.file("report"))
+	if err != nil {
+		return nil
+	}
+	fields := bytes.Split(text[:min(len(text), maxTrace)], []byte{0})
+	for ; len(fields) > 6; fields = fields[6:] {
+		if string(fields[0]) == "start" {
+			all = nil
+			continue
+		}
+		status, err1 := strconv.Atoi(string(fields[0]))
+		depth, err2 := strconv.Atoi(string(fields[2]))
+		line, err3 := strconv.Atoi(string(fields[4]))
+		if errors.Join(err1, err2, err3) != nil { // the script's user can write anything
+			return all
+		}
+		all = append(all, failed{errexit: bytes.ContainsRune(fields[1], 'e'), depth: depth,
+			FailedCommand: FailedCommand{File: sourceName(s, string(fields[3])), Line: line, Command: briefCommand(fields[5]), Status: status}})
+	}
+	return all
+}
+
+// sourceName is what messages call a file that bash has read.
+func sourceName(s Script, file string) string {
+	if file == s.File || file == "" {
+		return s.Location
+	}
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(s.Dir, file)
+	}
+	if in, err := filepath.Rel(s.Dir, file); err == nil && filepath.IsLocal(in) {
+		file = in
+	}
+	return Clean([]byte(file))
+}
+
+func briefCommand(raw []byte) string {
+	line, _, more := bytes.Cut(bytes.TrimSpace(raw), []byte("\n"))
+	text := Clean(line)
+	if len(text) > maxCommand {
+		cut := maxCommand
+		for cut > 0 && !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text, more = text[:cut], true
+	}
+	if more {
+		text += " ..."
+	}
+	return text
+}
+
+// ended is the command at which errexit ended a script that exited with code; nil when it was not errexit.
+// Functions and subshells that end one after the other tell each for itself: the innermost is meant.
+func ended(all []failed, s Script, code int) *FailedCommand {
+	for i, f := range all {
+		if f.depth > 0 || !f.errexit || f.Status != code {
+			continue
+		}
+		for i > 0 && all[i-1].depth > f.depth && all[i-1].errexit && all[i-1].Status == code {
+			i--
+		}
+		command := all[i].whole(s)
+		return &command
+	}
+	return nil
+}
+
+// whole makes a pipeline of its last command, which is all that bash tells of it.
+func (c FailedCommand) whole(s Script) FailedCommand {
+	file := s.File
+	if c.File != s.Location {
+		file = filepath.Join(s.Dir, c.File)
+	}
+	text, _, _, err := readScript(file)
+	if err != nil {
+		return c
+	}
+	stmts, _ := parse(text, "bash")
+	for _, stmt := range stmts {
+		syntax.Walk(stmt, func(n syntax.Node) bool {
+			pipe, ok := n.(*syntax.BinaryCmd)
+			if !ok || isList(pipe) || uint(c.Line) < pipe.Pos().Line() || uint(c.Line) > pipe.End().Line() {
+				return true
+			}
+			last := text[pipe.Y.Pos().Offset():pipe.Y.End().Offset()]
+			if command, _, _ := strings.Cut(c.Command, " "); bytes.HasPrefix(last, []byte(command)) {
+				c.Command = briefCommand(text[pipe.Pos().Offset():pipe.End().Offset()])
+			}
+			return false
+		})
+	}
+	return c
+}
+
+// wouldEnd are the commands at which errexit would have ended s, each once, in the order they were first reached.
+// Where the script itself switches errexit off, and within $(...), where bash does, it would not have.
+func wouldEnd(all []failed, s Script) (found []FailedCommand) {
+	exempt := exemptions(s)
+	for _, f := range all {
+		switch {
+		case f.errexit: // on by the script itself: that is no difference
+		case f.File == s.Location && exempt(f):
+		case slices.ContainsFunc(found, func(c FailedCommand) bool { return c.File == f.File && c.Line == f.Line }):
+		case len(found) < maxFailed:
+			found = append(found, f.whole(s))
+		}
+	}
+	return found
+}
+
+// exemptions tells for a command of a script whether errexit would have been off there.
+func exemptions(s Script) func(failed) bool {
+	text, _, _, err := readScript(s.File)
+	if err != nil {
+		return func(failed) bool { return false }
+	}
+	stmts, _ := parse(text, "bash")
+	w := newWalk(stmts, interpreter{shell: "bash"}, syntax.Pos{})
+	type lines struct{ from, to uint }
+	var substitutions []lines
+	for _, stmt := range stmts {
+		syntax.Walk(stmt, func(n syntax.Node) bool {
+			if sub, ok := n.(*syntax.CmdSubst); ok && !w.inherit {
+				substitutions = append(substitutions, lines{sub.Pos().Line(), sub.End().Line()})
+			}
+			return true
+		})
+	}
+	return func(f failed) bool {
+		at := uint(f.Line)
+		isOff := false
+		for _, sw := range w.switches {
+			if sw.pos.Line() <= at && sw.scope == nil {
+				isOff = sw.to == off
+			}
+		}
+		return isOff || f.depth > 0 && slices.ContainsFunc(substitutions, func(l lines) bool { return l.from <= at && at <= l.to })
+	}
+}
+
+// quoteForShell is text as one word of a shell.
+func quoteForShell(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
