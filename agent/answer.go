@@ -152,13 +152,13 @@ func resultOf(failure error) hostcommand.Result {
 }
 
 // commandNotice puts what the client of host commands tells into the journal.
-func (a *agent) commandNotice(n hostcommand.Notice) {
-	switch n.What {
+func (a *agent) commandNotice(n hostcommand.Event) {
+	switch n.Kind {
 	case hostcommand.Retrying:
 		a.log.Warn(fmt.Sprintf("trying again in %s: %v", took(n.Next), n.Err), systemd.ID(systemd.MessageRetrying))
-	case hostcommand.Working:
+	case hostcommand.Recovered:
 		a.log.Info(fmt.Sprintf("%s works again, after %s", n.Op, took(n.Failed)), systemd.ID(systemd.MessageRetrying))
-	case hostcommand.Unchecked:
+	case hostcommand.SignerUnverified:
 		a.log.Info(fmt.Sprintf("CodeDeploy's specifications are signed by %s (sha256 %s), whom nobody vouches for here: %s",
 			n.Signer.Subject, n.Signer.Fingerprint, n.Signer.Remark), systemd.ID(systemd.MessageSignerUnchecked))
 	}

@@ -73,7 +73,7 @@ func (a *agent) connect(ctx context.Context) error {
 // connectCommands makes the client of CodeDeploy's host commands.
 func (a *agent) connectCommands(ctx context.Context, cfg aws.Config) error {
 	o := hostcommand.Options{
-		Region: a.me.Region, Version: "usher/" + version(), Credentials: cfg.Credentials, Tell: a.commandNotice,
+		Region: a.me.Region, Version: "usher/" + version(), Credentials: cfg.Credentials, Notify: a.commandNotice,
 		Host: fmt.Sprintf("arn:%s:ec2:%s:%s:instance/%s", cmp.Or(a.me.Partition, "aws"), a.me.Region, a.me.AccountID, a.me.InstanceID),
 		// The SDK knows no such service: its variable is named as the SDK would.
 		Endpoint: cmp.Or(os.Getenv("AWS_ENDPOINT_URL_CODEDEPLOY_COMMANDS"), aws.ToString(cfg.BaseEndpoint)),

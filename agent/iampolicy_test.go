@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"usher/agent/hostcommand"
 	"usher/agent/policy"
 	"usher/agent/standin"
 )
@@ -281,5 +282,24 @@ func TestIAMPolicy(t *testing.T) {
 				t.Errorf("no JSON:\n%s", got.stdout)
 			}
 		})
+	}
+}
+
+// The domain that a policy names is the one of the SDK's endpoints, in every partition.
+func TestThePolicyKnowsThePartitions(t *testing.T) {
+	t.Parallel()
+	for _, region := range []string{"eu-west-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "us-isob-east-1", "eu-isoe-west-1", "us-isof-south-1", "eusc-de-east-1"} {
+		e, err := hostcommand.Endpoint(t.Context(), hostcommand.Place{Region: region})
+		if err != nil {
+			t.Fatal(err)
+		}
+		domain := strings.TrimPrefix(e, "https://codedeploy-commands."+region+".")
+		text, err := policy.For(policy.Instance, policy.Names{Groups: []string{"g"}, Application: "a", DeploymentGroup: "d", Bucket: "bucket", Region: region, Key: "arn:aws:kms:x:1:key/1"}).JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := `"kms:ViaService": "s3.` + region + "." + domain + `"`; !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
 	}
 }

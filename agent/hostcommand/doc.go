@@ -46,7 +46,7 @@
 // AWS does not document this protocol for others. What is written here was observed, and read in the
 // source of the agent that AWS publishes; AWS may change it.
 //
-// Without Options.SignerCA any signer is accepted, and told (Specification.Signer, Notice): the
+// Without Options.SignerCA any signer is accepted, and reported (Specification.Signer, Event): the
 // authorities of the live service are not published, and AWS's own agent does not check them either. Then
 // a specification is as good as the TLS connection it came through; the signature only shows that it was
 // not damaged.

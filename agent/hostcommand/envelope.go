@@ -260,12 +260,12 @@ func (t trust) judge(cert *x509.Certificate, sent []*x509.Certificate) (Signer, 
 	return signer, nil
 }
 
-// tellSigner tells who signed without being checked, once for each.
-func (c *Client) tellSigner(s Signer) {
+// notifySigner notifies of who signed without being checked, once for each.
+func (c *Client) notifySigner(s Signer) {
 	if s.Trusted {
 		return
 	}
-	if _, told := c.signers.LoadOrStore(s.Fingerprint+s.Remark, true); !told {
-		c.tell(Notice{What: Unchecked, Op: "GetDeploymentSpecification", Signer: s})
+	if _, logged := c.signers.LoadOrStore(s.Fingerprint+s.Remark, true); !logged {
+		c.notify(Event{Kind: SignerUnverified, Op: "GetDeploymentSpecification", Signer: s})
 	}
 }

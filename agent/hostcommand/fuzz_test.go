@@ -34,7 +34,7 @@ func TestRecordedEnvelopes(t *testing.T) {
 		if err != nil || !strings.HasSuffix(string(content), plain[1:]) || signer.Subject != "CN="+signerName+",O=Amazon" {
 			t.Errorf("%d bytes of %+v, %v", len(content), signer, err)
 		}
-		if got, err := parse(content); err != nil || !reflect.DeepEqual(got, plainly(nil)) {
+		if got, err := parse(content); err != nil || !reflect.DeepEqual(got, specificationOf(nil)) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}

@@ -41,9 +41,9 @@ type Options struct {
 	Secure   bool           // the Endpoint is of codedeploy-commands-secure, which asks IAM
 	RootCAs  *x509.CertPool // who may have signed the endpoint's certificate; nil: the system's authorities
 	Host     string         // ARN of the instance: arn:PARTITION:ec2:REGION:ACCOUNT:instance/i-…
-	Version  string         // of usher; the service is told
-	SignerCA *x509.CertPool // who may have signed a specification; nil: anybody, and it is told
-	Tell     func(Notice)   // what a person may want to read; nil: nobody is told. Called by the calls' own goroutines
+	Version  string         // of usher; every request says it
+	SignerCA *x509.CertPool // who may have signed a specification; nil: anybody, and it is reported
+	Notify   func(Event)    // what a person may want to read; nil: dropped. Called by the calls' own goroutines
 	HTTP     *http.Client   // nil: one of its own, with proxies from the environment
 	// Credentials sign every call. A *aws.CredentialsCache is invalidated when the service says that they
 	// have expired.
@@ -58,8 +58,8 @@ type Client struct {
 	signer   string // name of the one who signs specifications
 	http     *http.Client
 	sigv4    *v4.Signer
-	told     trouble  // of polls
-	signers  sync.Map // by fingerprint and remark: who was told
+	failures failureLog // of polls
+	signers  sync.Map   // by fingerprint and remark: who was reported
 
 	// These are the service's and the clock's; tests change them before the first call.
 	retryDelay func(attempt int, err error) time.Duration

@@ -12,47 +12,47 @@ import (
 
 // The pace of polls.
 const (
-	// heldPoll: an empty answer that took so long was waited for at the service, and the next poll follows
+	// longPollMin: an empty answer that took so long was waited for at the service, and the next poll follows
 	// at once. One that came sooner is followed by pollPause, or a service that does not hold polls would
 	// be asked without end.
-	heldPoll  = 5 * time.Second
-	pollPause = time.Second
+	longPollMin = 5 * time.Second
+	pollPause   = time.Second
 	// failPause, doubled with every failure up to failPauseMax, comes after a failed poll. A command waits
 	// five minutes to be picked up.
 	failPause, failPauseMax = time.Second, 30 * time.Second
 	// throttlePause .. throttlePauseMax come after one that was throttled. The whole account is.
 	throttlePause, throttlePauseMax = 10 * time.Second, time.Minute
-	// tellEvery is how often a failure that goes on is told again.
-	tellEvery = 15 * time.Minute
+	// logInterval is how often a failure that goes on is reported again.
+	logInterval = 15 * time.Minute
 )
 
-// Notice is something that a person may want to read in the journal.
-type Notice struct {
-	What   What
+// Event is something that a person may want to read in the journal.
+type Event struct {
+	Kind   Kind
 	Op     string        // the service's operation: "PollHostCommand"
 	Err    error         // Retrying: why
 	Next   time.Duration // Retrying: until the next try
-	Failed time.Duration // Working: for how long it had not been
-	Signer Signer        // Unchecked: who signed
+	Failed time.Duration // Recovered: for how long it had not been
+	Signer Signer        // SignerUnverified: who signed
 }
 
-// What a Notice is about.
-type What string
+// Kind is what an Event is about.
+type Kind string
 
-// The kinds of Notice.
+// The kinds of Event.
 const (
-	Retrying  What = "retrying"  // a call failed and is made again; told for the first error of a kind, then rarely
-	Working   What = "working"   // and it works again
-	Unchecked What = "unchecked" // a specification was accepted from a signer nobody vouches for; told once for each signer
+	Retrying         Kind = "retrying"          // a call failed and is made again; reported for the first error of a kind, then rarely
+	Recovered        Kind = "recovered"         // and it works again
+	SignerUnverified Kind = "signer-unverified" // a specification was accepted from a signer that was not verified; reported once for each signer
 )
 
-func (c *Client) tell(n Notice) {
-	if c.opt.Tell != nil {
-		c.opt.Tell(n)
+func (c *Client) notify(e Event) {
+	if c.opt.Notify != nil {
+		c.opt.Notify(e)
 	}
 }
 
-// Next polls until there is a command. Whatever goes wrong with a poll is told and tried again, with a
+// Next polls until there is a command. Whatever goes wrong with a poll is reported and tried again, with a
 // pause that grows; the error is ctx's cause, when it ends.
 func (c *Client) Next(ctx context.Context) (Command, error) {
 	for failures := 0; ; {
@@ -65,18 +65,18 @@ func (c *Client) Next(ctx context.Context) (Command, error) {
 		case err != nil:
 			failures++
 			wait = c.backoff(failures, throttled(err))
-			if c.told.failed(err) {
-				c.tell(Notice{What: Retrying, Op: "PollHostCommand", Err: err, Next: wait})
+			if c.failures.failed(err) {
+				c.notify(Event{Kind: Retrying, Op: "PollHostCommand", Err: err, Next: wait})
 			}
 		default:
 			failures = 0
-			if since, was := c.told.worked(); was {
-				c.tell(Notice{What: Working, Op: "PollHostCommand", Failed: since})
+			if since, was := c.failures.recovered(); was {
+				c.notify(Event{Kind: Recovered, Op: "PollHostCommand", Failed: since})
 			}
 			if cmd != nil {
 				return *cmd, nil
 			}
-			if time.Since(began) >= heldPoll {
+			if time.Since(began) >= longPollMin {
 				wait = 0
 			}
 		}
@@ -103,42 +103,42 @@ func between(failures int, throttled bool) (shortest, longest time.Duration) {
 	return longest / 2, longest
 }
 
-// trouble is what went wrong of late, so that it is told once and not with every try. The zero value is
+// failureLog is what went wrong of late, so that it is reported once and not with every try. The zero value is
 // that nothing did.
-type trouble struct {
-	mu    sync.Mutex
-	since time.Time            // the first failure; zero when there is none
-	told  map[string]time.Time // when a kind of failure was told last
+type failureLog struct {
+	mu     sync.Mutex
+	since  time.Time            // the first failure; zero when there is none
+	logged map[string]time.Time // when a kind of failure was reported last
 }
 
-// failed notes a failure, and says whether to tell it.
-func (t *trouble) failed(err error) bool {
+// failed notes a failure, and says whether to report it.
+func (t *failureLog) failed(err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.since.IsZero() {
-		t.since, t.told = time.Now(), map[string]time.Time{}
+		t.since, t.logged = time.Now(), map[string]time.Time{}
 	}
 	kind := kindOf(err)
-	if last, ok := t.told[kind]; ok && time.Since(last) < tellEvery {
+	if last, ok := t.logged[kind]; ok && time.Since(last) < logInterval {
 		return false
 	}
-	t.told[kind] = time.Now()
+	t.logged[kind] = time.Now()
 	return true
 }
 
-// worked notes a success, and says for how long there had been none, if there had been a failure.
-func (t *trouble) worked() (time.Duration, bool) {
+// recovered notes a success, and says for how long there had been none, if there had been a failure.
+func (t *failureLog) recovered() (time.Duration, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.since.IsZero() {
 		return 0, false
 	}
 	since := t.since
-	t.since, t.told = time.Time{}, nil
+	t.since, t.logged = time.Time{}, nil
 	return time.Since(since), true
 }
 
-// kindOf is what errors that are told as one have in common. Their texts may differ in a port.
+// kindOf is what errors that are reported as one have in common. Their texts may differ in a port.
 func kindOf(err error) string {
 	if code := codeOf(err); code != "" {
 		return code

@@ -47,7 +47,7 @@ func (l connections) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // inBubble is a client, and a real HTTP server that answers its calls in order and the last for ever.
 // Waits are the longest that the back-off may choose. It must be called in a synctest bubble.
-func inBubble(t *testing.T, tell func(Notice), answers ...http.HandlerFunc) (*Client, *service) {
+func inBubble(t *testing.T, tell func(Event), answers ...http.HandlerFunc) (*Client, *service) {
 	l := connections{make(chan net.Conn), make(chan struct{})}
 	s := &service{answers: answers}
 	server := &http.Server{Handler: s}
@@ -59,7 +59,7 @@ func inBubble(t *testing.T, tell func(Notice), answers ...http.HandlerFunc) (*Cl
 		synctest.Wait()
 	})
 	c := New(Options{Region: "eu-west-1", Endpoint: "http://codedeploy-commands.test", Host: host, Version: "1",
-		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""), HTTP: &http.Client{Transport: transport}, Tell: tell})
+		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""), HTTP: &http.Client{Transport: transport}, Notify: tell})
 	c.retryDelay = func(int, error) time.Duration { return 0 }
 	c.backoff = func(failures int, throttled bool) time.Duration {
 		_, longest := between(failures, throttled)
@@ -161,18 +161,18 @@ func TestBackOff(t *testing.T) {
 	}
 }
 
-// Troubles are told once for each kind, again when they go on for long, and their end is told.
-func TestTroublesAreTold(t *testing.T) {
+// Failures are reported once for each kind, again when they go on for long, and so is their end.
+func TestFailuresAreReported(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var told []string
-		tell := func(n Notice) {
-			text := fmt.Sprintf("%s %s %s", time.Since(began), n.What, n.Op)
-			switch n.What {
+		tell := func(n Event) {
+			text := fmt.Sprintf("%s %s %s", time.Since(began), n.Kind, n.Op)
+			switch n.Kind {
 			case Retrying:
 				text += fmt.Sprintf(" in %s: %s", n.Next, kindOf(n.Err))
-			case Working:
+			case Recovered:
 				text += fmt.Sprintf(" after %s", n.Failed)
 			}
 			told = append(told, text)
@@ -188,10 +188,10 @@ func TestTroublesAreTold(t *testing.T) {
 		want := []string{
 			"0s retrying PollHostCommand in 1s: ServerException",
 			"1s retrying PollHostCommand in 2s: connection",
-			"15s working PollHostCommand after 15s",
+			"15s recovered PollHostCommand after 15s",
 			"16s retrying PollHostCommand in 20s: ThrottlingException",
 			"15m16s retrying PollHostCommand in 1m0s: ThrottlingException",
-			"16m16s working PollHostCommand after 16m0s",
+			"16m16s recovered PollHostCommand after 16m0s",
 		}
 		if !slices.Equal(told, want) {
 			t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
@@ -210,7 +210,7 @@ func TestNextEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, _ := inBubble(t, func(n Notice) {
+				c, _ := inBubble(t, func(n Event) {
 					if name == "in a poll" {
 						t.Errorf("told of %v", n.Err)
 					}
@@ -251,7 +251,7 @@ func TestComplete(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				told := 0
-				client, s := inBubble(t, func(Notice) { told++ }, c.answers...)
+				client, s := inBubble(t, func(Event) { told++ }, c.answers...)
 				began := time.Now()
 				err := client.Complete(t.Context(), "c-1", Result{Code: ScriptFailed})
 				if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {

@@ -95,12 +95,12 @@ func (c *Client) Complete(ctx context.Context, commandID string, r Result) error
 	ctx, cancel := context.WithTimeout(ctx, completePatience)
 	defer cancel()
 	const op = "PutHostCommandComplete"
-	var told trouble
+	var log failureLog
 	for failures := 1; ; failures++ {
 		err := c.call(ctx, op, in, new(struct{})) // the answer has no members
 		if err == nil {
-			if since, was := told.worked(); was {
-				c.tell(Notice{What: Working, Op: op, Failed: since})
+			if since, was := log.recovered(); was {
+				c.notify(Event{Kind: Recovered, Op: op, Failed: since})
 			}
 			return nil
 		}
@@ -108,8 +108,8 @@ func (c *Client) Complete(ctx context.Context, commandID string, r Result) error
 			return fmt.Errorf("cannot tell CodeDeploy the result of a command: %w", err)
 		}
 		wait := c.backoff(failures, throttled(err))
-		if told.failed(err) {
-			c.tell(Notice{What: Retrying, Op: op, Err: err, Next: wait})
+		if log.failed(err) {
+			c.notify(Event{Kind: Retrying, Op: op, Err: err, Next: wait})
 		}
 		if !pause(ctx, wait) {
 			return fmt.Errorf("cannot tell CodeDeploy the result of a command, gave up (%v): %w", context.Cause(ctx), err)

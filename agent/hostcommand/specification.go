@@ -78,7 +78,7 @@ func (c *Client) Specification(ctx context.Context, cmd Command) (Specification,
 		return refuse(fmt.Errorf("it is the specification of deployment %s", spec.DeploymentID))
 	}
 	spec.Signer = signer
-	c.tellSigner(signer)
+	c.notifySigner(signer)
 	return spec, nil
 }
 

@@ -10,8 +10,8 @@ import (
 const plain = `{"DeploymentId":"d-ABCDEF123","DeploymentGroupId":"2f0e-44","DeploymentGroupName":"production","ApplicationName":"shop",` +
 	`"Revision":{"RevisionType":"S3","S3Revision":{"Bucket":"b","Key":"shop/1.tgz","BundleType":"tgz"}}}`
 
-// plainly is what plain says.
-func plainly(change func(*Specification)) Specification {
+// specificationOf is what plain says, changed.
+func specificationOf(change func(*Specification)) Specification {
 	s := Specification{DeploymentID: "d-ABCDEF123", Application: "shop", Group: "production", GroupID: "2f0e-44",
 		S3: &S3{Bucket: "b", Key: "shop/1.tgz", BundleType: "tgz"}, Creator: "user", Type: "IN_PLACE"}
 	if change != nil {
@@ -59,7 +59,7 @@ func TestParse(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			got, err := parse([]byte(c.text))
-			if want := plainly(c.want); err != nil || !reflect.DeepEqual(got, want) {
+			if want := specificationOf(c.want); err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 			}
 		})
@@ -145,8 +145,8 @@ func TestUncheckedSignersAreTold(t *testing.T) {
 	s := serve(t, says(200, answer(one)), says(200, answer(one)), says(200, answer(two)), says(200, answer(one)))
 	var told []Signer
 	c := client(t, s, func(o *Options) {
-		o.Tell = func(n Notice) {
-			if n.What != Unchecked || n.Op != "GetDeploymentSpecification" {
+		o.Notify = func(n Event) {
+			if n.Kind != SignerUnverified || n.Op != "GetDeploymentSpecification" {
 				t.Errorf("told %+v", n)
 			}
 			told = append(told, n.Signer)

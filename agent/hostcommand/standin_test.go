@@ -64,7 +64,7 @@ func TestADeployment(t *testing.T) {
 	t.Parallel()
 	ctx := limited(t)
 	cloud, inst := start(t, standin.Options{})
-	c := onInstance(t, cloud, inst, func(o *Options) { o.Tell = func(n Notice) { t.Errorf("told %+v", n) } })
+	c := onInstance(t, cloud, inst, func(o *Options) { o.Notify = func(n Event) { t.Errorf("told %+v", n) } })
 	id, err := cloud.Deploy("shop", "production", revision)
 	if err != nil {
 		t.Fatal(err)
@@ -226,6 +226,13 @@ func TestForgeries(t *testing.T) {
 		{"no certificate", standin.Forgery{Flaw: standin.NoCertificate}, "its envelope does not have the certificate of its signer", ""},
 		{"no content", standin.Forgery{Flaw: standin.NoContent}, "its envelope is empty", ""},
 		{"no signed digest", standin.Forgery{Flaw: standin.NoSignedDigest}, "the signature of its envelope is over no digest", ""},
+		{"without attributes", standin.Forgery{NoAttributes: true}, "", unchecked},
+		{"without attributes, the content altered", standin.Forgery{NoAttributes: true, Flaw: standin.ContentAltered}, "the signature of its envelope is not good: ", ""},
+		{"without attributes, another's name", standin.Forgery{NoAttributes: true, Flaw: standin.SignerOfAnotherName}, " is not the service's: its name is not " + signerName, unchecked + "; its name is not " + signerName},
+		{"without attributes, another root", standin.Forgery{NoAttributes: true, Flaw: standin.SignerOfAnotherRoot}, stranger, unchecked},
+		{"without attributes, expired", standin.Forgery{NoAttributes: true, Flaw: standin.SignerExpired}, "its envelope does not say when it was signed", ""},
+		{"without attributes, two signers", standin.Forgery{NoAttributes: true, Flaw: standin.TwoSigners}, "its envelope has 2 signers, not one", ""},
+		{"another's attributes for content", standin.Forgery{Flaw: standin.AttributesAsContent}, "the content of its envelope is the signed attributes of another message", ""},
 		{"no envelope", standin.Forgery{Flaw: standin.UnsignedFormat}, `the format of its envelope is "TEXT/JSON", not PKCS7/JSON`, ""},
 		{"another format", standin.Forgery{Flaw: standin.UnknownFormat}, `the format of its envelope is "PKCS7/YAML", not PKCS7/JSON`, ""},
 		{"too long", standin.Forgery{Flaw: standin.TooLong}, "bytes, more than 131072", ""},
@@ -325,7 +332,7 @@ func TestCredentialsThatExpire(t *testing.T) {
 	t.Parallel()
 	ctx := limited(t)
 	cloud, inst := start(t, standin.Options{})
-	c := onInstance(t, cloud, inst, func(o *Options) { o.Tell = func(n Notice) { t.Errorf("told %+v", n) } })
+	c := onInstance(t, cloud, inst, func(o *Options) { o.Notify = func(n Event) { t.Errorf("told %+v", n) } })
 	cloud.SendCommand(inst, standin.Sent{Event: "Install", Application: "shop", Group: "production", Revision: revision})
 	cmd, err := c.Next(ctx)
 	if err != nil {
@@ -363,13 +370,13 @@ func TestAClockThatIsOff(t *testing.T) {
 			cloud, inst := start(t, standin.Options{})
 			var wrong atomic.Bool
 			wrong.Store(true)
-			var told []What
+			var told []Kind
 			blamed := regexp.MustCompile(`the clock of this instance is (2h0m|1h59m)\d+s (ahead of|behind) AWS's: `)
 			c := onInstance(t, cloud, inst, func(o *Options) {
-				o.Tell = func(n Notice) {
+				o.Notify = func(n Event) {
 					wrong.Store(false) // somebody reads it
-					told = append(told, n.What)
-					if n.What == Retrying && !blamed.MatchString(n.Err.Error()) {
+					told = append(told, n.Kind)
+					if n.Kind == Retrying && !blamed.MatchString(n.Err.Error()) {
 						t.Error(n.Err)
 					}
 				}
@@ -382,7 +389,7 @@ func TestAClockThatIsOff(t *testing.T) {
 			}
 			cloud.SendCommand(inst, standin.Sent{Event: "Install", Application: "shop", Group: "production", Revision: revision})
 			cmd, err := c.Next(ctx)
-			if err != nil || !slices.Equal(told, []What{Retrying, Working}) {
+			if err != nil || !slices.Equal(told, []Kind{Retrying, Recovered}) {
 				t.Fatalf("%v, told %q", err, told)
 			}
 			wrong.Store(true)
