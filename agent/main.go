@@ -185,7 +185,10 @@ func (a *agent) start(ctx context.Context) (err error) {
 		return err
 	}
 	owner := record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID}
-	if a.rec, err = record.Open(a.cfg.StateDir, owner); err != nil {
+	if err = a.awaitMounts(ctx, a.cfg.StateDir); err == nil {
+		a.rec, err = record.Open(a.cfg.StateDir, owner)
+	}
+	if err != nil {
 		if !errors.Is(err, record.ErrLocked) { // that one is at work
 			a.rec = record.InMemory(owner)
 			err = a.decline(ctx, cmp.Or(readOnly(a.cfg.StateDir), err))

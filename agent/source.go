@@ -85,7 +85,9 @@ func (a *agent) checkAgain(ctx context.Context) error {
 // latest asks CodeDeploy for the group's revision and begins its deployment; nil when there is none.
 func (a *agent) latest(ctx context.Context, by string) (*deployment, error) {
 	var rev revision.Revision
-	a.awaitTime(ctx)
+	if err := a.awaitMachine(ctx); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	err := a.insist(ctx, func() (err error) {
 		rev, err = a.groupRevision(ctx)

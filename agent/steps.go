@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
@@ -263,6 +264,9 @@ func (d *deployment) flip(context.Context, string) (string, error) {
 		return "", err
 	}
 	d.spent.since(began, stepFlip, partSettle)
+	if err := notMounted(filepath.Dir(d.layout.LinkPath()), d.cfg.Releases); err != nil {
+		return "", err
+	}
 	if err := d.layout.Flip(d.release.Tree); err != nil {
 		return "", err
 	}
