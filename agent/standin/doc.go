@@ -44,6 +44,40 @@
 // Specifications come signed, in envelopes as the service builds them (Cloud.SignerCA is their root,
 // Cloud.Forge spoils them), and Cloud.SendCommand sends what no deployment would.
 //
+// # Where the truth is from
+//
+// What only we say is not known: the stand-in was written by who wrote the client. Its answers are held against AWS's own
+// models in every test of it and of the agent (package awsmodel), and every constraint of Auto Scaling's parameters is
+// violated once (strict_test.go). For the rest:
+//
+//	field                                        the truth is from
+//	structure, types, enumerations, limits,      botocore's models (Debian's python3-botocore) and the types of the
+//	times and error codes of an operation        AWS SDK for Go, which is newer
+//	LifecycleTransition, DefaultResult,          "Valid values" in the documentation text of both
+//	LifecycleActionResult, LifecycleState
+//	HTTP status of an operation's own errors     botocore's models; Throttling: botocore's list of what to retry
+//	HTTP status of common errors                 the API references' Common Errors; AccessDeniedException of a JSON
+//	                                             service: 400 in a log of AWS's agent (its issue 69)
+//	members of GetDeploymentGroup                recordings of the real service by an inventory tool
+//	members of GetDeployment                     no source: which are there when they are not set
+//	wording of Auto Scaling's constraints        errors that users report ("1 validation error detected: ...")
+//	wording of other errors                      user reports for "No active Lifecycle Action found" and a group or an
+//	                                             application that is not found; no source for the rest
+//	a deleted hook, standby, detaching,          the operations' documentation in the SDK
+//	forced deletion, retained instances
+//	metadata while Retained, and where it ends   no source
+//	InService after ReplaceRootVolume            no source: who moves it on, and when
+//	pace and preferences of an instance refresh  no source: one instance at a time here
+//	host commands: members, limits, errors       the model in AWS's agent (aws/aws-codedeploy-agent, 1.x); botocore has none
+//	specification: members                       the source of AWS's agents 1.x and 2.x; no AllPossibleLifecycleEvents,
+//	                                             because those fail every Install that has it; no ETag unless registered
+//	commandPosition                              a log of AWS's agent (its issue 135): ApplicationStop 1, DownloadBundle 2;
+//	                                             no source for a group with a load balancer
+//	a second result of a command, a command      no source
+//	handed out until it is acknowledged
+//	UpdateDeploymentAgent                        the source of AWS's agent 2.x; when the service sends it: no source
+//	how far descriptions are behind              no source: Options.Eventual is as much as a test asks for
+//
 // # Caveats
 //
 // CodeDeploy takes nothing but the three configurations that every account has: no custom ones, alarms,

@@ -3,7 +3,9 @@ package standin_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +25,13 @@ import (
 
 // deadline bounds every test that talks over sockets; none needs more than a second or two.
 const deadline = 5 * time.Minute
+
+// TestMain says at the end what the answers of all tests were held against; go test -v shows it.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	fmt.Println("held against AWS's models: " + awsmodel.Counts())
+	os.Exit(code)
+}
 
 // start makes a Cloud that ends with the test.
 func start(t *testing.T, o standin.Options) *standin.Cloud {
