@@ -41,6 +41,10 @@
 // is that release's own revision. The release directory, where the appspec's files are, is
 // $USHER_RELEASE_DIR; it is another directory unless the appspec has no `files`.
 //
+// A script that is to run under AWS's own CodeDeploy agent too finds its bundle by ${0%/*}/.., in any working directory, and
+// what was installed by ${USHER_RELEASE_DIR:-/opt/app}: that agent has no releases, and installs at the destination
+// itself. The scripts of the folder example do so.
+//
 // # Environment
 //
 // These variables, and no others; one without a value is not set. What the agent has in its own

@@ -1,7 +1,9 @@
 #!/bin/bash
-# BeforeInstall: look at what this revision needs, before anything of it is installed. The working
-# directory is the unpacked revision; the release directory is still empty.
+# BeforeInstall: look at what this revision needs, before anything of it is installed. Nothing is in
+# the release directory yet.
 set -euo pipefail
+
+bundle=${0%/*}/.. # the unpacked revision: the working directory under usher, and anything under AWS's agent
 
 # The base AMI is complete: what is missing here is a reason to stop, not something to install.
 for program in cat grep; do
@@ -11,5 +13,5 @@ for program in cat grep; do
 	}
 done
 
-version=$(cat VERSION)
+version=$(cat "$bundle/VERSION")
 echo "preparing version $version for ${APPLICATION_NAME:-the application}"

@@ -3,11 +3,14 @@
 # sees it half done. This is the place to compile, to render, to migrate.
 set -euo pipefail
 
-# Assigned first, used afterwards: a $(...) that fails inside a here-document would go unnoticed.
-release=${USHER_RELEASE_DIR##*/}
-version=$(cat VERSION)
+bundle=${0%/*}/..                  # the unpacked revision
+app=${USHER_RELEASE_DIR:-/opt/app} # the files as installed: AWS's agent has no releases, and sets no such variable
 
-cat >"$USHER_RELEASE_DIR/www/index.html" <<HTML
+# Assigned first, used afterwards: a $(...) that fails inside a here-document would go unnoticed.
+release=${app##*/}
+version=$(cat "$bundle/VERSION")
+
+cat >"$app/www/index.html" <<HTML
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">

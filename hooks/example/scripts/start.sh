@@ -3,6 +3,8 @@
 # through systemd (`systemctl restart app`), which keeps it running; ours is files, and only notes when.
 set -euo pipefail
 
-mkdir -p "$USHER_RELEASE_DIR/run"
-date -u +%Y-%m-%dT%H:%M:%SZ >"$USHER_RELEASE_DIR/run/started"
+app=${USHER_RELEASE_DIR:-/opt/app} # the second under AWS's agent
+
+mkdir -p "$app/run"
+date -u +%Y-%m-%dT%H:%M:%SZ >"$app/run/started"
 echo "started"

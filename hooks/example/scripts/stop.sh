@@ -3,9 +3,8 @@
 # replaced, so on the first deployment of an instance it is not run at all.
 set -euo pipefail
 
-# When an instance is terminated there is no new release, and the live one is the release.
-live=${USHER_PREVIOUS_RELEASE:-$USHER_RELEASE_DIR}
+app=${USHER_RELEASE_DIR:-/opt/app} # in this event the release that is live; the second under AWS's agent
 
 # Stopping twice is not an error: an event may be run again after the instance has rebooted.
-rm -f "$live/run/started"
+rm -f "$app/run/started"
 echo "stopped"

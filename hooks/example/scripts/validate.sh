@@ -4,10 +4,11 @@
 # timeout; ours is asked for its page.
 set -euo pipefail
 
-release=${USHER_RELEASE_DIR##*/}
-page=$USHER_RELEASE_DIR/www/index.html
+app=${USHER_RELEASE_DIR:-/opt/app} # the second under AWS's agent
+release=${app##*/}
+page=$app/www/index.html
 
-if [ ! -e "$USHER_RELEASE_DIR/run/started" ]; then
+if [ ! -e "$app/run/started" ]; then
 	echo "the application was not started" >&2
 	exit 1
 fi
