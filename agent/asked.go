@@ -102,7 +102,7 @@ func (c *control) ask(ctx context.Context, what ask, say func(answer)) answer {
 	busy, unfinished := c.underWay()
 	switch {
 	case unfinished && !what.Force:
-		return declined(exitFailed, "%s. If nothing goes on with it, because it was stopped at CodeDeploy: usher rollback -force gives it up first", busy)
+		return declined(exitFailed, "%s. If nothing goes on with it, because it was stopped at CodeDeploy: usher rollback --force gives it up first", busy)
 	case busy != "" && !unfinished:
 		return declined(exitFailed, later, busy)
 	}
@@ -211,7 +211,7 @@ func (a *agent) choose(name string, force bool) (release.Release, answer) {
 	case r.ID == live && r.Status == release.Good:
 		return r, declined(exitNothing, "release %s is live already", r.ID)
 	case r.Status != release.Good && !force:
-		return r, declined(exitUsage, "release %s is not good: %s. To deploy it all the same: usher rollback -force %[1]s", r.ID, whyNotGood(r.Status))
+		return r, declined(exitUsage, "release %s is not good: %s. To deploy it all the same: usher rollback --force %[1]s", r.ID, whyNotGood(r.Status))
 	}
 	return r, answer{}
 }

@@ -5,19 +5,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
 
+	"usher/agent/cli"
 	"usher/agent/format"
 	"usher/agent/groups"
 	"usher/agent/rollout"
 )
-
-const attachAbout = "usher attach [-yes] [-dry-run] [-hook NAME] [-heartbeat D] ENV: give every Auto Scaling group of an environment the launch hook that usher completes.\n" +
-	"The groups are those that CodeDeploy associates with the deployment group, and those with the tags usher:application and usher:deployment-group.\n" +
-	"exit codes: 0 done, or nothing to do; 1 failed; 2 refused; 130 interrupted"
 
 // What Auto Scaling allows for a heartbeat timeout.
 const (
@@ -28,35 +24,40 @@ const (
 // hookForm is what Auto Scaling allows in a hook's name.
 var hookForm = form(`^[A-Za-z0-9\-_/]{1,255}$`)
 
-// runAttach is `usher attach ENV`.
-func runAttach(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// attachCommand is `usher attach ENV`.
+func attachCommand() cli.Command {
 	d, want := &developer{name: "attach"}, groups.Default()
-	flags := flag.NewFlagSet("attach", flag.ContinueOnError)
-	flags.BoolVar(&d.yes, "yes", false, "do not ask")
-	dryRun := flags.Bool("dry-run", false, "show the difference, and end there")
-	flags.StringVar(&want.Name, "hook", want.Name, "`NAME` of the hook")
-	flags.DurationVar(&want.Heartbeat, "heartbeat", want.Heartbeat, "`D`, after which a launch that nobody is heard of is a failed one")
-	if code, ok := parseArguments(flags, args, []string{"ENV"}, attachAbout, stdout, stderr); !ok {
-		return code
-	}
-	err := checkHook(want)
-	if err == nil {
-		err = d.begin(ctx, flags.Arg(0), stdout, stderr)
-	} else {
-		d.watch(stdout, stderr)
-	}
-	if err == nil {
-		err = d.attach(ctx, want, *dryRun)
-	}
-	return d.end(ctx, err)
+	var dryRun bool
+	return cli.Command{Name: "attach", Args: []string{"ENV"}, Group: cli.Platform, About: "give every Auto Scaling group of an environment the launch hook that usher completes",
+		More: "The groups are those that CodeDeploy associates with the deployment group, and those with the tags usher:application and usher:deployment-group.\n" +
+			"exit codes: 0 done, or nothing to do; 1 failed; 2 refused; 130 interrupted",
+		Flags: func(f *flag.FlagSet) {
+			f.BoolVar(&d.yes, "yes", false, "do not ask")
+			f.BoolVar(&dryRun, "dry-run", false, "show the difference, and end there")
+			f.StringVar(&want.Name, "hook", groups.Default().Name, "`NAME` of the hook")
+			f.DurationVar(&want.Heartbeat, "heartbeat", groups.Default().Heartbeat, "heartbeat timeout: fail a launch that sends none for `D`")
+		},
+		Complete: completeEnvironment,
+		Run: func(ctx context.Context, in cli.Call) int {
+			err := checkHook(want)
+			if err == nil {
+				err = d.begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
+			} else {
+				d.watch(in.Stdout, in.Stderr)
+			}
+			if err == nil {
+				err = d.attach(ctx, want, dryRun)
+			}
+			return d.end(ctx, err)
+		}}
 }
 
 func checkHook(h groups.Hook) error {
 	switch {
 	case !hookForm().MatchString(h.Name) || h.Managed():
-		return refusal{fmt.Errorf("the hook's name is %q: it must be 1 to 255 letters, digits, - _ and /, and not begin with CodeDeploy-managed-", h.Name)}
+		return refusal{Err: fmt.Errorf("the hook's name is %q: it must be 1 to 255 letters, digits, - _ and /, and not begin with CodeDeploy-managed-", h.Name)}
 	case h.Heartbeat < leastHeartbeat || h.Heartbeat > mostHeartbeat || h.Heartbeat%time.Second != 0:
-		return refusal{fmt.Errorf("the heartbeat timeout is %s: Auto Scaling allows whole seconds from %s to %s", h.Heartbeat, leastHeartbeat, mostHeartbeat)}
+		return refusal{Err: fmt.Errorf("the heartbeat timeout is %s: Auto Scaling allows whole seconds from %s to %s", h.Heartbeat, leastHeartbeat, mostHeartbeat)}
 	}
 	return nil
 }
@@ -72,7 +73,7 @@ func (d *developer) attach(ctx context.Context, want groups.Hook, dryRun bool) e
 		return rollout.Explain("find the Auto Scaling groups of "+d.env.Name, d.env, err)
 	}
 	if len(all) == 0 {
-		return refusal{fmt.Errorf("%s has no Auto Scaling group: give the group, and the instances it launches, the tags %s=%s and %s=%s",
+		return refusal{Err: fmt.Errorf("%s has no Auto Scaling group: give the group, and the instances it launches, the tags %s=%s and %s=%s",
 			d.env.Name, groups.TagApplication, d.env.Application, groups.TagGroup, d.env.DeploymentGroup)}
 	}
 	var todo []groups.Change
@@ -101,7 +102,7 @@ func (d *developer) attach(ctx context.Context, want groups.Hook, dryRun bool) e
 	fmt.Fprintln(d.people)
 	switch {
 	case len(wrong) > 0:
-		return refusal{errors.Join(wrong...)}
+		return refusal{Err: errors.Join(wrong...)}
 	case len(todo) == 0:
 		d.done = fmt.Sprintf("Nothing to do: %s is as it should be on %s.", want.Name, format.Plural(len(all), "group"))
 		return nil
@@ -167,7 +168,7 @@ func (d *developer) agree(ctx context.Context, why string) error {
 		return nil
 	}
 	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.people) {
-		return refusal{fmt.Errorf("%s, and this is not a terminal: use -yes to go ahead", why)}
+		return refusal{Err: fmt.Errorf("%s, and this is not a terminal: use --yes to go ahead", why)}
 	}
 	d.env.Confirm = true
 	return d.confirm(ctx)

@@ -49,16 +49,16 @@ func TestAttach(t *testing.T) {
                heartbeat timeout  3600 s -> 300 s
 
 `
-	got := h.usher("attach -dry-run production")
+	got := h.usher("attach --dry-run production")
 	h.ended(got, 0)
 	h.expect("a dry run", got.stdout+got.stderr, plan+"A dry run: no hook was changed.\n")
 	h.expect("changes of a dry run", itoa(len(h.cloud.CallsOf("PutLifecycleHook"))), "0")
 
 	got = h.usher("attach production")
-	h.ended(got, 2, "hooks are changed by a person only, and this is not a terminal: use -yes to go ahead")
+	h.ended(got, 2, "hooks are changed by a person only, and this is not a terminal: use --yes to go ahead")
 	h.expect("changes without a person", itoa(len(h.cloud.CallsOf("PutLifecycleHook"))), "0")
 
-	got = h.usher("attach -yes production")
+	got = h.usher("attach --yes production")
 	h.ended(got, 0)
 	h.expect("it printed", got.stdout+got.stderr, plan+"job has hook usher-launch\nweb has hook usher-launch\nInstances that they launch from now on wait for usher.\n")
 	h.expect("job", h.hooksOf("job"), "usher-launch autoscaling:EC2_INSTANCE_LAUNCHING ABANDON 5m0s ")
@@ -100,28 +100,28 @@ func TestAttachBesideOthers(t *testing.T) {
 	h.cloud.PutHook("web", standin.Hook{Name: "register-dns"})
 	h.cloud.PutHook("web", standin.Hook{Name: "drain", Transition: standin.OnTerminate})
 	before := h.hooksOf("web")
-	h.ended(h.usher("attach -yes -hook mine production"), 0, "hook mine is not there, and would be",
+	h.ended(h.usher("attach --yes --hook mine production"), 0, "hook mine is not there, and would be",
 		"warning    group web has CodeDeploy's own launch hook CodeDeploy-managed-automatic-launch-deployment-hook-production-",
 		"warning    group web has another launch hook (usher-launch, register-dns): set lifecycle_hook: mine in the image's agent.yml",
 		"Instances that it launches from now on wait for usher.")
 	h.expect("hooks", h.hooksOf("web"), before+", mine autoscaling:EC2_INSTANCE_LAUNCHING ABANDON 5m0s ")
-	h.ended(h.usher("attach -yes -hook drain production"), 2, "the hook drain of group web is for autoscaling:EC2_INSTANCE_TERMINATING, so it is not usher's: choose another name with -hook")
+	h.ended(h.usher("attach --yes --hook drain production"), 2, "the hook drain of group web is for autoscaling:EC2_INSTANCE_TERMINATING, so it is not usher's: choose another name with --hook")
 }
 
 // What cannot be done is refused, or says what to do.
 func TestAttachFails(t *testing.T) {
 	h := newShop(t, 0, standin.DeploymentGroup{Application: "shop", Name: "production"})
 	h.ended(h.usher("attach production"), 2, "production has no Auto Scaling group: give the group, and the instances it launches, the tags usher:application=shop and usher:deployment-group=production")
-	h.ended(h.usher("attach -hook CodeDeploy-managed-x production"), 2, "the hook's name is \"CodeDeploy-managed-x\"")
-	h.ended(h.usher("attach -heartbeat 10s production"), 2, "the heartbeat timeout is 10s: Auto Scaling allows whole seconds from 30s to 2h0m0s")
+	h.ended(h.usher("attach --hook CodeDeploy-managed-x production"), 2, "the hook's name is \"CodeDeploy-managed-x\"")
+	h.ended(h.usher("attach --heartbeat 10s production"), 2, "the heartbeat timeout is 10s: Auto Scaling allows whole seconds from 30s to 2h0m0s")
 	h.ended(h.usher("attach prod"), 2, "there is no environment \"prod\": the environments in usher.yml are production")
-	h.ended(h.usher("attach"), 2, "ENV, an environment of usher.yml, is missing")
+	h.ended(h.usher("attach"), 2, "missing ENV: name an environment from usher.yml")
 	for _, name := range []string{"a", "b", "c"} {
 		h.cloud.CreateGroup(tagged(name, "production"))
 	}
 	h.cloud.Fail("PutLifecycleHook", 1, standin.Fault{Code: "AccessDenied", Message: "no"})
-	h.ended(h.usher("attach -yes production"), 1, "cannot put hook usher-launch on group a: your AWS identity may not: allow autoscaling:PutLifecycleHook in its policy", "b has hook", "c has hook")
-	h.ended(h.usher("attach -yes production"), 0, "a has hook usher-launch")
+	h.ended(h.usher("attach --yes production"), 1, "cannot put hook usher-launch on group a: your AWS identity may not: allow autoscaling:PutLifecycleHook in its policy", "b has hook", "c has hook")
+	h.ended(h.usher("attach --yes production"), 0, "a has hook usher-launch")
 	h.cloud.Fail("DescribeAutoScalingGroups", 1, standin.Fault{Code: "AccessDenied", Message: "no"})
-	h.ended(h.usher("attach -yes production"), 1, "allow autoscaling:DescribeAutoScalingGroups in its policy")
+	h.ended(h.usher("attach --yes production"), 1, "allow autoscaling:DescribeAutoScalingGroups in its policy")
 }

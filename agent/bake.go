@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/format"
@@ -18,49 +19,47 @@ import (
 	"usher/hooks"
 )
 
-const bakeAbout = "usher bake [-check] [-root DIR] [-revision PATH|s3://BUCKET/KEY] [-clean PARTS]: the last step of an image.\n" +
-	"It checks that the image is complete, lays a revision down if asked to, and takes away what belongs to this machine alone.\n" +
-	"What is wrong is listed, one problem a line, and then nothing is changed.\n" +
-	"exit codes: 0 the image is ready (-check: complete), 1 it is not, 2 usage"
-
 // baking is `usher bake` with its flags.
 type baking struct {
 	config string
 	root   string
 	check  bool
-	clean  names
+	clean  cli.Names
 	laid   layDown
 }
 
-// runBake is `usher bake`.
-func runBake(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// bakeCommand is `usher bake`.
+func bakeCommand() cli.Command {
 	var b baking
-	flags := flag.NewFlagSet("bake", flag.ContinueOnError)
-	flags.BoolVar(&b.check, "check", false, "check only: change nothing")
-	flags.StringVar(&b.root, "root", "/", "the image is in `DIR`, and not this machine (needs root: it is entered by chroot)")
-	flags.StringVar(&b.config, "config", config.DefaultFile, "configuration `FILE`, as the image has it")
-	flags.Var(&b.clean, "clean", "`PARTS` to take away, with commas between them: "+strings.Join(image.Parts, ", ")+"; all; none (default "+strings.Join(image.Usual, ",")+")")
-	b.laid.flags(flags)
-	if code, ok := parse(flags, args, 0, bakeAbout, stdout, stderr); !ok {
-		return code
-	}
-	err := b.usage()
-	if err == nil {
-		err = b.laid.prepare(ctx) // here, with the network and the paths of who asks
-		defer b.laid.close()
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "usher bake:", err)
-		if _, typed := err.(refusal); typed {
-			return exitUsage
-		}
-		return exitFailed
-	}
-	if err := b.enter(); err != nil {
-		fmt.Fprintln(stderr, "usher bake:", err)
-		return exitFailed
-	}
-	return b.bake(ctx, stdout, stderr)
+	return cli.Command{Name: "bake", Group: cli.Platform, About: "verify and clean a machine before an image is made of it",
+		More: "It checks that the image is complete, preloads a revision if asked to, and takes away what belongs to this machine alone.\n" +
+			"What is wrong is listed, one problem a line, and then nothing is changed.\n" +
+			"exit codes: 0 the image is ready (--check: complete), 1 it is not, 2 usage",
+		Flags: func(f *flag.FlagSet) {
+			b.clean = nil
+			f.BoolVar(&b.check, "check", false, "check only: change nothing")
+			f.StringVar(&b.root, "root", "/", "the image is in `DIR`, and not this machine (needs root: it is entered by chroot)")
+			f.StringVar(&b.config, "config", config.DefaultFile, "configuration `FILE`, as the image has it")
+			f.Var(&b.clean, "clean", "`PARTS` to take away, with commas between them: "+strings.Join(image.Parts, ", ")+"; all; none (default "+strings.Join(image.Usual, ",")+")")
+			b.laid.flags(f)
+		},
+		Run: func(ctx context.Context, in cli.Call) int {
+			err := b.usage()
+			if err == nil {
+				err = b.laid.prepare(ctx) // here, with the network and the paths of who asks
+				defer b.laid.close()
+			}
+			if err != nil {
+				if _, typed := err.(refusal); typed {
+					return in.Fail(exitUsage, err)
+				}
+				return in.Fail(exitFailed, err)
+			}
+			if err := b.enter(); err != nil {
+				return in.Fail(exitFailed, err)
+			}
+			return b.bake(ctx, in.Stdout, in.Stderr)
+		}}
 }
 
 // usage judges the flags.
@@ -78,12 +77,12 @@ func (b *baking) usage() error {
 			continue
 		}
 		if near := hooks.Closest(part, image.Parts); near != "" {
-			return refusal{fmt.Errorf("there is nothing called %q to clean: did you mean %s?", part, near)}
+			return refusal{Err: fmt.Errorf("there is nothing called %q to clean: did you mean %s?", part, near)}
 		}
-		return refusal{fmt.Errorf("there is nothing called %q to clean: the parts are %s, all and none", part, strings.Join(image.Parts, ", "))}
+		return refusal{Err: fmt.Errorf("there is nothing called %q to clean: the parts are %s, all and none", part, strings.Join(image.Parts, ", "))}
 	}
 	if info, err := os.Stat(b.root); err != nil || !info.IsDir() {
-		return refusal{fmt.Errorf("cannot use -root %s: it is not a directory", b.root)}
+		return refusal{Err: fmt.Errorf("cannot use --root %s: it is not a directory", b.root)}
 	}
 	return b.laid.usage()
 }

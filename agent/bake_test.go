@@ -121,7 +121,7 @@ func (i *imageTree) files() (all []string) {
 // bake types the command for this tree.
 func (i *imageTree) bake(args ...string) typed {
 	i.Helper()
-	return usher(i.T, i.T.TempDir(), append([]string{"bake", "-root", i.root}, args...))
+	return usher(i.T, i.T.TempDir(), append([]string{"bake", "--root", i.root}, args...))
 }
 
 // gone are the files that are in before and not in after, and those that are in after only, with + before them.
@@ -145,7 +145,7 @@ func gone(before, after []string) string {
 func TestBake(t *testing.T) {
 	i := newImageTree(t)
 	before := i.files()
-	got := i.bake("-check")
+	got := i.bake("--check")
 	const checks = `ok       agent.yml    /etc/usher/agent.yml
 ok       unit         usher.service is enabled
 ok       ordering     usher.service waits for nothing that waits for it
@@ -162,7 +162,7 @@ The image is complete. (10 checks, 0 warnings)
 		t.Errorf("exit %d\n%s%s", got.code, got.stdout, got.stderr)
 	}
 	if changed := gone(before, i.files()); changed != "" {
-		t.Errorf("-check changed\n%s", changed)
+		t.Errorf("--check changed\n%s", changed)
 	}
 	got = i.bake()
 	if got.code != 0 || got.stderr != "" || !strings.HasPrefix(got.stdout, checks) || !strings.HasSuffix(got.stdout, "Ready: power the machine off, and make the image.\n") {
@@ -206,7 +206,7 @@ func TestBakeCleans(t *testing.T) {
 		t.Run(part, func(t *testing.T) {
 			i := newImageTree(t)
 			before := i.files()
-			got := i.bake(strings.Fields("-clean " + part)...)
+			got := i.bake(strings.Fields("--clean " + part)...)
 			if refused, ok := strings.CutPrefix(want, "2 "); ok {
 				if got.code != 2 || !strings.Contains(got.stderr, refused) {
 					t.Errorf("exit %d: %s", got.code, got.stderr)
@@ -341,13 +341,13 @@ func TestBakeLaysARevisionDown(t *testing.T) {
 			revision := files{"appspec.yml": spec, "VERSION": "1", "validate.sh": "#!/bin/sh\nset -e\ntest -f VERSION\n"}
 			etag, version, err := cloud.Upload(cloud.Bucket, "shop/1.zip", zipped(t, revision))
 			i.must(err)
-			args := []string{"bake", "-root", i.root, "-revision", "s3://" + cloud.Bucket + "/shop/1.zip"}
+			args := []string{"bake", "--root", i.root, "--revision", "s3://" + cloud.Bucket + "/shop/1.zip"}
 			if from == "a file" {
 				archive := filepath.Join(t.TempDir(), "1.zip")
 				i.must(os.WriteFile(archive, zipped(t, revision), 0o600))
-				args = []string{"bake", "-root", i.root, "-revision", archive, "-bucket", cloud.Bucket, "-key", "shop/1.zip", "-version", version, "-etag", `"` + etag + `"`}
+				args = []string{"bake", "--root", i.root, "--revision", archive, "--bucket", cloud.Bucket, "--key", "shop/1.zip", "--version", version, "--etag", `"` + etag + `"`}
 			}
-			check := usherIn(t, cloud.CLIEnviron(), append(args, "-check"))
+			check := usherIn(t, cloud.CLIEnviron(), append(args, "--check"))
 			if check.code != 0 || !strings.Contains(check.stdout, "ok       revision     fit to run") {
 				t.Errorf("exit %d\n%s%s", check.code, check.stdout, check.stderr)
 			}
@@ -388,14 +388,14 @@ func TestBakeRefusesARevision(t *testing.T) {
 		code int
 		want string
 	}{
-		{"-revision " + archive + " -bucket acme -key 1.zip -etag abc", 1, "problem  revision     validate.py:1:1: its interpreter /usr/bin/python3 is not a program on this machine"},
-		{"-revision " + archive + " -bucket acme -key 1.zip", 2, "give -bucket and -key, and both of -version and -etag that CodeDeploy has"},
-		{"-revision " + archive, 2, "a revision from a file is found by an instance only under the place it is registered with"},
-		{"-revision " + archive + ".txt -bucket acme -key 1.zip -etag abc", 2, "it is neither a zip, tar or tgz archive nor named like one"},
-		{"-revision nowhere -bucket acme -key 1.zip -etag abc", 2, "cannot open the revision: open nowhere: no such file or directory"},
-		{"-revision s3://acme", 2, "it must be s3://BUCKET/KEY"},
-		{"-revision s3://acme/1.zip?versionId=1 -version 2", 2, "give its version once"},
-		{"-bucket acme", 2, "-revision is missing"},
+		{"--revision " + archive + " --bucket acme --key 1.zip --etag abc", 1, "problem  revision     validate.py:1:1: its interpreter /usr/bin/python3 is not a program on this machine"},
+		{"--revision " + archive + " --bucket acme --key 1.zip", 2, "give --bucket and --key, and both of --version and --etag that CodeDeploy has"},
+		{"--revision " + archive, 2, "a revision from a file is found by an instance only under the place it is registered with"},
+		{"--revision " + archive + ".txt --bucket acme --key 1.zip --etag abc", 2, "it is neither a zip, tar or tgz archive nor named like one"},
+		{"--revision nowhere --bucket acme --key 1.zip --etag abc", 2, "cannot open the revision: open nowhere: no such file or directory"},
+		{"--revision s3://acme", 2, "it must be s3://BUCKET/KEY"},
+		{"--revision s3://acme/1.zip?versionId=1 --version 2", 2, "give its version once"},
+		{"--bucket acme", 2, "--revision is missing"},
 	} {
 		got := i.bake(strings.Fields(c.line)...)
 		if got.code != c.code || !strings.Contains(got.stdout+got.stderr, c.want) {

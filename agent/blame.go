@@ -10,10 +10,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"usher/agent/cli"
 	"usher/agent/format"
 )
 
-// blame is what `usher blame -json` prints: one object. The seconds of its parts add up to those of the whole.
+// blame is what `usher blame --json` prints: one object. The seconds of its parts add up to those of the whole.
 type blame struct {
 	Deployment deploymentStatus `json:"deployment"`
 	Began      time.Time        `json:"began"`   // of a launch: when the instance was launched, where the record says
@@ -36,44 +37,44 @@ const (
 	betweenIt = "(between)"
 )
 
-// runBlame is `usher blame`: where a deployment's time went.
-func runBlame(_ context.Context, args []string, stdout, stderr io.Writer) int {
-	const about = "usher blame [-n N] [-json] [d-ID]: where the time of this server's last deployment went, or of deployment d-ID, the slowest first.\n" +
-		"A launch counts from the launch of the instance to the verdict."
-	flags := flag.NewFlagSet("blame", flag.ContinueOnError)
-	file := configFlag(flags)
-	n := flags.Int("n", 0, "show the slowest `N`; 0 for all")
-	asJSON := flags.Bool("json", false, "print it as a JSON object")
-	if code, ok := parseArguments(flags, args, []string{"[d-ID]"}, about, stdout, stderr); !ok {
-		return code
+// blameCommand is `usher blame`: where a deployment's time went.
+func blameCommand() cli.Command {
+	var file string
+	var n int
+	var asJSON bool
+	c := cli.Command{Name: "blame", Args: []string{"[d-ID]"}, Group: cli.Server, About: "where a deployment's time went, the slowest first: the last one's, or that of d-ID",
+		More: "A launch counts from the launch of the instance to the verdict.",
+		Flags: func(f *flag.FlagSet) {
+			cli.ConfigFlag(f, &file)
+			f.IntVar(&n, "n", 0, "show the slowest `N`; 0 for all")
+			f.BoolVar(&asJSON, "json", false, "print a JSON object")
+		}}
+	c.Run = func(_ context.Context, in cli.Call) int {
+		if n < 0 {
+			return in.Fail(exitUsage, fmt.Errorf("-n is %d: it must not be less than 0", n))
+		}
+		t, code, err := readTimeline(file, "blame", in.Arg(0), in.Stderr)
+		if err != nil {
+			return in.Fail(code, err)
+		}
+		b := blame{t.deployment, t.began, t.ended.Sub(t.began).Seconds(), t.shares()}
+		if n > 0 && len(b.Spent) > n {
+			b.Spent = b.Spent[:n]
+		}
+		if asJSON {
+			out := json.NewEncoder(in.Stdout)
+			out.SetIndent("", "  ")
+			out.SetEscapeHTML(false)
+			err = out.Encode(b)
+		} else {
+			err = b.print(in.Stdout, t.title())
+		}
+		if err != nil {
+			return in.Fail(exitFailed, err)
+		}
+		return exitDone
 	}
-	fail := func(code int, err error) int {
-		fmt.Fprintln(stderr, "usher blame:", err)
-		return code
-	}
-	if *n < 0 {
-		return fail(exitUsage, fmt.Errorf("-n is %d: it must not be less than 0", *n))
-	}
-	t, code, err := readTimeline(*file, "blame", flags.Arg(0), stderr)
-	if err != nil {
-		return fail(code, err)
-	}
-	b := blame{t.deployment, t.began, t.ended.Sub(t.began).Seconds(), t.shares()}
-	if *n > 0 && len(b.Spent) > *n {
-		b.Spent = b.Spent[:*n]
-	}
-	if *asJSON {
-		out := json.NewEncoder(stdout)
-		out.SetIndent("", "  ")
-		out.SetEscapeHTML(false)
-		err = out.Encode(b)
-	} else {
-		err = b.print(stdout, t.title())
-	}
-	if err != nil {
-		return fail(exitFailed, err)
-	}
-	return exitDone
+	return c
 }
 
 // readTimeline is the timeline of a deployment of this server, "" for the last. An error comes with the exit

@@ -23,17 +23,18 @@ func TestCompletionInBash(t *testing.T) {
 		want  string
 	}{
 		{"usher de", "deploy"},
-		{"usher r", "run rehearse rollback release"},
+		{"usher r", "run rehearse rollback"},
 		{"usher deploy ", "production staging status"},
 		{"usher deploy prod", "production"},
-		{"usher deploy -yes -timeout 5m st", "staging status"},
-		{"usher deploy -timeout ", ""},
+		{"usher deploy --yes --timeout 5m st", "staging status"},
+		{"usher deploy --timeout ", ""},
 		{"usher deploy production ", "main origin/main v1.0"},
 		{"usher deploy production or", "origin/main"},
 		{"usher deploy production main ", ""},
-		{"usher deploy -d", "-dry-run"},
+		{"usher deploy -d", "--dry-run"},
 		{"usher deploy status ", "production staging"},
-		{"usher deploy status -no", "-no-wait"},
+		{"usher deploy status -no", "--no-wait"},
+		{"usher help un", "unhold"},
 		{"usher rollback st", "staging"},
 		{"usher completion z", "zsh"},
 		{"usher check sh", ""},
@@ -55,10 +56,10 @@ func TestCompletionInBash(t *testing.T) {
 
 func TestCompletion(t *testing.T) {
 	h := newShop(t, 0, production())
-	h.expect("environments", h.usher("completion -environments").stdout, "production\n")
+	h.expect("environments", h.usher("completion --environments").stdout, "production\n")
 	h.ended(h.usher("completion bahs"), 2, "there is no script for shell \"bahs\": did you mean bash?")
 	for _, shell := range []string{"zsh", "fish"} {
-		h.ended(h.usher("completion "+shell), 0, "usher completion -words -- ")
+		h.ended(h.usher("completion "+shell), 0, "usher completion --words -- ")
 		if path, err := exec.LookPath(shell); err == nil { // its own judgement of the script
 			check := exec.CommandContext(h.ctx, path, "-n")
 			check.Stdin = strings.NewReader(h.usher("completion " + shell).stdout)
@@ -70,5 +71,5 @@ func TestCompletion(t *testing.T) {
 	h.repo = h.path("elsewhere")
 	h.write("elsewhere/README", "")
 	h.ended(h.usher("completion -words -- deploy "), 0)
-	h.expect("where there is no usher.yml", h.usher("completion -environments").stdout, "")
+	h.expect("where there is no usher.yml", h.usher("completion --environments").stdout, "")
 }

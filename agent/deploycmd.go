@@ -3,45 +3,50 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
-	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
+	"usher/agent/cli"
 	"usher/agent/format"
 	"usher/agent/rollout"
 	"usher/agent/safepath"
 )
 
-const deployAbout = "usher deploy [-yes] [-dry-run] [-no-wait] [-json] ENV [REF]: bring the servers of an environment to a commit.\n" +
-	"ENV is one of usher.yml; REF a branch, tag or commit, by default the environment's branch.\n" +
-	"usher deploy status [ENV | d-ID] follows a deployment that is there already.\n" +
-	"exit codes: 0 done, 1 failed, 2 refused, 3 rolled back, 4 still running, 5 another deployment is in progress, 130 interrupted"
-
-// runDeploy is `usher deploy ENV [REF]`, and `usher deploy status`.
-func runDeploy(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == "status" {
-		return runDeployStatus(ctx, args[1:], stdout, stderr)
-	}
-	d := &developer{}
-	flags := d.flagsOf("deploy")
-	flags.BoolVar(&d.yes, "yes", false, "do not ask, also where usher.yml says confirm")
-	dryRun := flags.Bool("dry-run", false, "pack the commit and check it as a server will, and end there")
-	message := flags.String("m", "", "`MESSAGE` for the deployment's description (default: the commit's subject)")
-	if code, ok := parseArguments(flags, args, []string{"ENV", "[REF]"}, deployAbout, stdout, stderr); !ok {
-		return code
-	}
-	if flags.Arg(0) == "status" { // flags came before it
-		at := slices.Index(args, "status")
-		return runDeployStatus(ctx, slices.Concat(args[:at], args[at+1:]), stdout, stderr)
-	}
-	err := d.begin(ctx, flags.Arg(0), stdout, stderr)
-	if err == nil {
-		err = d.deploy(ctx, flags.Arg(1), *message, *dryRun)
-	}
-	return d.end(ctx, err)
+// deployCommand is `usher deploy ENV [REF]`, and `usher deploy status`.
+func deployCommand() cli.Command {
+	d := &developer{name: "deploy"}
+	var dryRun bool
+	var message string
+	return cli.Command{Name: "deploy", Args: []string{"ENV", "[REF]"}, Group: cli.Developer, About: "deploy a commit to an environment",
+		More: "ENV is one of usher.yml; REF a branch, tag or commit, by default the environment's branch.\n" +
+			"usher deploy status [ENV | d-ID] follows a deployment that exists already.\n" +
+			"exit codes: 0 done, 1 failed, 2 refused, 3 rolled back, 4 still running, 5 another deployment is in progress, 130 interrupted",
+		Flags: func(f *flag.FlagSet) {
+			d.flags(f)
+			f.BoolVar(&d.yes, "yes", false, "do not ask, also where usher.yml says confirm")
+			f.BoolVar(&dryRun, "dry-run", false, "pack the commit and check it as a server will, and end there")
+			f.StringVar(&message, "m", "", "`MESSAGE` for the deployment's description (default: the commit's subject)")
+		},
+		Complete: func(ctx context.Context, args []string) []string {
+			switch len(args) {
+			case 0:
+				return environmentNames()
+			case 1:
+				return refs(ctx)
+			}
+			return nil
+		},
+		Commands: []cli.Command{deployStatusCommand()},
+		Run: func(ctx context.Context, in cli.Call) int {
+			err := d.begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
+			if err == nil {
+				err = d.deploy(ctx, in.Arg(1), message, dryRun)
+			}
+			return d.end(ctx, err)
+		}}
 }
 
 // deploy brings a ref to the environment's servers. Until the deployment is created, nothing is changed
@@ -116,7 +121,7 @@ func (d *developer) commit(ctx context.Context, ref string) (c rollout.Commit, w
 		ref = d.env.Branch
 	}
 	if ref == "" {
-		return c, nil, refusal{fmt.Errorf("environment %s has no branch in usher.yml: name what to deploy: usher deploy %s REF", d.env.Name, d.env.Name)}
+		return c, nil, refusal{Err: fmt.Errorf("environment %s has no branch in usher.yml: name what to deploy: usher deploy %s REF", d.env.Name, d.env.Name)}
 	}
 	remote, err := d.repo.Remote(ctx, ref)
 	if err == nil && remote != "" {
@@ -126,14 +131,14 @@ func (d *developer) commit(ctx context.Context, ref string) (c rollout.Commit, w
 		return c, nil, err
 	}
 	if c, err = d.repo.Resolve(ctx, ref); err != nil {
-		return c, nil, refusal{err}
+		return c, nil, refusal{Err: err}
 	}
 	no, err := d.repo.Refusals(ctx, c)
 	if err != nil {
 		return c, nil, err
 	}
 	if len(no) > 0 {
-		return c, nil, refusal{errors.New(strings.Join(no, "\n"))}
+		return c, nil, refusal{Err: errors.New(strings.Join(no, "\n"))}
 	}
 	warnings, err = d.repo.Warnings(ctx, c)
 	return c, warnings, err

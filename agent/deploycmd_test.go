@@ -61,10 +61,10 @@ production runs commit2 Version 2: 3 servers in SOON.
 	h.expect("left behind", strings.Join(left, " "), "")
 }
 
-// -json is a stream of events on standard output, and nothing else.
+// --json is a stream of events on standard output, and nothing else.
 func TestDeployJSON(t *testing.T) {
 	h := newShop(t, 1, production())
-	got := h.usher("deploy -json production")
+	got := h.usher("deploy --json production")
 	h.ended(got, 0)
 	h.expect("stderr", got.stderr, "")
 	var all []string
@@ -105,7 +105,7 @@ func TestDeployLarge(t *testing.T) {
 	noise := make([]byte, 40<<20)
 	rand.NewChaCha8([32]byte{}).Read(noise)
 	h.commit("2", edition("2").with(files{"assets.bin": string(noise)}))
-	got := h.usher("deploy -json -no-wait production")
+	got := h.usher("deploy --json --no-wait production")
 	h.ended(got, 0)
 	last, steps := int64(0), 0
 	for line := range strings.Lines(got.stdout) {
@@ -152,7 +152,7 @@ func TestDeployFails(t *testing.T) {
 	}
 	h.ended(h.usher("deploy status production"), 0, "by codeDeployRollback")
 	h.ended(h.usher("deploy status "+h.deploymentIn(got.stderr)), 3, "rolled it back")
-	h.ended(h.usher("deploy status -no-wait -json "+h.deploymentIn(got.stderr)), 3, `"status":"rolled back"`, `"undoes":`)
+	h.ended(h.usher("deploy status --no-wait --json "+h.deploymentIn(got.stderr)), 3, `"status":"rolled back"`, `"undoes":`)
 }
 
 // A deployment that takes long: nobody follows it any longer, and then somebody does again.
@@ -160,13 +160,13 @@ func TestDeployTakesLong(t *testing.T) {
 	h := newShop(t, 1, production())
 	h.fifos()
 	h.commit("2", h.waiting("2"))
-	got := h.usher("deploy production -timeout 1s")
+	got := h.usher("deploy production --timeout 1s")
 	h.ended(got, 4, "is still running after 1s: `usher deploy status d-")
 	h.hasBegun()
 	id := h.deploymentIn(got.stderr)
-	h.ended(h.usher("deploy status -no-wait "+id), 4, "AfterInstall began", "is still running: `usher deploy status "+id+"` follows it")
+	h.ended(h.usher("deploy status --no-wait "+id), 4, "AfterInstall began", "is still running: `usher deploy status "+id+"` follows it")
 	h.ended(h.usher("deploy production"), 5, "deployment "+id+" to production is in progress: `usher deploy status "+id+"` follows it")
-	h.ended(h.usher("rollback production"), 5, id, "-stop stops it first")
+	h.ended(h.usher("rollback production"), 5, id, "--stop stops it first")
 
 	again := h.types("deploy status")
 	again.says("AfterInstall began")
@@ -187,11 +187,11 @@ func TestDeployNoWait(t *testing.T) {
 	h.expect("live", h.live(), "1")
 }
 
-// -dry-run goes as far as it can without changing anything.
+// --dry-run goes as far as it can without changing anything.
 func TestDeployDryRun(t *testing.T) {
 	h := newShop(t, 0, production())
 	h.environments("    confirm: true\n")
-	h.ended(h.usher("deploy -dry-run production"), 0, "fit to deploy", "A dry run: nothing was uploaded, and no deployment created.")
+	h.ended(h.usher("deploy --dry-run production"), 0, "fit to deploy", "A dry run: nothing was uploaded, and no deployment created.")
 	for _, op := range []string{"PutObject", "CreateMultipartUpload", "RegisterApplicationRevision", "CreateDeployment"} {
 		h.expect(op, itoa(len(h.cloud.CallsOf(op))), "0")
 	}
@@ -215,7 +215,7 @@ func TestDeployConfirm(t *testing.T) {
 	h := newShop(t, 1, production())
 	h.environments("    confirm: true\n")
 	h.environ = []string{"TERM=xterm", "LANG=C.UTF-8"}
-	h.ended(h.usher("deploy production"), 2, "production must be confirmed by a person (confirm in usher.yml), and this is not a terminal: use -yes to go ahead")
+	h.ended(h.usher("deploy production"), 2, "production must be confirmed by a person (confirm in usher.yml), and this is not a terminal: use --yes to go ahead")
 
 	screen, tty := terminal(t)
 	asked := func(answer string) int {
@@ -238,7 +238,7 @@ func TestDeployConfirm(t *testing.T) {
 	if strings.Contains(screen.text(), "\x1b[3") { // a colour
 		t.Error("there are colours")
 	}
-	h.ended(h.usher("deploy -yes production"), 0)
+	h.ended(h.usher("deploy --yes production"), 0)
 }
 
 // What is wrong before anything is begun, and what to do about it.
@@ -265,13 +265,13 @@ func TestDeployMistakes(t *testing.T) {
 		{name: "which deployment", line: "deploy status", more: other, code: 2, want: "which deployment? Name an environment of usher.yml, or a deployment by its id"},
 		{name: "a deployment that is not there", line: "deploy status d-ABCDEFGHI", code: 2, want: "there is no such deployment: d-ABCDEFGHI in eu-west-1"},
 		{name: "nothing was deployed", line: "deploy status production", code: 1, want: "nothing was deployed to production yet: `usher deploy production` does"},
-		{name: "too much", line: "deploy production main now", code: 2, want: "it takes ENV [REF], and got"},
-		{name: "nothing", line: "deploy", code: 2, want: "where to? ENV, an environment of usher.yml, is missing"},
+		{name: "too much", line: "deploy production main now", code: 2, want: "too many arguments: expected ENV [REF], got"},
+		{name: "nothing", line: "deploy", code: 2, want: "missing ENV: name an environment from usher.yml"},
 	} {
 		h.environments(c.more)
 		h.cloud.Fail(c.fail, -1, c.fault)
 		if c.code == 0 {
-			c.line += " -dry-run"
+			c.line += " --dry-run"
 		}
 		got := h.usher(c.line)
 		h.cloud.Heal(c.fail)

@@ -25,14 +25,6 @@ import (
 	"usher/agent/rollout"
 )
 
-// Exit codes of the commands that deploy, besides those of all commands.
-const (
-	exitRolledBack  = 3   // it failed, and CodeDeploy put the last good revision back
-	exitRunning     = 4   // it goes on, and nobody follows it any longer
-	exitBusy        = 5   // another deployment is in progress
-	exitInterrupted = 130 // Ctrl-C
-)
-
 // developer is a person, or a CI job, at work on one environment.
 type developer struct {
 	env        rollout.Environment
@@ -45,7 +37,7 @@ type developer struct {
 	watched     *doctor.Watch // usher doctor sees the clients' calls; nil otherwise
 
 	view   *rollout.View
-	people io.Writer // what is written for people: not with -json
+	people io.Writer // what is written for people: not with --json
 	stderr io.Writer
 
 	name              string // of the command
@@ -59,14 +51,11 @@ type developer struct {
 // watchFor is how long a deployment is followed: an hour for a script is CodeDeploy's own default.
 const watchFor = 2 * time.Hour
 
-// flagsOf are the flags that all commands that deploy have.
-func (d *developer) flagsOf(name string) *flag.FlagSet {
-	d.name = name
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+// flags declares the flags that all commands that deploy have.
+func (d *developer) flags(flags *flag.FlagSet) {
 	flags.BoolVar(&d.json, "json", false, "print events, one JSON object a line")
 	flags.BoolVar(&d.noWait, "no-wait", false, "do not follow the deployment to its end")
-	flags.DurationVar(&d.timeout, "timeout", watchFor, "follow it for `D` at most; it goes on after that")
-	return flags
+	flags.DurationVar(&d.timeout, "timeout", watchFor, "stop watching after `D`; the deployment continues")
 }
 
 // begin reads usher.yml, and makes the clients of the environment of that name. Nothing is called yet.
@@ -77,10 +66,10 @@ func (d *developer) begin(ctx context.Context, name string, stdout, stderr io.Wr
 		return err
 	}
 	if d.env, err = rollout.Named(all, name); err != nil {
-		return refusal{fmt.Errorf("%w (%s)", err, file)}
+		return refusal{Err: fmt.Errorf("%w (%s)", err, file)}
 	}
 	if d.repo, err = rollout.OpenRepository(ctx, filepath.Dir(file)); err != nil {
-		return refusal{err}
+		return refusal{Err: err}
 	}
 	return d.connect(ctx)
 }
@@ -102,12 +91,12 @@ func environments() (all []rollout.Environment, file string, err error) {
 		return nil, "", fmt.Errorf("cannot find the working directory: %w", err)
 	}
 	if file, err = rollout.Find(dir); errors.Is(err, rollout.ErrNoFile) {
-		return nil, "", refusal{fmt.Errorf("%w. The least there must be in it:\n\n%s", err, indented(rollout.Example))}
+		return nil, "", refusal{Err: fmt.Errorf("%w. The least there must be in it:\n\n%s", err, indented(rollout.Example))}
 	} else if err != nil {
 		return nil, "", err
 	}
 	if all, err = rollout.Load(file); err != nil {
-		return nil, "", refusal{err}
+		return nil, "", refusal{Err: err}
 	}
 	return all, file, nil
 }
@@ -140,7 +129,7 @@ func (d *developer) connect(ctx context.Context) error {
 		return rollout.Explain("read the AWS configuration", d.env, err)
 	}
 	if d.env.Region = cfg.Region; cfg.Region == "" {
-		return refusal{errors.New("cannot tell the AWS Region: there is no usher.yml here, so set AWS_REGION")}
+		return refusal{Err: errors.New("cannot tell the AWS Region: there is no usher.yml here, so set AWS_REGION")}
 	}
 	if d.watched != nil {
 		cfg.APIOptions = append(cfg.APIOptions, d.watched.Observe)
@@ -176,7 +165,7 @@ func (d *developer) confirm(ctx context.Context) error {
 		return nil
 	}
 	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.people) {
-		return refusal{fmt.Errorf("%s must be confirmed by a person (confirm in usher.yml), and this is not a terminal: use -yes to go ahead", d.env.Name)}
+		return refusal{Err: fmt.Errorf("%s must be confirmed by a person (confirm in usher.yml), and this is not a terminal: use --yes to go ahead", d.env.Name)}
 	}
 	fmt.Fprintf(d.people, "Type %s to go ahead: ", d.env.Name)
 	answer, err := readLine(ctx)
@@ -185,7 +174,7 @@ func (d *developer) confirm(ctx context.Context) error {
 		return err
 	}
 	if strings.TrimSpace(answer) != d.env.Name {
-		return refusal{errors.New("not confirmed: nothing was started")}
+		return refusal{Err: errors.New("not confirmed: nothing was started")}
 	}
 	fmt.Fprintln(d.people)
 	return nil
@@ -211,11 +200,6 @@ func readLine(ctx context.Context) (string, error) {
 		}
 	}
 }
-
-// refusal is an error of the one who typed the command, or a rule that it breaks: exit code 2.
-type refusal struct{ error }
-
-func (r refusal) Unwrap() error { return r.error }
 
 // ending is an error that has its own exit code and status.
 type ending struct {

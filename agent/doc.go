@@ -29,7 +29,7 @@
 //	0  done
 //	1  failed: the last line on standard error, or in the journal, says what and what to do
 //	2  wrong usage, or a configuration that cannot be used
-//	3  nothing to do (run -once: no launch action, and a release is live already)
+//	3  nothing to do (run --once: no launch action, and a release is live already)
 //
 // usher deploy, deploy status and rollback ENV have their own: 3 rolled back, 4 still running, 5 another
 // deployment is in progress, 130 interrupted (the deployment goes on).

@@ -147,7 +147,7 @@ func TestDoctorPermissions(t *testing.T) {
 	s.publish("shop-1", s.app("1"))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	for op, want := range map[string]string{
-		"DescribeAutoScalingInstances":   "DescribeAutoScalingInstances is refused: allow autoscaling:DescribeAutoScalingInstances in the policy of the instance's role; `usher iam-policy -side instance` prints it",
+		"DescribeAutoScalingInstances":   "DescribeAutoScalingInstances is refused: allow autoscaling:DescribeAutoScalingInstances in the policy of the instance's role; `usher iam-policy --side instance` prints it",
 		"DescribeLifecycleHooks":         "DescribeLifecycleHooks is refused: allow autoscaling:DescribeLifecycleHooks in",
 		"RecordLifecycleActionHeartbeat": "RecordLifecycleActionHeartbeat is refused: allow autoscaling:RecordLifecycleActionHeartbeat in",
 		"CompleteLifecycleAction":        "CompleteLifecycleAction is refused: allow autoscaling:CompleteLifecycleAction in",

@@ -4,18 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 
+	"usher/agent/cli"
 	"usher/agent/format"
 	"usher/agent/rollout"
 )
-
-const statusAbout = "usher deploy status [-no-wait] [-json] [ENV | d-ID]: follow the newest deployment of an environment, or one by its id.\n" +
-	"exit codes: those of usher deploy; with -no-wait 4 while it is running"
 
 // follow follows the deployment to its end.
 func (d *developer) follow(ctx context.Context) error {
@@ -55,25 +51,27 @@ func (d *developer) became(out rollout.Outcome) error {
 	return ending{exitFailed, rollout.EndedFailed, trouble}
 }
 
-// runDeployStatus is `usher deploy status [ENV | d-ID]`.
-func runDeployStatus(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	d := &developer{}
-	flags := d.flagsOf("deploy status")
-	if code, ok := parseArguments(flags, args, []string{"[ENV]"}, statusAbout, stdout, stderr); !ok {
-		return code
-	}
-	d.watch(stdout, stderr)
-	return d.end(ctx, d.status(ctx, flags))
+// deployStatusCommand is `usher deploy status [ENV | d-ID]`.
+func deployStatusCommand() cli.Command {
+	d := &developer{name: "deploy status"}
+	return cli.Command{Name: "status", Args: []string{"[ENV | d-ID]"}, About: "follow the newest deployment of an environment, or one by its id",
+		More:     "exit codes: those of usher deploy; with --no-wait 4 while it is running",
+		Flags:    d.flags,
+		Complete: completeEnvironment,
+		Run: func(ctx context.Context, in cli.Call) int {
+			d.watch(in.Stdout, in.Stderr)
+			return d.end(ctx, d.status(ctx, in.Arg(0)))
+		}}
 }
 
 // status follows a deployment that is there already.
-func (d *developer) status(ctx context.Context, flags *flag.FlagSet) error {
-	what, err := d.findDeployment(ctx, flags.Arg(0))
+func (d *developer) status(ctx context.Context, name string) error {
+	what, err := d.findDeployment(ctx, name)
 	if err != nil {
 		return err
 	}
 	d.deployment = what.ID
-	name := what.Revision.String()
+	name = what.Revision.String()
 	if sha := what.Revision.Commit(); sha != "" {
 		name = d.words(ctx, sha)
 	}
@@ -101,12 +99,12 @@ func (d *developer) findDeployment(ctx context.Context, name string) (rollout.De
 		case err != nil:
 			return rollout.Deployment{}, err
 		case name == "" && len(all) > 1:
-			return rollout.Deployment{}, refusal{errors.New("which deployment? Name an environment of usher.yml, or a deployment by its id")}
+			return rollout.Deployment{}, refusal{Err: errors.New("which deployment? Name an environment of usher.yml, or a deployment by its id")}
 		case name == "":
 			name = all[0].Name
 		}
 		if d.env, err = rollout.Named(all, name); err != nil {
-			return rollout.Deployment{}, refusal{fmt.Errorf("%w (%s)", err, file)}
+			return rollout.Deployment{}, refusal{Err: fmt.Errorf("%w (%s)", err, file)}
 		}
 		all = []rollout.Environment{d.env}
 	} else if err != nil { // no usher.yml, or none that can be used: not needed here
@@ -148,5 +146,5 @@ func (d *developer) findDeployment(ctx context.Context, name string) (rollout.De
 		}
 		last = err
 	}
-	return rollout.Deployment{}, refusal{last}
+	return rollout.Deployment{}, refusal{Err: last}
 }

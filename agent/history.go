@@ -6,15 +6,15 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"text/tabwriter"
 	"time"
 
+	"usher/agent/cli"
 	"usher/agent/format"
 	"usher/agent/record"
 )
 
-// deploymentStatus is one deployment: a line of `usher history -json`, and part of `usher status -json`.
+// deploymentStatus is one deployment: a line of `usher history --json`, and part of `usher status --json`.
 // Times are RFC 3339, in UTC; what does not apply is left out.
 type deploymentStatus struct {
 	Deployment string     `json:"deployment"`        // CodeDeploy's id, d-..., or rollback-TIME of an operator's rollback
@@ -52,59 +52,60 @@ const (
 // historyLines is how many deployments `usher history` shows: a screen.
 const historyLines = 20
 
-// runHistory is `usher history`: the deployments of this server, the newest last.
-func runHistory(_ context.Context, args []string, stdout, stderr io.Writer) int {
-	const about = "usher history [-n N] [-json]: the deployments of this server, the newest last."
-	flags := flag.NewFlagSet("history", flag.ContinueOnError)
-	file := configFlag(flags)
-	n := flags.Int("n", historyLines, "show the newest `N`; 0 for all")
-	asJSON := flags.Bool("json", false, "print a JSON object for each, with its steps, a line each")
-	if code, ok := parse(flags, args, 0, about, stdout, stderr); !ok {
-		return code
-	}
-	_, h, err := readRecord(*file, "history")
-	if err == nil && *n < 0 {
-		err = fmt.Errorf("-n is %d: it must not be less than 0", *n)
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "usher history:", err)
-		return exitUsage
-	}
-	var all []deploymentStatus
-	for _, p := range h.Deployments {
-		all = append(all, describe(p, time.Now()))
-	}
-	if *n > 0 && len(all) > *n {
-		all = all[len(all)-*n:]
-	}
-	if h.Damaged != nil {
-		fmt.Fprintf(stderr, "usher history: %v; what is before that is shown\n", h.Damaged)
-	}
-	if len(all) == 0 {
-		fmt.Fprintln(stderr, "usher history: nothing was deployed yet")
-		return exitNothing
-	}
-	if *asJSON {
-		out := json.NewEncoder(stdout)
-		out.SetEscapeHTML(false)
-		for _, d := range all {
-			if err := out.Encode(d); err != nil {
-				fmt.Fprintln(stderr, "usher history:", err)
-				return exitFailed
+// historyCommand is `usher history`: the deployments of this server, the newest last.
+func historyCommand() cli.Command {
+	var file string
+	var n int
+	var asJSON bool
+	c := cli.Command{Name: "history", Group: cli.Server, About: "the deployments of this server, the newest last",
+		Flags: func(f *flag.FlagSet) {
+			cli.ConfigFlag(f, &file)
+			f.IntVar(&n, "n", historyLines, "show the newest `N`; 0 for all")
+			f.BoolVar(&asJSON, "json", false, "print a JSON object for each, with its steps, a line each")
+		}}
+	c.Run = func(_ context.Context, in cli.Call) int {
+		_, h, err := readRecord(file, "history")
+		if err == nil && n < 0 {
+			err = fmt.Errorf("-n is %d: it must not be less than 0", n)
+		}
+		if err != nil {
+			return in.Fail(exitUsage, err)
+		}
+		var all []deploymentStatus
+		for _, p := range h.Deployments {
+			all = append(all, describe(p, time.Now()))
+		}
+		if n > 0 && len(all) > n {
+			all = all[len(all)-n:]
+		}
+		if h.Damaged != nil {
+			fmt.Fprintf(in.Stderr, "usher history: %v; what is before that is shown\n", h.Damaged)
+		}
+		if len(all) == 0 {
+			fmt.Fprintln(in.Stderr, "usher history: nothing was deployed yet")
+			return exitNothing
+		}
+		if asJSON {
+			out := json.NewEncoder(in.Stdout)
+			out.SetEscapeHTML(false)
+			for _, d := range all {
+				if err := out.Encode(d); err != nil {
+					return in.Fail(exitFailed, err)
+				}
 			}
+			return exitDone
+		}
+		table := tabwriter.NewWriter(in.Stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "WHEN\tDEPLOYMENT\tRELEASE\tWHAT\tOUTCOME\tTOOK")
+		for _, d := range all {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", format.Local(d.Began), d.Deployment, d.Release, d.What, d.outcome(), format.Duration(time.Duration(d.Seconds*1e9)))
+		}
+		if err := table.Flush(); err != nil {
+			return in.Fail(exitFailed, err)
 		}
 		return exitDone
 	}
-	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "WHEN\tDEPLOYMENT\tRELEASE\tWHAT\tOUTCOME\tTOOK")
-	for _, d := range all {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", format.Local(d.Began), d.Deployment, d.Release, d.What, d.outcome(), format.Duration(time.Duration(d.Seconds*1e9)))
-	}
-	if err := table.Flush(); err != nil {
-		fmt.Fprintln(stderr, "usher history:", err)
-		return exitFailed
-	}
-	return exitDone
+	return c
 }
 
 // describe is a deployment of the record.

@@ -113,7 +113,7 @@ func (c *control) keep(d time.Duration) answer {
 	return answer{Text: text}
 }
 
-// letGo is `usher release`.
+// letGo is `usher unhold`.
 func (c *control) letGo() answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()

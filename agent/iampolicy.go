@@ -2,62 +2,46 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"strings"
 
+	"usher/agent/cli"
 	"usher/agent/policy"
 	"usher/hooks"
 )
 
-const iamPolicyAbout = "usher iam-policy -group ASG -application A -deployment-group G -bucket B [-side instance|developer|platform]: print the least IAM policy.\n" +
-	"instance: what the agent needs, for the instance's role. developer: usher deploy and rollback. platform: usher attach and usher doctor ENV."
-
-// names are a flag that may be given several times.
-type names []string
-
-func (n *names) String() string { return strings.Join(*n, ",") }
-
-// Set takes one name, or several with commas between them.
-func (n *names) Set(text string) error {
-	for name := range strings.SplitSeq(text, ",") {
-		if name = strings.TrimSpace(name); name == "" {
-			return errors.New("a name is empty")
-		}
-		*n = append(*n, name)
-	}
-	return nil
-}
-
-// runIAMPolicy is `usher iam-policy`.
-func runIAMPolicy(_ context.Context, args []string, stdout, stderr io.Writer) int {
+// iamPolicyCommand is `usher iam-policy`.
+func iamPolicyCommand() cli.Command {
 	var n policy.Names
-	flags := flag.NewFlagSet("iam-policy", flag.ContinueOnError)
-	flags.Var((*names)(&n.Groups), "group", "`ASG`, an Auto Scaling group; again for each other one")
-	flags.StringVar(&n.Application, "application", "", "CodeDeploy application `A`")
-	flags.StringVar(&n.DeploymentGroup, "deployment-group", "", "its deployment group `G`")
-	flags.StringVar(&n.Bucket, "bucket", "", "`BUCKET` of the revisions")
-	flags.StringVar(&n.Prefix, "prefix", "", "`FOLDER` of the bucket that they are in (default: all of it)")
-	flags.StringVar(&n.Key, "kms", "", "`ARN` of the KMS key that they are encrypted with")
-	flags.StringVar(&n.Region, "region", "", "`REGION`, such as eu-west-1")
-	flags.StringVar(&n.Account, "account", "", "`NUMBER` of the AWS account")
-	flags.BoolVar(&n.AuthPolicy, "enable-auth-policy", false, "with the actions of the host commands of a VPC endpoint (enable_auth_policy in agent.yml)")
-	side := flags.String("side", string(policy.Instance), "whose: `SIDE` is instance, developer or platform")
-	if code, ok := parse(flags, args, 0, iamPolicyAbout, stdout, stderr); !ok {
-		return code
-	}
-	text, err := iamPolicy(policy.Side(*side), n)
-	if err != nil {
-		fmt.Fprintf(stderr, "usher iam-policy: %v\n%s\n", err, iamPolicyAbout)
-		return exitUsage
-	}
-	fmt.Fprint(stdout, text)
-	if n.Region == "" || n.Account == "" {
-		fmt.Fprintln(stderr, "usher iam-policy: replace REGION and ACCOUNT, or give -region and -account")
-	}
-	return exitDone
+	var side string
+	return cli.Command{Name: "iam-policy", Group: cli.Platform, About: "print a least-privilege IAM policy",
+		More: "--side instance: what the agent needs, for the instance's role. developer: usher deploy and rollback. platform: usher attach and usher doctor ENV.\n" +
+			"Needed: --application, --deployment-group, --bucket, and --group but for a developer.",
+		Flags: func(f *flag.FlagSet) {
+			n.Groups = nil
+			f.Var((*cli.Names)(&n.Groups), "group", "Auto Scaling group `ASG` (repeatable)")
+			f.StringVar(&n.Application, "application", "", "CodeDeploy application `A`")
+			f.StringVar(&n.DeploymentGroup, "deployment-group", "", "its deployment group `G`")
+			f.StringVar(&n.Bucket, "bucket", "", "`BUCKET` of the revisions")
+			f.StringVar(&n.Prefix, "prefix", "", "`FOLDER` of the bucket that they are in (default: all of it)")
+			f.StringVar(&n.Key, "kms", "", "`ARN` of the KMS key that they are encrypted with")
+			f.StringVar(&n.Region, "region", "", "`REGION`, such as eu-west-1")
+			f.StringVar(&n.Account, "account", "", "`NUMBER` of the AWS account")
+			f.BoolVar(&n.AuthPolicy, "enable-auth-policy", false, "with the actions of the host commands of a VPC endpoint (enable_auth_policy in agent.yml)")
+			f.StringVar(&side, "side", string(policy.Instance), "whose: `SIDE` is instance, developer or platform")
+		},
+		Run: func(_ context.Context, in cli.Call) int {
+			text, err := iamPolicy(policy.Side(side), n)
+			if err != nil {
+				return in.Misused(err)
+			}
+			fmt.Fprint(in.Stdout, text)
+			if n.Region == "" || n.Account == "" {
+				fmt.Fprintln(in.Stderr, "usher iam-policy: replace REGION and ACCOUNT, or give --region and --account")
+			}
+			return exitDone
+		}}
 }
 
 var (
@@ -78,13 +62,13 @@ func iamPolicy(side policy.Side, n policy.Names) (string, error) {
 		return "", fmt.Errorf("there is no side %q: it is one of %s", side, strings.Join(all, ", "))
 	}
 	var missing []string
-	for _, f := range []struct{ flag, value string }{{"-application", n.Application}, {"-deployment-group", n.DeploymentGroup}, {"-bucket", n.Bucket}} {
+	for _, f := range []struct{ flag, value string }{{"--application", n.Application}, {"--deployment-group", n.DeploymentGroup}, {"--bucket", n.Bucket}} {
 		if f.value == "" {
 			missing = append(missing, f.flag)
 		}
 	}
 	if len(n.Groups) == 0 && side != policy.Developer {
-		missing = append([]string{"-group"}, missing...)
+		missing = append([]string{"--group"}, missing...)
 	}
 	if len(missing) > 0 {
 		return "", fmt.Errorf("%s missing: a policy is for certain names", strings.Join(missing, ", ")+map[bool]string{true: " is", false: " are"}[len(missing) == 1])

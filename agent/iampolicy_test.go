@@ -119,8 +119,8 @@ func accessOf(c *standin.Cloud, call standin.Call) (all []access) {
 // policyOf is the policy of a side for the names of a stage.
 func (s *stage) policyOf(side policy.Side) (p allowed) {
 	s.Helper()
-	got := usher(s.T, s.dir, []string{"iam-policy", "-side", string(side), "-group", "web,job", "-application", "shop", "-deployment-group", "production",
-		"-bucket", s.cloud.Bucket, "-region", s.cloud.Region, "-account", standin.Account})
+	got := usher(s.T, s.dir, []string{"iam-policy", "--side", string(side), "--group", "web,job", "--application", "shop", "--deployment-group", "production",
+		"--bucket", s.cloud.Bucket, "--region", s.cloud.Region, "--account", standin.Account})
 	if got.code != 0 || got.stderr != "" {
 		s.Fatalf("exit %d, stderr %q", got.code, got.stderr)
 	}
@@ -182,7 +182,7 @@ func TestThePolicyOfAnInstance(t *testing.T) {
 	etag, _, err := h.cloud.Upload(h.cloud.Bucket, "by-hand.zip", zipped(t, h.waiting("2")))
 	h.must(err)
 	h.cloud.PublishRevision("shop", "production", standin.S3Revision(h.cloud.Bucket, "by-hand.zip", "zip", "", etag))
-	r := h.start(h.cloud.Launch("web", standin.LaunchOptions{}), "-once")
+	r := h.start(h.cloud.Launch("web", standin.LaunchOptions{}), "--once")
 	_, err = h.cloud.WaitForCalls(h.ctx, "RecordLifecycleActionHeartbeat", 1)
 	h.must(err)
 	h.hasBegun()
@@ -210,21 +210,21 @@ func TestThePolicyOfADeveloper(t *testing.T) {
 	noise := make([]byte, 40<<20) // more than one part
 	rand.NewChaCha8([32]byte{}).Read(noise)
 	h.commit("2", h.waiting("2").with(files{"assets.bin": string(noise)}))
-	h.ended(h.usher("deploy -no-wait production"), 0)
+	h.ended(h.usher("deploy --no-wait production"), 0)
 	h.hasBegun()
-	h.ended(h.usher("deploy status -no-wait production"), 4)
-	back := h.types("rollback -yes -stop production")
+	h.ended(h.usher("deploy status --no-wait production"), 4)
+	back := h.types("rollback --yes --stop production")
 	back.says("stopping deployment")
 	h.goOn()
 	h.ended(back.ends(), 0)
-	h.ended(h.usher("rollback -yes production "+h.commits[0][:12]), 0)
+	h.ended(h.usher("rollback --yes production "+h.commits[0][:12]), 0)
 	h.replay(policy.Developer, h.callsBy(false), "s3:AbortMultipartUpload") // of an upload that fails half-way
 }
 
 // What the README shows is what the command prints.
 func TestThePolicyInTheReadme(t *testing.T) {
 	t.Parallel()
-	const words = "iam-policy -group GROUP -application APPLICATION -deployment-group DEPLOYMENT-GROUP -bucket BUCKET -prefix PREFIX -region REGION -account ACCOUNT"
+	const words = "iam-policy --group GROUP --application APPLICATION --deployment-group DEPLOYMENT-GROUP --bucket BUCKET --prefix PREFIX --region REGION --account ACCOUNT"
 	readme, err := os.ReadFile(path.Join(house, "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -251,24 +251,24 @@ func TestIAMPolicy(t *testing.T) {
 		line, want string
 		code       int
 	}{
-		{"", "-group, -application, -deployment-group, -bucket are missing", 2},
-		{"-side developer -application a -deployment-group g", "-bucket is missing", 2},
-		{"-group w -application a -deployment-group g -bucket b", "the bucket is \"b\"", 2},
-		{"-group w* -application a -deployment-group g -bucket acme", "\"w*\" has a character that stands for others", 2},
-		{"-group w -application a -deployment-group g -bucket acme -side instanc", "there is no side \"instanc\": did you mean instance?", 2},
-		{"-group w -application a -deployment-group g -bucket acme -kms alias/x", "an alias is not enough", 2},
-		{"-group w,,x -application a -deployment-group g -bucket acme", "a name is empty", 2},
-		{"-group w -group x,y -application a -deployment-group g -bucket acme -region eu-west-1 -account 1",
+		{"", "--group, --application, --deployment-group, --bucket are missing", 2},
+		{"--side developer --application a --deployment-group g", "--bucket is missing", 2},
+		{"--group w --application a --deployment-group g --bucket b", "the bucket is \"b\"", 2},
+		{"--group w* --application a --deployment-group g --bucket acme", "\"w*\" has a character that stands for others", 2},
+		{"--group w --application a --deployment-group g --bucket acme --side instanc", "there is no side \"instanc\": did you mean instance?", 2},
+		{"--group w --application a --deployment-group g --bucket acme --kms alias/x", "an alias is not enough", 2},
+		{"--group w,,x --application a --deployment-group g --bucket acme", "a name is empty", 2},
+		{"--group w --group x,y --application a --deployment-group g --bucket acme --region eu-west-1 --account 1",
 			`"Resource": ["arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:*:autoScalingGroupName/w", "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:*:autoScalingGroupName/x", "arn:`, 0},
-		{"-group w -application a -deployment-group g -bucket acme", "replace REGION and ACCOUNT", 0},
-		{"-group w -application a -deployment-group g -bucket acme -region cn-north-1", `"arn:aws-cn:s3:::acme/*"`, 0},
-		{"-group w -application a -deployment-group g -bucket acme -enable-auth-policy", `"Action": ["codedeploy-commands-secure:PollHostCommand", "codedeploy-commands-secure:GetDeploymentSpecification", ` +
+		{"--group w --application a --deployment-group g --bucket acme", "replace REGION and ACCOUNT", 0},
+		{"--group w --application a --deployment-group g --bucket acme --region cn-north-1", `"arn:aws-cn:s3:::acme/*"`, 0},
+		{"--group w --application a --deployment-group g --bucket acme --enable-auth-policy", `"Action": ["codedeploy-commands-secure:PollHostCommand", "codedeploy-commands-secure:GetDeploymentSpecification", ` +
 			`"codedeploy-commands-secure:PutHostCommandAcknowledgement", "codedeploy-commands-secure:PutHostCommandComplete"],
      "Resource": "*"`, 0},
-		{"-group w -application a -deployment-group g -bucket acme -region us-isob-east-1", `"arn:aws-iso-b:s3:::acme/*"`, 0},
-		{"-group w -application a -deployment-group g -bucket acme -region eusc-de-east-1 -kms arn:aws-eusc:kms:eusc-de-east-1:123456789012:key/1", `"kms:ViaService": "s3.eusc-de-east-1.amazonaws.eu"`, 0},
-		{"-group w -application a -deployment-group g -bucket acme -prefix /x/", `"arn:aws:s3:::acme/x/*"`, 0},
-		{"-group w -application a -deployment-group g -bucket acme -region us-gov-west-1 -kms arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/1",
+		{"--group w --application a --deployment-group g --bucket acme --region us-isob-east-1", `"arn:aws-iso-b:s3:::acme/*"`, 0},
+		{"--group w --application a --deployment-group g --bucket acme --region eusc-de-east-1 --kms arn:aws-eusc:kms:eusc-de-east-1:123456789012:key/1", `"kms:ViaService": "s3.eusc-de-east-1.amazonaws.eu"`, 0},
+		{"--group w --application a --deployment-group g --bucket acme --prefix /x/", `"arn:aws:s3:::acme/x/*"`, 0},
+		{"--group w --application a --deployment-group g --bucket acme --region us-gov-west-1 --kms arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/1",
 			`"Resource": "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/1",
      "Condition": {"StringEquals": {"kms:ViaService": "s3.us-gov-west-1.amazonaws.com"}}}`, 0},
 	} {

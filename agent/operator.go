@@ -7,12 +7,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"path/filepath"
 	"syscall"
 	"time"
+	"usher/agent/cli"
 	"usher/agent/config"
 )
 
@@ -27,84 +27,76 @@ var (
 	errNotRoot = errors.New("only root may do that")
 )
 
-// runHold is `usher hold [DURATION]`.
-func runHold(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	const about = "usher hold [DURATION]: keep this instance when its launch fails, or the failed one longer, for a person to look.\n" +
-		"Without DURATION (such as 90s, 30m or 2h) it is the configuration's hold_timeout. The time counts from the failure, or, when\n" +
-		"the launch has failed already, from now; it is never longer than the global timeout of the lifecycle hook."
-	flags := flag.NewFlagSet("hold", flag.ContinueOnError)
-	file := configFlag(flags)
-	if code, ok := parseArguments(flags, args, []string{"[DURATION]"}, about, stdout, stderr); !ok {
-		return code
-	}
-	what := ask{Do: askHold}
-	if text := flags.Arg(0); text != "" {
-		d, err := time.ParseDuration(text)
-		if err != nil || d <= 0 {
-			fmt.Fprintf(stderr, "usher hold: %q is no duration: write one such as 90s, 30m or 1h30m\n", text)
-			return exitUsage
+// holdCommand is `usher hold [DURATION]`.
+func holdCommand() cli.Command {
+	var file string
+	c := cli.Command{Name: "hold", Args: []string{"[DURATION]"}, Group: cli.Server, About: "keep this instance if its launch fails, or the failed one longer",
+		More: "Without DURATION (such as 90s, 30m or 2h) it is the configuration's hold_timeout. The time counts from the failure, or, when\n" +
+			"the launch has failed already, from now; it is never longer than the global timeout of the lifecycle hook.",
+		Flags: func(f *flag.FlagSet) { cli.ConfigFlag(f, &file) }}
+	c.Run = func(ctx context.Context, in cli.Call) int {
+		what := ask{Do: askHold}
+		if text := in.Arg(0); text != "" {
+			d, err := time.ParseDuration(text)
+			if err != nil || d <= 0 {
+				return in.Fail(exitUsage, fmt.Errorf("%q is no duration: write one such as 90s, 30m or 1h30m", text))
+			}
+			what.For = d
 		}
-		what.For = d
+		ctx, cancel := context.WithTimeout(ctx, answerTime)
+		defer cancel()
+		return tellAgent(ctx, "hold", file, what, in)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	return tellAgent(ctx, "hold", *file, what, stdout, stderr)
+	return c
 }
 
-// runRelease is `usher release`.
-func runRelease(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	const about = "usher release: let a held instance go at once (its launch is abandoned), or take back a hold."
-	flags := flag.NewFlagSet("release", flag.ContinueOnError)
-	file := configFlag(flags)
-	if code, ok := parse(flags, args, 0, about, stdout, stderr); !ok {
-		return code
+// unholdCommand is `usher unhold`.
+func unholdCommand() cli.Command {
+	var file string
+	c := cli.Command{Name: "unhold", Group: cli.Server, About: "end a hold: abandon the failed launch now, or cancel the hold of one that has not failed",
+		Flags: func(f *flag.FlagSet) { cli.ConfigFlag(f, &file) }}
+	c.Run = func(ctx context.Context, in cli.Call) int {
+		ctx, cancel := context.WithTimeout(ctx, answerTime)
+		defer cancel()
+		return tellAgent(ctx, "unhold", file, ask{Do: askRelease}, in)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	return tellAgent(ctx, "release", *file, ask{Do: askRelease}, stdout, stderr)
+	return c
 }
 
-// rollBackServer is `usher rollback [RELEASE]` on a server. The agent deploys a release that is on disk, with
+// rollBackServerCommand is `usher rollback [RELEASE]` on a server. The agent deploys a release that is on disk, with
 // all the steps of a deployment; when one fails, what was live before is live again.
-func rollBackServer(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	const about = "usher rollback [RELEASE]: on a server, deploy the newest good release that is on disk and not live, or the named one.\n" +
-		"From then on the server keeps it until CodeDeploy deploys again: it does not catch up with its group by itself."
-	flags := flag.NewFlagSet("rollback", flag.ContinueOnError)
-	file := configFlag(flags)
-	force := flags.Bool("force", false, "also to a release that is not good, also over a deployment that was left unfinished")
-	if code, ok := parseArguments(flags, args, []string{"[RELEASE]"}, about, stdout, stderr); !ok {
-		return code
-	}
-	return tellAgent(ctx, "rollback", *file, ask{Do: askRollback, Release: flags.Arg(0), Force: *force}, stdout, stderr)
-}
-
-func configFlag(flags *flag.FlagSet) *string {
-	return flags.String("config", config.DefaultFile, "configuration `FILE` of the agent")
+func rollBackServerCommand() cli.Command {
+	var file string
+	var force bool
+	return cli.Command{Name: "rollback", Args: []string{"[RELEASE]"}, Group: cli.Server, About: "on a server, deploy the newest good release that is on disk and not live, or the named one",
+		More: "From then on the server keeps it until CodeDeploy deploys again: it does not catch up with its group by itself.",
+		Flags: func(f *flag.FlagSet) {
+			cli.ConfigFlag(f, &file)
+			f.BoolVar(&force, "force", false, "also to a release that is not good, also over a deployment that was left unfinished")
+		},
+		Run: func(ctx context.Context, in cli.Call) int {
+			return tellAgent(ctx, "rollback", file, ask{Do: askRollback, Release: in.Arg(0), Force: force}, in)
+		}}
 }
 
 // tellAgent asks the agent for something, prints what becomes of it, and returns the exit code.
-func tellAgent(ctx context.Context, command, file string, what ask, stdout, stderr io.Writer) int {
-	fail := func(code int, err error) int {
-		fmt.Fprintf(stderr, "usher %s: %v\n", command, err)
-		return code
-	}
+func tellAgent(ctx context.Context, command, file string, what ask, in cli.Call) int {
 	cfg, err := config.Load(file)
 	if err != nil {
-		return fail(exitUsage, err)
+		return in.Fail(exitUsage, err)
 	}
-	last, err := askAgent(ctx, cfg.StateDir, what, func(line string) { fmt.Fprintln(stdout, line) })
+	last, err := askAgent(ctx, cfg.StateDir, what, func(line string) { fmt.Fprintln(in.Stdout, line) })
 	switch {
 	case errors.Is(err, errNotRoot):
-		return fail(exitUsage, fmt.Errorf("%w: sudo usher %s", err, command))
+		return in.Fail(exitUsage, fmt.Errorf("%w: sudo usher %s", err, command))
 	case ctx.Err() != nil && what.Do == askRollback && !errors.Is(err, errNoAgent):
-		fmt.Fprintln(stderr, "usher rollback: interrupted. The agent goes on with it: usher status; journalctl -fu usher")
-		return exitInterrupted
+		return in.Fail(exitInterrupted, errors.New("interrupted. The agent continues with it: usher status; journalctl -fu usher"))
 	case err != nil:
-		return fail(exitFailed, err)
+		return in.Fail(exitFailed, err)
 	case last.Error != "":
-		return fail(last.Code, errors.New(last.Error))
+		return in.Fail(last.Code, errors.New(last.Error))
 	}
-	fmt.Fprintln(stdout, last.Text)
+	fmt.Fprintln(in.Stdout, last.Text)
 	return last.Code
 }
 

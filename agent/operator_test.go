@@ -26,7 +26,7 @@ import (
 func (s *stage) types(line string) typed {
 	s.Helper()
 	command, rest, _ := strings.Cut(line, " ")
-	return usherAs(s.T, -1, s.binary, s.dir, append([]string{command, "-config", s.path("agent.yml")}, strings.Fields(rest)...))
+	return usherAs(s.T, -1, s.binary, s.dir, append([]string{command, "--config", s.path("agent.yml")}, strings.Fields(rest)...))
 }
 
 // answered types a command line and compares what comes of it. Times, and what differs from run to run, are
@@ -97,9 +97,9 @@ func TestHoldAndRelease(t *testing.T) {
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	r := s.start(server)
 	r.says("at the gate")
-	s.answered("release", 3, "", "usher release: nothing is held here\n")
+	s.answered("unhold", 3, "", "usher unhold: nothing is held here\n")
 	s.answered("hold 1h", 0, "from now on: a launch that fails is kept for SPAN, then abandoned\n", "")
-	s.answered("release", 0, "the hold is taken back: a launch that fails is abandoned at once\n", "")
+	s.answered("unhold", 0, "the hold is taken back: a launch that fails is abandoned at once\n", "")
 	s.answered("hold", 0, "from now on: a launch that fails is kept for SPAN, then abandoned\n", "")
 	open()
 	r.says("this instance is kept until")
@@ -108,7 +108,7 @@ func TestHoldAndRelease(t *testing.T) {
 	s.must(err)
 	s.expect("state", string(server.State()), "Pending:Wait")
 	s.expect("completions while it is held", completions(s.cloud, server), "")
-	s.answered("release", 0, "this instance is let go: its launch is abandoned now\n", "")
+	s.answered("unhold", 0, "this instance is let go: its launch is abandoned now\n", "")
 	s.waitFor(server, standin.Terminated)
 	r.says("with ABANDON")
 	s.expect("completions", completions(s.cloud, server), "ABANDON accepted")
@@ -136,7 +136,7 @@ func TestHoldOutlivesTheAgent(t *testing.T) {
 
 	third := s.start(server)
 	third.says("this instance is kept until")
-	s.answered("release", 0, "this instance is let go: its launch is abandoned now\n", "")
+	s.answered("unhold", 0, "this instance is let go: its launch is abandoned now\n", "")
 	s.waitFor(server, standin.Terminated)
 	third.says("with ABANDON")
 	s.expect("completions in all", completions(s.cloud, server), "ABANDON accepted")
@@ -156,7 +156,7 @@ func TestHoldOfBefore(t *testing.T) {
 			boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 			s.must(err)
 			s.write("state/hold.json", strings.NewReplacer("INSTANCE", server.ID, "BOOT", strings.TrimSpace(string(boot))).Replace(c.hold))
-			r := s.start(server, "-once")
+			r := s.start(server, "--once")
 			s.expect("exit code", itoa(r.wait()), "1")
 			s.waitFor(server, standin.Terminated)
 			s.said(r, c.says)
@@ -170,10 +170,10 @@ func TestReleaseOfOnFailureHold(t *testing.T) {
 	s.config["on_failure"], s.config["hold_timeout"] = "hold", "1h"
 	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
-	r := s.start(server, "-once")
+	r := s.start(server, "--once")
 	r.says("on_failure is hold")
 	s.answered("rollback", 1, "", "usher rollback: the launch of this instance failed, and is held. Try again when it is over: usher status\n")
-	s.answered("release", 0, "this instance is let go: its launch is abandoned now\n", "")
+	s.answered("unhold", 0, "this instance is let go: its launch is abandoned now\n", "")
 	s.waitFor(server, standin.Terminated)
 	s.expect("exit code", itoa(r.wait()), "1")
 	s.expect("completions", completions(s.cloud, server), "ABANDON accepted")
@@ -193,7 +193,7 @@ func TestNothingToHold(t *testing.T) {
 	s.waitFor(server, standin.InService)
 	r.says("with CONTINUE")
 	s.answered("hold 1h", 3, "", "usher hold: nothing needs holding: the launch of this instance is over, and Auto Scaling waits for no verdict on it\n")
-	s.answered("release", 3, "", "usher release: nothing is held here\n")
+	s.answered("unhold", 3, "", "usher unhold: nothing is held here\n")
 	if _, err := os.Lstat(s.path("state/hold.json")); !os.IsNotExist(err) {
 		t.Errorf("the hold of the launch is still on disk (%v)", err)
 	}
@@ -233,14 +233,14 @@ func TestRollbackSkipsWhatIsBad(t *testing.T) {
 	s.inService(s.app("1"), s.app("2"), s.app("3").with(files{"scripts/start.sh": failing}))
 	s.expect("releases", s.releases(), "shop-1 good, shop-2 good, shop-3 bad")
 	s.expect("live", s.live(), "2")
-	s.answered("rollback shop-3", 2, "", "usher rollback: release shop-3-N is not good: its deployment failed. To deploy it all the same: usher rollback -force shop-3-N\n")
+	s.answered("rollback shop-3", 2, "", "usher rollback: release shop-3-N is not good: its deployment failed. To deploy it all the same: usher rollback --force shop-3-N\n")
 	const here = "; the releases here are\n  shop-3-N  bad since TIME\n  shop-2-N  good, live since TIME\n  shop-1-N  good since TIME\n"
 	s.answered("rollback shop-4", 2, "", `usher rollback: there is no release "shop-4" on this server`+here)
 	s.answered("rollback shop", 2, "", `usher rollback: "shop" is the beginning of 3 releases`+here)
 	s.expect("exit code of a rollback", itoa(s.types("rollback").code), "0")
 	s.expect("live", s.live(), "1")
 
-	got := s.types("rollback -force shop-3")
+	got := s.types("rollback --force shop-3")
 	s.expect("exit code of a rollback to what is bad", itoa(got.code), "1")
 	if err := s.plain(got.stderr); err != "usher rollback: ApplicationStart script scripts/start.sh failed with exit code 1 after SPAN; its last line: about to fail\n" {
 		t.Errorf("it said %s", err)
@@ -265,7 +265,7 @@ func TestRollbackWhileADeploymentIsUnderWay(t *testing.T) {
 		app, open := s.gate(s.app("1"), "scripts/after.sh")
 		s.publish("shop-1", app)
 		server := s.cloud.Launch("web", standin.LaunchOptions{})
-		r := s.start(server, "-once")
+		r := s.start(server, "--once")
 		r.says("at the gate")
 		s.answered("rollback", 1, "", "usher rollback: a deployment is under way: d-N, AfterInstall. Try again when it is over: usher status\n")
 		open()
@@ -277,12 +277,12 @@ func TestRollbackWhileADeploymentIsUnderWay(t *testing.T) {
 		_, r := s.inService(one, s.app("2"))
 		shut()
 		var said bytes.Buffer
-		client := exec.CommandContext(s.ctx, s.binary, "rollback", "-config", s.path("agent.yml"))
+		client := exec.CommandContext(s.ctx, s.binary, "rollback", "--config", s.path("agent.yml"))
 		client.Stderr = &said
 		s.must(client.Start())
 		r.says("at the gate")
 		s.answered("rollback", 1, "", "usher rollback: a deployment is under way: rollback-TIME, AfterInstall. Try again when it is over: usher status\n")
-		s.answered("rollback -force", 1, "", "usher rollback: a deployment is under way: rollback-TIME, AfterInstall. Try again when it is over: usher status\n")
+		s.answered("rollback --force", 1, "", "usher rollback: a deployment is under way: rollback-TIME, AfterInstall. Try again when it is over: usher status\n")
 		s.must(client.Process.Signal(syscall.SIGINT))
 		_ = client.Wait() // its exit code is looked at below
 		s.expect("exit code of the interrupted client", itoa(client.ProcessState.ExitCode()), "130")
@@ -315,7 +315,7 @@ func TestRollbackOverADeploymentThatWasStopped(t *testing.T) {
 	open()
 	_, err = s.cloud.WaitForCalls(s.ctx, "PutHostCommandComplete", told+1)
 	s.must(err)
-	const between = "usher rollback: a deployment is under way: d-N, between two steps. If nothing goes on with it, because it was stopped at CodeDeploy: usher rollback -force gives it up first\n"
+	const between = "usher rollback: a deployment is under way: d-N, between two steps. If nothing goes on with it, because it was stopped at CodeDeploy: usher rollback --force gives it up first\n"
 	s.answered("rollback", 1, "", between)
 	client := codedeploy.New(codedeploy.Options{Region: s.cloud.Region, BaseEndpoint: &s.cloud.Endpoint,
 		Credentials: credentials.NewStaticCredentialsProvider(s.cloud.AccessKey, s.cloud.SecretKey, "")})
@@ -323,7 +323,7 @@ func TestRollbackOverADeploymentThatWasStopped(t *testing.T) {
 	s.must(err)
 	s.answered("rollback", 1, "", between)
 	s.expect("live", s.live(), "2")
-	s.expect("exit code of a rollback with force", itoa(s.types("rollback -force").code), "0")
+	s.expect("exit code of a rollback with force", itoa(s.types("rollback --force").code), "0")
 	s.expect("live after it", s.live(), "1")
 	s.expect("releases", s.releases(), "shop-1 good, shop-2 bad")
 }
@@ -336,7 +336,7 @@ func TestKilledInARollback(t *testing.T) {
 	server, r := s.inService(one, s.app("2"))
 	shut()
 	var said bytes.Buffer
-	client := exec.CommandContext(s.ctx, s.binary, "rollback", "-config", s.path("agent.yml"))
+	client := exec.CommandContext(s.ctx, s.binary, "rollback", "--config", s.path("agent.yml"))
 	client.Stderr = &said
 	s.must(client.Start())
 	r.says("at the gate")
@@ -363,12 +363,12 @@ func TestNoAgent(t *testing.T) {
 	const none = "no agent answers here: systemctl start usher; if it is running, journalctl -u usher says what it waits for\n"
 	s.must(r.cmd.Process.Kill()) // its socket stays
 	r.wait()
-	for _, line := range []string{"hold", "release", "rollback"} {
+	for _, line := range []string{"hold", "unhold", "rollback"} {
 		s.answered(line, 1, "", "usher "+line+": "+none)
 	}
 	second := s.start(s.cloud.Instances()[0])
 	second.says("nothing to deploy")
-	s.answered("release", 3, "", "usher release: nothing is held here\n")
+	s.answered("unhold", 3, "", "usher unhold: nothing is held here\n")
 	s.expect("exit code", itoa(second.stop()), "0")
 	if _, err := os.Lstat(s.path("state/control")); !os.IsNotExist(err) {
 		t.Errorf("the socket of an agent that was stopped is still there (%v)", err)
@@ -397,10 +397,10 @@ func TestOperatorIsRoot(t *testing.T) {
 		"status":   "usher status: only root may read the record: sudo usher status\n",
 		"history":  "usher history: only root may read the record: sudo usher history\n",
 		"hold":     "usher hold: only root may do that: sudo usher hold\n",
-		"release":  "usher release: only root may do that: sudo usher release\n",
+		"unhold":   "usher unhold: only root may do that: sudo usher unhold\n",
 		"rollback": "usher rollback: only root may do that: sudo usher rollback\n",
 	} {
-		got := usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{line, "-config", "agent.yml"})
+		got := usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{line, "--config", "agent.yml"})
 		if got != (typed{"", want, 2}) {
 			t.Errorf("usher %s: %+v", line, got)
 		}
@@ -454,7 +454,7 @@ func TestOddClients(t *testing.T) {
 	for range maxClients + 2 {
 		silent = append(silent, s.dials())
 	}
-	s.answered("release", 3, "", "usher release: nothing is held here\n") // in its turn
+	s.answered("unhold", 3, "", "usher unhold: nothing is held here\n") // in its turn
 	for n, conn := range silent {
 		s.must(conn.SetReadDeadline(time.Now().Add(patience)))
 		if got, err := conn.Read(make([]byte, 1)); got != 0 || err == nil || os.IsTimeout(err) {

@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usher/agent/appspec"
+	"usher/agent/cli"
 	"usher/agent/record"
 	"usher/agent/release"
 	"usher/hooks"
@@ -138,37 +137,35 @@ func sayEnd(o systemd.Outcome) string {
 	return how
 }
 
-// runPlace is `usher place`.
-func runPlace(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("place", flag.ContinueOnError)
-	about := "usher place FILE: not for use by hand. The agent, which has a sandbox, starts it in a unit of its own for what a\n" +
-		"revision installs outside the link, for setuid and setgid modes, and to remove old releases. FILE says what is to be done; what became of it\n" +
-		"is written to " + placedFile + " beside it."
-	if code, ok := parseArguments(flags, args, []string{"FILE"}, about, stdout, stderr); !ok {
-		return code
+// placeCommand is `usher place`, which is the agent's own and listed nowhere.
+func placeCommand() cli.Command {
+	c := cli.Command{Name: "place", Args: []string{"FILE"}, About: "not for use by hand",
+		More: "The agent, which has a sandbox, starts it in a unit of its own for what a revision installs outside the link, for setuid\n" +
+			"and setgid modes, and to remove old releases. FILE says what is to be done; what became of it is written to " + placedFile + " beside it."}
+	c.Run = func(ctx context.Context, in cli.Call) int {
+		var p placement
+		text, err := os.ReadFile(in.Arg(0))
+		if err == nil {
+			err = json.Unmarshal(text, &p)
+		}
+		if err != nil {
+			return in.Fail(exitFailed, fmt.Errorf("cannot read what is to be done: %v", err))
+		}
+		out, failure := p.do(ctx)
+		if failure != nil {
+			fmt.Fprintf(in.Stderr, "usher place: %v\n", failure)
+			out.Error = failure.Error()
+		}
+		if err := replaceJSON(filepath.Join(filepath.Dir(in.Arg(0)), placedFile), out); err != nil {
+			fmt.Fprintf(in.Stderr, "usher place: cannot tell what was done: %v\n", err)
+			return exitFailed
+		}
+		if failure != nil {
+			return exitFailed
+		}
+		return exitDone
 	}
-	var p placement
-	text, err := os.ReadFile(flags.Arg(0))
-	if err == nil {
-		err = json.Unmarshal(text, &p)
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "usher place: cannot read what is to be done: %v\n", err)
-		return exitFailed
-	}
-	out, failure := p.do(ctx)
-	if failure != nil {
-		fmt.Fprintf(stderr, "usher place: %v\n", failure)
-		out.Error = failure.Error()
-	}
-	if err := replaceJSON(filepath.Join(filepath.Dir(flags.Arg(0)), placedFile), out); err != nil {
-		fmt.Fprintf(stderr, "usher place: cannot tell what was done: %v\n", err)
-		return exitFailed
-	}
-	if failure != nil {
-		return exitFailed
-	}
-	return exitDone
+	return c
 }
 
 // do does a placement.

@@ -6,31 +6,35 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"usher/agent/cli"
 )
 
-// runPlot is `usher plot`: a launch as a picture.
-func runPlot(_ context.Context, args []string, stdout, stderr io.Writer) int {
-	const about = "usher plot [-no-boot] [d-ID] > launch.svg: a picture of this server's last launch or deployment, or of deployment d-ID:\n" +
-		"what happened when, from the launch of the instance to the verdict. Any browser shows it."
-	flags := flag.NewFlagSet("plot", flag.ContinueOnError)
-	file := configFlag(flags)
-	noBoot := flags.Bool("no-boot", false, "leave out the launch and the boot of the instance, which are long and not usher's")
-	if code, ok := parseArguments(flags, args, []string{"[d-ID]"}, about, stdout, stderr); !ok {
-		return code
-	}
-	t, code, err := readTimeline(*file, "plot", flags.Arg(0), stderr)
-	if err == nil {
-		if *noBoot {
-			t = t.withoutBoot()
+// plotCommand is `usher plot`: a launch as a picture.
+func plotCommand() cli.Command {
+	var file string
+	var noBoot bool
+	c := cli.Command{Name: "plot", Args: []string{"[d-ID]"}, Group: cli.Server, About: "a launch or deployment as a picture (SVG): the last one, or d-ID",
+		More: "What happened when, from the launch of the instance to the verdict: usher plot > launch.svg. Any browser shows it.",
+		Flags: func(f *flag.FlagSet) {
+			cli.ConfigFlag(f, &file)
+			f.BoolVar(&noBoot, "no-boot", false, "leave out the launch and the boot of the instance, which are long and not usher's")
+		}}
+	c.Run = func(_ context.Context, in cli.Call) int {
+		t, code, err := readTimeline(file, "plot", in.Arg(0), in.Stderr)
+		if err == nil {
+			if noBoot {
+				t = t.withoutBoot()
+			}
+			code = exitFailed
+			_, err = io.WriteString(in.Stdout, t.svg())
 		}
-		code = exitFailed
-		_, err = io.WriteString(stdout, t.svg())
+		if err != nil {
+			return in.Fail(code, err)
+		}
+		return exitDone
 	}
-	if err != nil {
-		fmt.Fprintln(stderr, "usher plot:", err)
-		return code
-	}
-	return exitDone
+	return c
 }
 
 // Measures of the picture, in pixels. Its width is fixed: that of a page; it is as high as there are rows.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"usher/agent/bundle"
+	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/format"
 	"usher/agent/instance"
@@ -22,37 +23,38 @@ import (
 	"usher/systemd"
 )
 
-// runCheck is `usher check PATH`: what an instance finds out before it runs the first script.
-func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	errexit := flags.String("errexit", string(hooks.Enforce), "`MODE`: what the instance does about scripts without set -e: enforce, require, report or off")
-	roles := flags.String("role-hooks", "", "also check the role hooks in `DIR` (on an instance: /etc/usher/hooks.d)")
-	strict := flags.Bool("strict", false, "exit with 1 for warnings too")
-	asJSON := flags.Bool("json", false, "print one JSON object, for CI")
-	if code, ok := parse(flags, args, 1, "usher check [-errexit MODE] [-strict] [-json] PATH: judge a revision (directory, zip, tar, tgz) exactly as an instance will.", stdout, stderr); !ok {
-		return code
+// checkCommand is `usher check PATH`: what an instance finds out before it runs the first script.
+func checkCommand() cli.Command {
+	var errexit, roles string
+	var strict, asJSON bool
+	c := cli.Command{Name: "check", Args: []string{"PATH"}, Group: cli.Developer, About: "check a revision (a directory, zip, tar or tgz) as a server will",
+		Flags: func(f *flag.FlagSet) {
+			f.StringVar(&errexit, "errexit", string(hooks.Enforce), "`MODE`: what the server does about scripts without set -e: enforce, require, report or off")
+			f.StringVar(&roles, "role-hooks", "", "also check the role hooks in `DIR` (on a server: /etc/usher/hooks.d)")
+			f.BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
+			f.BoolVar(&asJSON, "json", false, "print one JSON object, for CI")
+		}}
+	c.Run = func(ctx context.Context, in cli.Call) int {
+		policy, err := hooks.ParsePolicy(errexit)
+		if err != nil {
+			return in.Fail(exitUsage, err)
+		}
+		path := in.Arg(0)
+		if _, err := os.Stat(path); err != nil {
+			return in.Fail(exitUsage, fmt.Errorf("cannot open the revision: %w", err))
+		}
+		found := findings{Path: path, strict: strict, json: asJSON}
+		dir, stats, err := open(ctx, path)
+		if err != nil {
+			found.Problems = []hooks.Problem{{File: path, Message: err.Error()}}
+			return found.show(in.Stdout)
+		}
+		defer safepath.RemoveAll(dir)
+		found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
+		_, found.Problems = judge(config.Default().Layout(), dir, roles, policy, hooks.CheckSource)
+		return found.show(in.Stdout)
 	}
-	policy, err := hooks.ParsePolicy(*errexit)
-	if err != nil {
-		fmt.Fprintln(stderr, "usher check:", err)
-		return exitUsage
-	}
-	path := flags.Arg(0)
-	if _, err := os.Stat(path); err != nil {
-		fmt.Fprintln(stderr, "usher check: cannot open the revision:", err)
-		return exitUsage
-	}
-	found := findings{Path: path, strict: *strict, json: *asJSON}
-	dir, stats, err := open(ctx, path)
-	if err != nil {
-		found.Problems = []hooks.Problem{{File: path, Message: err.Error()}}
-		return found.show(stdout)
-	}
-	defer safepath.RemoveAll(dir)
-	found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
-	c := config.Default()
-	_, found.Problems = judge(c.Layout(), dir, *roles, policy, hooks.CheckSource)
-	return found.show(stdout)
+	return c
 }
 
 // open unpacks the revision at path, whatever it is, into a scratch directory, by the rules and limits of
@@ -91,46 +93,45 @@ func unpackLocal(ctx context.Context, path, dir string) (bundle.Stats, error) {
 	return bundle.Unpack(ctx, f, kind, dir, bundle.Limits{})
 }
 
-// runRehearse is `usher rehearse PATH`: the deployment of a launch, without AWS.
-func runRehearse(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("rehearse", flag.ContinueOnError)
-	root := flags.String("root", "", "deploy below `DIR` (default: a new scratch directory; / does it for real)")
-	errexit := flags.String("errexit", string(hooks.Enforce), "`MODE`: what is done about scripts without set -e: enforce, require, report or off")
-	if code, ok := parse(flags, args, 1, "usher rehearse [-root DIR] [-errexit MODE] PATH: the whole deployment of a local revision, hooks run for real.", stdout, stderr); !ok {
-		return code
-	}
-	policy, err := hooks.ParsePolicy(*errexit)
-	if err != nil {
-		fmt.Fprintln(stderr, "usher rehearse:", err)
-		return exitUsage
-	}
-	if _, err := os.Stat(flags.Arg(0)); err != nil {
-		fmt.Fprintln(stderr, "usher rehearse: cannot open the revision:", err)
-		return exitUsage
-	}
-	a, err := rehearsal(*root, policy, stdout)
-	if err != nil {
-		fmt.Fprintln(stderr, "usher rehearse:", err)
-		return exitFailed
-	}
-	defer a.rec.Close()
-	runner := &hooks.ProcessGroups{}
-	defer runner.Close()
-	a.runner = runner
-	path, err := filepath.Abs(flags.Arg(0))
-	if err != nil {
-		fmt.Fprintln(stderr, "usher rehearse:", err)
-		return exitFailed
-	}
-	if err := a.rehearse(ctx, path); err != nil {
-		if ctx.Err() != nil {
-			fmt.Fprintln(stderr, "usher rehearse: interrupted")
+// rehearseCommand is `usher rehearse PATH`: the deployment of a launch, without AWS.
+func rehearseCommand() cli.Command {
+	var root, errexit string
+	c := cli.Command{Name: "rehearse", Args: []string{"PATH"}, Group: cli.Developer, About: "deploy a local revision under a scratch root, hooks run for real",
+		Flags: func(f *flag.FlagSet) {
+			f.StringVar(&root, "root", "", "deploy below `DIR` (default: a new scratch directory; / does it for real)")
+			f.StringVar(&errexit, "errexit", string(hooks.Enforce), "`MODE`: what is done about scripts without set -e: enforce, require, report or off")
+		}}
+	c.Run = func(ctx context.Context, in cli.Call) int {
+		policy, err := hooks.ParsePolicy(errexit)
+		if err != nil {
+			return in.Fail(exitUsage, err)
 		}
-		return exitFailed
+		if _, err := os.Stat(in.Arg(0)); err != nil {
+			return in.Fail(exitUsage, fmt.Errorf("cannot open the revision: %w", err))
+		}
+		a, err := rehearsal(root, policy, in.Stdout)
+		if err != nil {
+			return in.Fail(exitFailed, err)
+		}
+		defer a.rec.Close()
+		runner := &hooks.ProcessGroups{}
+		defer runner.Close()
+		a.runner = runner
+		path, err := filepath.Abs(in.Arg(0))
+		if err != nil {
+			return in.Fail(exitFailed, err)
+		}
+		if err := a.rehearse(ctx, path); err != nil {
+			if ctx.Err() != nil {
+				fmt.Fprintln(in.Stderr, "usher rehearse: interrupted")
+			}
+			return exitFailed
+		}
+		live, _, _ := a.layout.Live()
+		fmt.Fprintf(in.Stdout, "%s -> %s\n", a.layout.LinkPath(), live)
+		return exitDone
 	}
-	live, _, _ := a.layout.Live()
-	fmt.Fprintf(stdout, "%s -> %s\n", a.layout.LinkPath(), live)
-	return exitDone
+	return c
 }
 
 // rehearsal is an agent without AWS whose server is below root.

@@ -3,29 +3,48 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/format"
 	"usher/agent/rollout"
 )
 
-const rollbackAbout = "usher rollback [-yes] [-stop] [-dry-run] [-no-wait] [-json] ENV [d-ID | COMMIT]: bring an environment back to what it ran before.\n" +
-	"The same bundle is deployed again, nothing is built: that of the last good deployment of something else, or of the one that is named.\n" +
-	"exit codes: those of usher deploy. On a server, usher rollback -h is about the server itself."
-
-// runRollback is `usher rollback`: of the server, on a server; of an environment, everywhere else.
-func runRollback(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if onServer(args) {
-		return rollBackServer(ctx, args, stdout, stderr)
-	}
-	return rollBackEnvironment(ctx, args, stdout, stderr)
+// rollbackCommand is `usher rollback`: of the server, on a server; of an environment, everywhere else.
+func rollbackCommand() cli.Command {
+	d := &developer{name: "rollback"}
+	var stop, dryRun bool
+	return cli.Command{Name: "rollback", Args: []string{"ENV", "[d-ID | COMMIT]"}, Group: cli.Developer, About: "return an environment to what it ran before; on a server: the server",
+		More: "The same bundle is deployed again, nothing is built: by default the latest successful deployment of a different revision.\n" +
+			"exit codes: those of usher deploy. On a server, usher rollback --help is about the server itself.",
+		Flags: func(f *flag.FlagSet) {
+			d.flags(f)
+			f.BoolVar(&d.yes, "yes", false, "do not ask, also where usher.yml says confirm")
+			f.BoolVar(&stop, "stop", false, "stop the deployment that is in progress first")
+			f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and end there")
+		},
+		Complete: completeEnvironment,
+		Instead: func(args []string) *cli.Command {
+			if !onServer(args) {
+				return nil
+			}
+			c := rollBackServerCommand()
+			return &c
+		},
+		Run: func(ctx context.Context, in cli.Call) int {
+			err := d.begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
+			if err == nil {
+				err = d.rollBack(ctx, in.Arg(1), stop, dryRun)
+			}
+			return d.end(ctx, err)
+		}}
 }
 
 // onServer tells whether an agent has worked on this machine, or an agent's configuration is named. A record that
@@ -45,23 +64,6 @@ func onServer(args []string) bool {
 // configForm is the flag that only servers have.
 var configForm = form(`^--?config(=|$)`)
 
-// rollBackEnvironment is `usher rollback ENV [d-ID | COMMIT]`, on a developer's machine.
-func rollBackEnvironment(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	d := &developer{}
-	flags := d.flagsOf("rollback")
-	flags.BoolVar(&d.yes, "yes", false, "do not ask, also where usher.yml says confirm")
-	stop := flags.Bool("stop", false, "stop the deployment that is in progress first")
-	dryRun := flags.Bool("dry-run", false, "say what would be done, and end there")
-	if code, ok := parseArguments(flags, args, []string{"ENV", "[d-ID | COMMIT]"}, rollbackAbout, stdout, stderr); !ok {
-		return code
-	}
-	err := d.begin(ctx, flags.Arg(0), stdout, stderr)
-	if err == nil {
-		err = d.rollBack(ctx, flags.Arg(1), *stop, *dryRun)
-	}
-	return d.end(ctx, err)
-}
-
 // rollBack deploys a revision again that was deployed before.
 func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bool) error {
 	p := plan{action: "Roll back"}
@@ -73,11 +75,11 @@ func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bo
 		return err
 	}
 	if p.stops = p.group.Active; p.stops != "" && !stop {
-		return fmt.Errorf("%w; -stop stops it first", rollout.Busy{Deployment: p.stops, Group: d.env.DeploymentGroup})
+		return fmt.Errorf("%w; --stop stops it first", rollout.Busy{Deployment: p.stops, Group: d.env.DeploymentGroup})
 	}
 	past, err := d.goBackTo(ctx, target, p.group)
 	if err != nil {
-		return refusal{err}
+		return refusal{Err: err}
 	}
 	if err := rollout.StillThere(ctx, d.s3, d.env, past.Revision); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"usher/systemd"
 )
 
-// How hook scripts are run: the values of `usher run -runner`.
+// How hook scripts are run: the values of `usher run --runner`.
 const (
 	runnerAuto      = "auto"      // units under systemd, processes anywhere else
 	runnerUnits     = "units"     // each script is a transient unit of its own
@@ -24,9 +24,9 @@ type scriptRunner interface {
 
 // errConfined is why scripts are not run by an agent with a sandbox: it is made for the agent.
 var errConfined = errors.New("cannot run scripts as processes of usher's: the sandbox of usher.service would confine them. " +
-	"Run them as units (-runner auto), or take the sandbox away: systemctl edit usher.service")
+	"Run them as units (--runner auto), or take the sandbox away: systemctl edit usher.service")
 
-// newRunner is the runner for a setting of -runner. The default takes units where usher itself is a
+// newRunner is the runner for a setting of --runner. The default takes units where usher itself is a
 // service of a systemd: only there does a successor come that takes a running script up.
 func (a *agent) newRunner(setting string) (scriptRunner, error) {
 	processes := &hooks.ProcessGroups{Alive: a.notify.Alive}
@@ -56,5 +56,5 @@ func (a *agent) newRunner(setting string) (scriptRunner, error) {
 		}
 		return a.newUnits()
 	}
-	return nil, fmt.Errorf("cannot use -runner %q: it is one of %s, %s, %s", setting, runnerAuto, runnerUnits, runnerProcesses)
+	return nil, fmt.Errorf("cannot use --runner %q: it is one of %s, %s, %s", setting, runnerAuto, runnerUnits, runnerProcesses)
 }

@@ -13,13 +13,14 @@ import (
 	"strings"
 	"time"
 
+	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
 )
 
-// serverStatus is what `usher status -json` prints: one object. Times are RFC 3339, in UTC; what does not
+// serverStatus is what `usher status --json` prints: one object. Times are RFC 3339, in UTC; what does not
 // apply is left out.
 type serverStatus struct {
 	Health string `json:"health"` // "good"; "bad": the last deployment failed, or the link leads to no good release; "empty": nothing was deployed yet
@@ -74,33 +75,34 @@ type commandStatus struct {
 	Event string `json:"event"`
 }
 
-// runStatus is `usher status`: what this server runs, and what the agent does.
-func runStatus(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	const about = "usher status [-json]: what this server runs, how its last deployment ended, and what the agent does now.\n" +
-		"Exit code 0: good; 1: the last deployment failed, or what is live is no good release; 3: nothing was deployed yet."
-	flags := flag.NewFlagSet("status", flag.ContinueOnError)
-	file := configFlag(flags)
-	asJSON := flags.Bool("json", false, "print it as a JSON object")
-	if code, ok := parse(flags, args, 0, about, stdout, stderr); !ok {
-		return code
-	}
-	s, err := statusOf(ctx, *file)
-	if err != nil {
-		fmt.Fprintln(stderr, "usher status:", err)
-		return exitUsage
-	}
-	if *asJSON {
-		out := json.NewEncoder(stdout)
-		out.SetIndent("", "  ")
-		out.SetEscapeHTML(false)
-		if err := out.Encode(s); err != nil {
-			fmt.Fprintln(stderr, "usher status:", err)
-			return exitFailed
+// statusCommand is `usher status`: what this server runs, and what the agent does.
+func statusCommand() cli.Command {
+	var file string
+	var asJSON bool
+	c := cli.Command{Name: "status", Group: cli.Server, About: "what this server runs, how its last deployment ended, and what the agent does now",
+		More: "exit codes: 0 good, 1 the last deployment failed or what is live is no good release, 3 nothing was deployed yet",
+		Flags: func(f *flag.FlagSet) {
+			cli.ConfigFlag(f, &file)
+			f.BoolVar(&asJSON, "json", false, "print a JSON object")
+		}}
+	c.Run = func(ctx context.Context, in cli.Call) int {
+		s, err := statusOf(ctx, file)
+		if err != nil {
+			return in.Fail(exitUsage, err)
 		}
-	} else {
-		s.print(stdout, time.Now())
+		if asJSON {
+			out := json.NewEncoder(in.Stdout)
+			out.SetIndent("", "  ")
+			out.SetEscapeHTML(false)
+			if err := out.Encode(s); err != nil {
+				return in.Fail(exitFailed, err)
+			}
+		} else {
+			s.print(in.Stdout, time.Now())
+		}
+		return map[string]int{"good": exitDone, "bad": exitFailed, "empty": exitNothing}[s.Health]
 	}
-	return map[string]int{"good": exitDone, "bad": exitFailed, "empty": exitNothing}[s.Health]
+	return c
 }
 
 // readRecord is the history of the server that a configuration is of. A server without a record has an
@@ -263,6 +265,6 @@ func (h holdStatus) text(now time.Time) string {
 	case !h.Failed:
 		return fmt.Sprintf("a launch that fails is kept for %s (%s)", h.For, by)
 	default:
-		return fmt.Sprintf("the failed launch is kept until %s (%s), for %s more: usher release lets it go", format.Local(h.Until), by, format.Duration(h.Until.Sub(now)))
+		return fmt.Sprintf("the failed launch is kept until %s (%s), for %s more: usher unhold ends it", format.Local(h.Until), by, format.Duration(h.Until.Sub(now)))
 	}
 }

@@ -13,15 +13,15 @@ import (
 
 // What `usher status` says of a server in each of its states.
 
-// status is `usher status -json`, which must be what serverStatus documents and nothing else.
+// status is `usher status --json`, which must be what serverStatus documents and nothing else.
 func (s *stage) status() (serverStatus, int) {
 	s.Helper()
-	got := s.types("status -json")
+	got := s.types("status --json")
 	var status serverStatus
 	in := json.NewDecoder(strings.NewReader(got.stdout))
 	in.DisallowUnknownFields()
 	if err := in.Decode(&status); err != nil || got.stderr != "" {
-		s.Fatalf("usher status -json: %v; it printed %s%s", err, got.stdout, got.stderr)
+		s.Fatalf("usher status --json: %v; it printed %s%s", err, got.stdout, got.stderr)
 	}
 	return status, got.code
 }
@@ -138,7 +138,7 @@ func TestStatusOfAHeldLaunch(t *testing.T) {
 	if got.Health != "bad" || got.Instance != server.ID || got.Live.Status != "base" || got.UnderWay != nil || got.Agent.Doing != "the launch of this instance failed, and is held" {
 		t.Errorf("status: %+v, agent %+v", got, got.Agent)
 	}
-	if out, _ := s.printed(); !strings.Contains(out, "hold        the failed launch is kept until TIME (on_failure is hold), for SPAN more: usher release lets it go\n") {
+	if out, _ := s.printed(); !strings.Contains(out, "hold        the failed launch is kept until TIME (on_failure is hold), for SPAN more: usher unhold ends it\n") {
 		t.Errorf("the hold is not printed:\n%s", out)
 	}
 }

@@ -37,6 +37,7 @@ var law = map[string][]string{
 	"systemd":           {},
 	"agent/safepath":    {},
 	"systemd/box":       {"agent/safepath"},
+	"agent/cli":         {"agent/config", "hooks"},
 	"agent/config":      {"agent/bundle", "agent/instance", "agent/release", "hooks"},
 	"agent/format":      {},
 	"agent/image":       {"agent/safepath"},
@@ -55,7 +56,7 @@ var law = map[string][]string{
 	"agent/lifecycle":   {"agent/instance"},
 	"agent/demo":        {"agent/format", "agent/standin", "agent/safepath"},
 	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/revision", "agent/safepath"},
-	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/config", "agent/doctor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
+	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/cli", "agent/config", "agent/doctor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
 		"agent/policy", "agent/record", "agent/release", "agent/revision", "agent/rollout", "agent/safepath"},
 
 	"agent/standin/awsmodel": {"agent/standin"},

@@ -26,7 +26,7 @@ func TestTheManualPage(t *testing.T) {
 	// The subsections, and the command whose help each is compared with. Two are no commands of `usher help`.
 	subsections := map[string][]string{
 		"deploy status":        {"deploy", "status"},
-		"rollback on a server": {"rollback", "-config", "/etc/usher/agent.yml"},
+		"rollback on a server": {"rollback", "--config", "/etc/usher/agent.yml"},
 	}
 	var explained []string
 	flags := map[string][]string{}
@@ -56,6 +56,7 @@ func TestTheManualPage(t *testing.T) {
 			want = append(want, found[1])
 		}
 		slices.Sort(flags[name])
+		slices.Sort(want)
 		expect(t, "flags of usher "+name+" in the manual page", strings.Join(flags[name], " "), strings.Join(want, " "))
 	}
 }

@@ -35,7 +35,7 @@ func (d *demo) types(ctx context.Context, show func(string), args ...string) (*p
 
 // running is what new servers get, as the plan of `usher deploy` says it.
 func (d *demo) running(ctx context.Context) (string, error) {
-	typed, err := d.types(ctx, func(string) {}, "deploy", "-dry-run", "production")
+	typed, err := d.types(ctx, func(string) {}, "deploy", "--dry-run", "production")
 	if err != nil {
 		return "", err
 	}

@@ -58,7 +58,7 @@ type process struct {
 
 // startUsher starts `usher run` on a server, with an environment that holds where AWS is and nothing else.
 func startUsher(ctx context.Context, binary string, s *server, environ []string, show func(string)) (*process, error) {
-	cmd := exec.CommandContext(ctx, binary, "run", "-config", filepath.Join(s.root, "etc/usher/agent.yml"))
+	cmd := exec.CommandContext(ctx, binary, "run", "--config", filepath.Join(s.root, "etc/usher/agent.yml"))
 	cmd.Env = append(environ, "PATH="+os.Getenv("PATH"))
 	return start(cmd, show)
 }

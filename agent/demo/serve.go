@@ -34,7 +34,7 @@ func (d *demo) serve(ctx context.Context) error {
 		"    --auto-scaling-group-name "+scalingGroup+" --lifecycle-hook-name "+hookName+" --instance-id "+waiting.ID)
 	d.say("", "Or let usher do it, on a server whose application is "+s.url+" :", "")
 	d.say("  env -i PATH=\"$PATH\" "+strings.Join(d.cloud.Environ(waiting), " \\\n      ")+" \\",
-		"    "+d.usher+" run -config "+s.path("etc/usher/agent.yml"))
+		"    "+d.usher+" run --config "+s.path("etc/usher/agent.yml"))
 	d.say("", "Ctrl-C ends AWS and removes "+d.scratch+".")
 
 	if waiting.WaitFor(ctx, standin.InService) == nil {

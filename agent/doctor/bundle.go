@@ -61,7 +61,7 @@ func (r *Report) Object(ctx context.Context, api Objects, side policy.Side, regi
 		if key == "" {
 			key = "its KMS key"
 		}
-		r.Problem("bundle", "allow kms:Decrypt on it, there and in the key's own policy; `usher iam-policy -kms ARN` prints it", "%s is encrypted with %s, which cannot be used", name, key)
+		r.Problem("bundle", "allow kms:Decrypt on it, there and in the key's own policy; `usher iam-policy --kms ARN` prints it", "%s is encrypted with %s, which cannot be used", name, key)
 		return size
 	case denied(err):
 		r.Problem("bundle", allow(side, "GetObject"), "%s: GetObject is refused", name)

@@ -46,7 +46,7 @@ func allow(side policy.Side, op string) string {
 	if side != policy.Instance {
 		whose = "the policy of your AWS identity"
 	}
-	return fmt.Sprintf("allow %s in %s; `usher iam-policy -side %s` prints it", strings.Join(plain, ", "), whose, side)
+	return fmt.Sprintf("allow %s in %s; `usher iam-policy --side %s` prints it", strings.Join(plain, ", "), whose, side)
 }
 
 // denied tells a refusal from other errors.

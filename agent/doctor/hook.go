@@ -40,7 +40,7 @@ func (r *Report) Hooks(group string, hooks []groups.Hook, name string, size int6
 	case ours >= 0:
 		r.hook(group, open[ours], size)
 	case name != "":
-		r.Problem("hook", "correct lifecycle_hook in agent.yml, or `usher attach -hook "+name+" ENV`",
+		r.Problem("hook", "correct lifecycle_hook in agent.yml, or `usher attach --hook "+name+" ENV`",
 			"group %s has no launch hook named %s (it has: %s): no agent completes another", group, name, listOf(open))
 	case len(open) == 0:
 		r.Problem("hook", "`usher attach ENV`, or initial_lifecycle_hook in Terraform", "group %s has no launch hook: Auto Scaling does not wait for usher", group)

@@ -163,7 +163,7 @@ func Compare(g Group, want Hook) (Change, error) {
 			continue
 		}
 		if h.Transition != want.Transition {
-			return c, fmt.Errorf("the hook %s of group %s is for %s, so it is not usher's: choose another name with -hook", h.Name, g.Name, h.Transition)
+			return c, fmt.Errorf("the hook %s of group %s is for %s, so it is not usher's: choose another name with --hook", h.Name, g.Name, h.Transition)
 		}
 		c.New, c.before, is = false, h.seen, h
 	}

@@ -2,7 +2,7 @@ package rollout
 
 import "time"
 
-// Event is one thing that happened while a revision was brought to its servers. Follow emits them, `-json`
+// Event is one thing that happened while a revision was brought to its servers. Follow emits them, `--json`
 // prints them, one JSON object to a line, and the views for people are made of nothing else.
 //
 // A field that does not apply is left out. Fields are added in later versions and never change their

@@ -17,7 +17,7 @@ import (
 // Three views of the same events: JSON for programs, plain lines for logs and pipes, and live bars for a
 // person at a terminal. What is printed where:
 //
-//   - A view prints to one place only. With -json that is standard output, and nothing else is printed there.
+//   - A view prints to one place only. With --json that is standard output, and nothing else is printed there.
 //   - Lines never move, are never coloured, and begin with the local time of what they tell.
 //   - Bars have only what is going on now. What has ended is printed above them and stays, without colours too.
 //   - What a failed script said last is printed in full, in every view: it is what the reader needs next.
@@ -25,7 +25,7 @@ import (
 // View shows events to whoever watches.
 type View struct {
 	out      io.Writer
-	json     *json.Encoder // of -json, or nil
+	json     *json.Encoder // of --json, or nil
 	bars     *bars         // on a terminal, or nil
 	began    time.Time     // of an upload
 	uploaded int           // tenths of it that were told
