@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"usher/agent/format"
 	"usher/agent/record"
@@ -15,9 +14,6 @@ import (
 )
 
 // How a deployment ends: its release is good, or what was live before is live again.
-
-// keepTimeout bounds letting go what a good release replaced: some files are removed.
-const keepTimeout = time.Minute
 
 // succeed records that the release is good. From here on the verdict is CONTINUE; what goes wrong in
 // tidying up is said, and no failure.
@@ -87,13 +83,7 @@ func (a *agent) keep(r release.Release, d *record.Deployment) error {
 	if !ok || before.ID == r.ID {
 		before = release.Release{}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), keepTimeout)
-	defer cancel()
-	_, done, err := a.apart(ctx, d, placement{Step: stepKeep, Release: r.ID, Before: before.ID}, func() bool { return a.layout.KeepReaches(r, before) })
-	if !done {
-		return a.layout.Keep(r, before)
-	}
-	return err
+	return a.layout.Keep(r, before)
 }
 
 // restore puts back the files outside the link.

@@ -56,7 +56,8 @@ type placement struct {
 type placed struct {
 	Unit              string
 	release.Installed          // of Install
-	Outside           []string // of Install: see release.Facts
+	Outside, Dirs     []string // of Install: see release.Facts
+	Owners            map[string]int
 	Removed           []string // of Prune: the releases that are gone
 	Error             string   // "" for none
 }
@@ -195,7 +196,7 @@ func (p placement) do(ctx context.Context) (out placed, err error) {
 		return out, errors.New(fatal[0].String())
 	}
 	out.Installed, err = p.Layout.Install(ctx, &r, plan, p.How)
-	out.Outside = r.Outside
+	out.Outside, out.Dirs, out.Owners = r.Outside, r.Dirs, r.Owners
 	return out, err
 }
 

@@ -226,10 +226,9 @@ func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 	if fatal := hooks.Errors(problems); len(fatal) > 0 {
 		return "", fmt.Errorf("the revision is no longer what it was when it was checked: %s", fatal[0])
 	}
-	how := release.Installing{Unprivileged: d.unprivileged, Exists: d.exists}
-	if live, ok := d.liveRelease(); ok {
-		how.Owned = live.Outside
-	}
+	live, _ := d.liveRelease()
+	how := release.After(live)
+	how.Unprivileged, how.Exists = d.unprivileged, d.exists
 	done, err := d.place(ctx, plan, how)
 	for _, note := range done.Notes {
 		d.log.Warn(note, zap.String("lifecycle_event", hooks.Install))
@@ -246,12 +245,12 @@ func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 // place is release.Layout.Install, here or in a unit of its own.
 func (d *deployment) place(ctx context.Context, plan *release.Plan, how release.Installing) (release.Installed, error) {
 	out, done, err := d.apart(ctx, d.past, placement{Step: hooks.Install, Release: d.release.ID, How: how},
-		func() bool { return d.layout.InstallReaches(d.release.ID, plan) })
+		func() bool { return d.layout.InstallReaches(d.release.ID, plan, how) })
 	if !done {
 		return d.layout.Install(ctx, &d.release, plan, how)
 	}
 	if out.Unit != "" {
-		d.release.Outside = out.Outside
+		d.release.Outside, d.release.Dirs, d.release.Owners = out.Outside, out.Dirs, out.Owners
 	}
 	return out.Installed, err
 }

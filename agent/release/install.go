@@ -2,14 +2,11 @@ package release
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"usher/agent/bundle"
 	"usher/agent/safepath"
@@ -20,6 +17,14 @@ type Installing struct {
 	Exists       string   // the deployment's file_exists_behavior, "" for DISALLOW; the appspec's own wins
 	Owned        []string // files outside the link that the release now in use installed: replaced without asking
 	Unprivileged bool     // not root: what only root may do (owners, contexts) is left out and told, not an error
+
+	Dirs   []string       // directories outside the link that this group's deployments made: removed when nothing needs them
+	Owners map[string]int // who the two were given to: see Facts
+}
+
+// After is Installing for a deployment that follows a release.
+func After(live Release) Installing {
+	return Installing{Owned: live.Outside, Dirs: live.Dirs, Owners: live.Owners}
 }
 
 // Installed is what Install did.
@@ -35,11 +40,12 @@ func (l Layout) Install(ctx context.Context, r *Release, p *Plan, how Installing
 	if err := l.Restore(r.ID); err != nil { // of an attempt that was cut short
 		return done, err
 	}
-	outside, kept, err := l.conflicts(p, how)
+	outside, err := l.conflicts(p, how)
 	if err != nil {
 		return done, err
 	}
-	for _, dest := range kept {
+	done.Notes = append(done.Notes, outside.notes...)
+	for _, dest := range outside.kept {
 		done.Notes = append(done.Notes, fmt.Sprintf("%s exists already and is kept (file_exists_behavior RETAIN)", dest))
 	}
 	apply := applier{rules: p.rules, unprivileged: how.Unprivileged}
@@ -55,7 +61,7 @@ func (l Layout) Install(ctx context.Context, r *Release, p *Plan, how Installing
 		}
 		done.Files += countFiles(p.inside)
 	case len(p.inside) > 0:
-		if err := apply.all(p.inside, func(x piece) string { return filepath.Join(r.Tree, x.source) }); err != nil {
+		if err := apply.all(p.inside, r.Tree, func(x piece) string { return x.source }); err != nil {
 			return done, err
 		}
 		if err := bundle.Sync(r.Tree); err != nil {
@@ -63,19 +69,16 @@ func (l Layout) Install(ctx context.Context, r *Release, p *Plan, how Installing
 		}
 	}
 	r.Outside = nil
-	for _, x := range outside {
+	for _, x := range outside.install {
 		if !x.mode.IsDir() {
 			r.Outside = append(r.Outside, x.dest)
 		}
 	}
-	if len(outside) > 0 {
-		if err := l.save(r.Facts); err != nil {
+	if outside.some() {
+		if err := outside.replaceOutside(ctx, r, &apply); err != nil {
 			return done, err
 		}
-		if err := l.replaceOutside(ctx, r, outside, &apply); err != nil {
-			return done, err
-		}
-		done.Files += countFiles(outside)
+		done.Files += countFiles(outside.install)
 	}
 	done.Notes = append(done.Notes, apply.notes...)
 	return done, nil
@@ -89,31 +92,26 @@ func (l Layout) build(ctx context.Context, r *Release, p *Plan, apply *applier) 
 	if err != nil {
 		return err
 	}
-	place := func(x piece) string { return filepath.Join(tree, rel(l.Link, x.dest)) }
+	place := func(x piece) string { return rel(l.Link, x.dest) }
+	from, err := newTree(r.Bundle)
+	if err != nil {
+		return err
+	}
+	defer from.close()
+	to, err := newTree(tree)
+	if err != nil {
+		return err
+	}
+	defer to.close()
 	for _, x := range p.inside {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		at := place(x)
-		switch {
-		case x.mode.IsDir():
-			// The mode of an intermediate directory is the revision's; writable by us while we fill it.
-			if err = os.MkdirAll(at, 0o755); err == nil && x.source != "" {
-				err = os.Chmod(at, x.mode.Perm()|0o700)
-			}
-		case x.mode&fs.ModeSymlink != 0:
-			var target string
-			if target, err = os.Readlink(filepath.Join(r.Bundle, x.source)); err == nil {
-				err = os.Symlink(target, at)
-			}
-		default:
-			err = copyFile(filepath.Join(r.Bundle, x.source), at, x.mode)
-		}
-		if err != nil {
+		if err := x.copy(from, to, place(x)); err != nil {
 			return fmt.Errorf("cannot install %s: %w", x.dest, err)
 		}
 	}
-	if err := apply.all(p.inside, place); err != nil {
+	if err := apply.all(p.inside, tree, place); err != nil {
 		return err
 	}
 	if err := bundle.Sync(tree); err != nil {
@@ -128,6 +126,92 @@ func (l Layout) build(ctx context.Context, r *Release, p *Plan, apply *applier) 
 	return syncDir(l.dir(""))
 }
 
+// copy copies a piece of the unpacked revision into the tree of a release.
+func (x piece) copy(from, to *openTree, at string) error {
+	if x.mode.IsDir() {
+		dir, err := to.make(at)
+		if err != nil || x.source == "" {
+			return err
+		}
+		// The mode of an intermediate directory is the revision's; writable by us while we fill it.
+		f, err := dir.Handle()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return f.Chmod(x.mode.Perm() | 0o700)
+	}
+	source, err := from.open(filepath.Dir(x.source))
+	if err != nil {
+		return err
+	}
+	dir, err := to.make(filepath.Dir(at))
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(x.source)
+	if x.mode&fs.ModeSymlink == 0 {
+		return copyFile(source, name, dir, filepath.Base(at), x.mode, nil)
+	}
+	target, err := source.Readlink(name)
+	if err != nil {
+		return err
+	}
+	return dir.Symlink(target, filepath.Base(at))
+}
+
+// openTree is a tree in which the directory used last is kept open: pieces come in an order that follows it.
+type openTree struct {
+	top, last *safepath.Dir
+	rel       string // of last
+}
+
+func newTree(dir string) (*openTree, error) {
+	top, err := safepath.Open(dir)
+	return &openTree{top: top}, err
+}
+
+func (t *openTree) close() {
+	t.top.Close()
+	if t.last != nil {
+		t.last.Close()
+	}
+}
+
+// open is a directory of the tree; it is open until the next call.
+func (t *openTree) open(rel string) (*safepath.Dir, error) {
+	if rel = filepath.Clean(rel); t.last != nil && rel == t.rel {
+		return t.last, nil
+	}
+	d, err := t.top.Down(rel)
+	if err != nil {
+		return nil, err
+	}
+	if t.last != nil {
+		t.last.Close()
+	}
+	t.last, t.rel = d, rel
+	return d, nil
+}
+
+// make is open for a directory that need not be there yet.
+func (t *openTree) make(rel string) (*safepath.Dir, error) {
+	d, err := t.open(rel)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return d, err
+	}
+	above, err := t.make(filepath.Dir(rel))
+	if err != nil {
+		return nil, err
+	}
+	made, err := above.Mkdir(filepath.Base(rel), 0o755)
+	if err != nil {
+		return nil, err
+	}
+	made.Close()
+	return t.open(rel)
+}
+
 func countFiles(pieces []piece) (n int) {
 	for _, x := range pieces {
 		if !x.mode.IsDir() {
@@ -135,55 +219,4 @@ func countFiles(pieces []piece) (n int) {
 		}
 	}
 	return n
-}
-
-// copyFile copies a regular file to a new name with its permission bits and time. It follows no link, and
-// does not make the copy durable.
-func copyFile(from, to string, mode fs.FileMode) (err error) {
-	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is a %s, not a file", from, kindOf(info))
-	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := out.Close(); err == nil {
-			err = e
-		}
-		if err != nil {
-			os.Remove(to)
-		}
-	}()
-	if _, err := io.Copy(out, in); err != nil {
-		return err
-	}
-	if err := out.Chmod(mode.Perm()); err != nil {
-		return err
-	}
-	return os.Chtimes(to, info.ModTime(), info.ModTime())
-}
-
-// syncFile makes a file's content durable.
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
-
-// beside is a name for the next content of path, in the same folder.
-func beside(path string) string {
-	return filepath.Join(filepath.Dir(path), ".usher-"+strings.TrimPrefix(filepath.Base(path), "."))
 }

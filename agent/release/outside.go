@@ -1,301 +1,245 @@
 package release
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"syscall"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"usher/agent/safepath"
 )
 
-// saved is the manifest of .saved-ID/: what was at each destination outside the link before the
-// deployment touched it. It is on disk before the first file is replaced.
-type saved struct {
-	Files []savedFile `json:"files"`
-	Dirs  []string    `json:"dirs"` // directories the deployment made, parents first
+// changes are what a deployment does to files outside the link: worked out before any is touched.
+type changes struct {
+	Layout
+	plan    *Plan
+	how     Installing
+	install []piece
+	kept    []string // destinations that are retained
+	leaves  []string // files that the release in use installed and this one has not: they are removed
+	gone    []string // directories that this group's deployments made and nobody needs any more, deepest first
+	notes   []string
+
+	led map[string]error // leadsIn, by directory
 }
 
-type savedFile struct {
-	Dest string `json:"dest"`
-	Copy string `json:"copy,omitempty"` // name in .saved-ID/; "" when there was nothing
-}
-
-// conflicts decides what happens to each destination outside the link, before anything is copied. It
-// returns the pieces to install and the destinations that are retained.
-func (l Layout) conflicts(p *Plan, how Installing) (install []piece, kept []string, err error) {
-	behavior := p.exists
-	if behavior == "" {
-		behavior = how.Exists
-	}
+// conflicts decides what happens to each destination outside the link. What is there stays and fails the deployment,
+// unless this group's release in use installed it, and it still belongs to whom it was given to then.
+func (l Layout) conflicts(p *Plan, how Installing) (*changes, error) {
+	c := &changes{Layout: l, plan: p, how: how, led: map[string]error{}}
+	c.leave()
 	for _, x := range p.outside {
-		if err := l.leadsIn(x.dest); err != nil {
-			return nil, nil, err
+		wanted, err := c.wanted(x)
+		if err != nil {
+			return nil, err
 		}
-		info, err := os.Lstat(l.at(x.dest))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return nil, nil, fmt.Errorf("cannot look at the destination %s: %w", x.dest, err)
-		case x.mode.IsDir():
-			if info, err := os.Stat(l.at(x.dest)); err != nil || !info.IsDir() {
-				return nil, nil, fmt.Errorf("cannot install the directory %s: a file of that name exists already: remove it", x.dest)
-			}
-			continue // existing directories are fine, and keep their mode and owner
-		case info.IsDir():
-			return nil, nil, fmt.Errorf("cannot install the file %s: a directory of that name exists already: remove it", x.dest)
-		case slices.Contains(how.Owned, x.dest): // ours, from the release in use
-		case behavior == "OVERWRITE":
-		case behavior == "RETAIN":
-			kept = append(kept, x.dest)
-			continue
-		default:
-			return nil, nil, fmt.Errorf("cannot install %s: the file exists already and no release of this group installed it: "+
-				"remove it, or set `file_exists_behavior: OVERWRITE` (or RETAIN) in the appspec", x.dest)
+		if wanted {
+			c.install = append(c.install, x)
 		}
-		install = append(install, x)
 	}
-	return install, kept, nil
+	return c, nil
 }
 
-// leadsIn refuses a destination that is outside the link by name, but by way of a link in its path lies in
-// the base, in a release or at the application's link after all.
-func (l Layout) leadsIn(dest string) error {
-	at := filepath.Dir(l.at(dest))
-	real, err := filepath.EvalSymlinks(at)
-	for ; errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at); real, err = filepath.EvalSymlinks(at) {
-		at = filepath.Dir(at)
+// leave finds what the release in use installed and this revision has not.
+func (c *changes) leave() {
+	needed := map[string]bool{} // directories
+	files := map[string]bool{}
+	for _, x := range c.plan.outside {
+		if x.mode.IsDir() {
+			needed[x.dest] = true
+		} else {
+			files[x.dest] = true
+		}
+		for at := path.Dir(x.dest); at != "/" && !needed[at]; at = path.Dir(at) {
+			needed[at] = true
+		}
+	}
+	for _, dest := range c.how.Owned {
+		if files[dest] {
+			continue
+		}
+		info, err := c.stat(dest)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), err == nil && info.IsDir() && needed[dest]:
+		case err != nil:
+			c.note("%s, which the revision no longer installs, is left: %v", dest, err)
+		case info.IsDir() || !c.ours(dest, info):
+			c.note("%s, which the revision no longer installs, is left: it is not what was installed, and belongs to user %d", dest, info.UID())
+		default:
+			c.leaves = append(c.leaves, dest)
+		}
+	}
+	for _, dir := range c.how.Dirs {
+		if info, err := c.stat(dir); !needed[dir] && err == nil && info.IsDir() && c.ours(dir, info) {
+			c.gone = append(c.gone, dir)
+		}
+	}
+	slices.SortFunc(c.gone, func(a, b string) int { return strings.Compare(b, a) }) // what is in a directory before it
+}
+
+// some says whether there is anything to do.
+func (c *changes) some() bool { return len(c.install)+len(c.leaves)+len(c.gone)+len(c.how.Dirs) > 0 }
+
+func (c *changes) note(format string, args ...any) {
+	c.notes = append(c.notes, fmt.Sprintf(format, args...))
+}
+
+// ours says whether what is at a path belongs to whom this group's deployment gave it to.
+func (c *changes) ours(dest string, info safepath.Info) bool {
+	given, known := c.how.Owners[dest]
+	if !known {
+		given = c.giveTo(dest)
+	}
+	return info.UID() == os.Geteuid() || info.UID() == given
+}
+
+// giveTo is who a path is given to by the plan.
+func (c *changes) giveTo(dest string) int {
+	if rule, ok := c.plan.rules[dest]; ok && rule.Owner != "" {
+		if uid, err := lookupUser(rule.Owner); err == nil {
+			return uid
+		}
+	}
+	return os.Geteuid()
+}
+
+// stat looks at a destination.
+func (c *changes) stat(dest string) (safepath.Info, error) {
+	dir, name, err := safepath.Parent(c.at(dest))
+	if errors.Is(err, unix.ENOTDIR) {
+		err = fs.ErrNotExist // a file is where its directory was
 	}
 	if err != nil {
-		return fmt.Errorf("cannot follow the path of the destination %s: %w", dest, err)
+		return safepath.Info{}, err
 	}
-	for _, kept := range []string{l.Link, l.Base, l.Releases} {
-		if target, err := filepath.EvalSymlinks(l.at(kept)); err == nil && under(real, target) {
-			return fmt.Errorf("cannot install %s: by way of a symbolic link it lies in %s, which is %s; use a destination under %s",
-				dest, real, kept, l.Link)
+	defer dir.Close()
+	return dir.Stat(name)
+}
+
+// wanted says whether a piece is to be installed.
+func (c *changes) wanted(x piece) (bool, error) {
+	if err := c.leadsIn(x.dest); err != nil {
+		return false, err
+	}
+	info, err := c.stat(x.dest)
+	behavior := c.plan.exists
+	if behavior == "" {
+		behavior = c.how.Exists
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("cannot look at the destination %s: %w", x.dest, err)
+	case x.mode.IsDir() && slices.Contains(c.leaves, x.dest): // a file of ours makes way
+		return true, nil
+	case x.mode.IsDir():
+		d, rest, err := safepath.Existing(c.at(x.dest))
+		if err == nil {
+			d.Close()
+		}
+		if unsafe := (*safepath.UnsafeError)(nil); errors.As(err, &unsafe) {
+			return false, fmt.Errorf("cannot install the directory %s: %w", x.dest, err)
+		}
+		if err != nil || rest != "" {
+			return false, fmt.Errorf("cannot install the directory %s: a file of that name exists already: remove it", x.dest)
+		}
+		return false, nil // existing directories are fine, and keep their mode and owner
+	case info.IsDir() && slices.Contains(c.gone, x.dest):
+		return true, c.onlyOurs(x.dest)
+	case info.IsDir():
+		return false, fmt.Errorf("cannot install the file %s: a directory of that name exists already: remove it", x.dest)
+	case slices.Contains(c.how.Owned, x.dest) && c.ours(x.dest, info): // from the release in use
+		return true, nil
+	case behavior == "OVERWRITE":
+		return true, nil
+	case behavior == "RETAIN":
+		c.kept = append(c.kept, x.dest)
+		return false, nil
+	}
+	return false, fmt.Errorf("cannot install %s: the file exists already and no release of this group installed it: "+
+		"remove it, or set `file_exists_behavior: OVERWRITE` (or RETAIN) in the appspec", x.dest)
+}
+
+// onlyOurs is an error when a directory that a file is to replace holds more than what is removed.
+func (c *changes) onlyOurs(dest string) error {
+	d, err := safepath.Open(c.at(dest))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	names, err := d.Names()
+	for _, name := range names {
+		below := path.Join(dest, name)
+		switch {
+		case slices.Contains(c.leaves, below):
+		case slices.Contains(c.gone, below):
+			if err := c.onlyOurs(below); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("cannot install a file in place of the directory %s: it holds %s, which no release of this group installed: remove it", dest, below)
+		}
+	}
+	return err
+}
+
+// leadsIn refuses a destination that is outside the link by name, but by way of a link or a mount in its path lies in
+// the base, in a release or at the application's link after all.
+func (c *changes) leadsIn(dest string) error {
+	dir := path.Dir(dest)
+	err, known := c.led[dir]
+	if !known {
+		err = c.leadsInto(dir)
+		c.led[dir] = err
+	}
+	if err != nil {
+		return fmt.Errorf("cannot install %s: %w", dest, err)
+	}
+	return nil
+}
+
+func (c *changes) leadsInto(dir string) error {
+	d, _, err := safepath.Existing(c.at(dir))
+	if at := (*fs.PathError)(nil); errors.As(err, &at) && errors.Is(err, unix.ENOTDIR) {
+		if slices.ContainsFunc(c.leaves, func(dest string) bool { return c.at(dest) == at.Path }) {
+			return nil // a file of ours, which makes way for a directory
+		}
+		return fmt.Errorf("cannot install the directory %s: a file of that name exists already: remove it", at.Path)
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for _, kept := range []string{c.Link, c.Base, c.Releases} {
+		target, err := filepath.EvalSymlinks(c.at(kept))
+		if err != nil {
+			continue
+		}
+		if under(d.Path(), target) {
+			return fmt.Errorf("by way of a symbolic link it lies in %s, which is %s; use a destination under %s", d.Path(), kept, c.Link)
+		}
+		if c.samePlace(d, target) {
+			return fmt.Errorf("by way of a mount it lies in %s, which is %s; use a destination under %s", d.Path(), kept, c.Link)
 		}
 	}
 	return nil
 }
 
-// replaceOutside saves what is at the destinations and puts the new files there, each by a rename.
-func (l Layout) replaceOutside(ctx context.Context, r *Release, pieces []piece, apply *applier) error {
-	dir := l.dir(".saved-" + r.ID)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return fmt.Errorf("cannot make a directory for the files to be replaced: %w", err)
-	}
-	var m saved
-	for i, x := range pieces {
-		at := l.at(x.dest)
-		if x.mode.IsDir() {
-			m.Dirs = append(m.Dirs, missingParents(at)...)
-			continue
-		}
-		m.Dirs = append(m.Dirs, missingParents(filepath.Dir(at))...)
-		keep := savedFile{Dest: at}
-		if _, err := os.Lstat(at); err == nil {
-			keep.Copy = strconv.Itoa(i)
-			if err := preserve(at, filepath.Join(dir, keep.Copy)); err != nil {
-				return fmt.Errorf("cannot save %s before it is replaced: %w", x.dest, err)
-			}
-		}
-		m.Files = append(m.Files, keep)
-	}
-	text, err := json.Marshal(m)
-	if err == nil {
-		err = writeDurably(filepath.Join(dir, "manifest.json"), text, 0o600)
-	}
-	if err == nil {
-		err = syncDir(l.dir(""))
-	}
+// samePlace says whether a directory is on the disk where another is, or below that.
+func (c *changes) samePlace(d *safepath.Dir, target string) bool {
+	t, err := safepath.Open(target)
 	if err != nil {
-		return fmt.Errorf("cannot record the files to be replaced: %w", err)
+		return false
 	}
-	for _, x := range pieces {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if err := l.putOutside(r, x, apply); err != nil {
-			return fmt.Errorf("cannot install %s: %w", x.dest, err)
-		}
-	}
-	dirs := slices.DeleteFunc(slices.Clone(pieces), func(x piece) bool { return !x.mode.IsDir() })
-	return apply.all(dirs, func(x piece) string { return l.at(x.dest) })
-}
-
-func (l Layout) putOutside(r *Release, x piece, apply *applier) error {
-	at := l.at(x.dest)
-	if x.mode.IsDir() {
-		if err := os.MkdirAll(at, 0o755); err != nil {
-			return err
-		}
-		return os.Chmod(at, x.mode.Perm()|0o700)
-	}
-	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-		return err
-	}
-	next := beside(at)
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if x.mode&fs.ModeSymlink != 0 {
-		target, err := os.Readlink(filepath.Join(r.Bundle, x.source))
-		if err != nil {
-			return err
-		}
-		if err := os.Symlink(target, next); err != nil {
-			return err
-		}
-	} else {
-		if err := copyFile(filepath.Join(r.Bundle, x.source), next, x.mode); err != nil {
-			return err
-		}
-		err := apply.to(x.dest, next)
-		if err == nil {
-			err = syncFile(next)
-		}
-		if err != nil {
-			os.Remove(next)
-			return err
-		}
-	}
-	if err := os.Rename(next, at); err != nil {
-		os.Remove(next)
-		return err
-	}
-	return syncDir(filepath.Dir(at))
-}
-
-// Restore puts back what a deployment of release id replaced outside the link, and removes what it added.
-// It may be called at any time, any number of times; without anything saved it does nothing.
-func (l Layout) Restore(id string) error {
-	dir := l.dir(".saved-" + id)
-	text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
-	if errors.Is(err, fs.ErrNotExist) { // nothing was replaced yet
-		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-			return nil // and nothing is to be removed: the disk may be read-only
-		}
-		return safepath.RemoveAll(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot read what release %s replaced: %w", id, err)
-	}
-	var m saved
-	if err := json.Unmarshal(text, &m); err != nil {
-		return fmt.Errorf("cannot read what release %s replaced: %s/manifest.json: %w", id, dir, err)
-	}
-	var errs []error
-	for _, f := range m.Files {
-		if err := putBack(f, dir); err != nil { // the others are put back all the same
-			errs = append(errs, fmt.Errorf("cannot put back %s (saved in %s): %w", f.Dest, dir, err))
-		}
-	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	for _, d := range slices.Backward(m.Dirs) {
-		os.Remove(d) // only when empty: what somebody else put there stays
-	}
-	return l.letGo(id)
-}
-
-// putBack restores one file, durably: the saved copy goes only after all are back.
-func putBack(f savedFile, dir string) error {
-	os.Remove(beside(f.Dest))
-	if f.Copy == "" {
-		if err := os.Remove(f.Dest); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		return syncDir(filepath.Dir(f.Dest))
-	}
-	if err := preserve(filepath.Join(dir, f.Copy), beside(f.Dest)); err != nil {
-		return err
-	}
-	if err := os.Rename(beside(f.Dest), f.Dest); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(f.Dest))
-}
-
-// letGo removes the saved files of a release. The manifest goes first: half a set of copies must not be
-// taken for a whole one.
-func (l Layout) letGo(id string) error {
-	dir := l.dir(".saved-" + id)
-	if err := os.Remove(filepath.Join(dir, "manifest.json")); errors.Is(err, fs.ErrNotExist) {
-		return safepath.RemoveAll(dir)
-	} else if err != nil {
-		return fmt.Errorf("cannot let the saved files go: %w", err)
-	}
-	if err := syncDir(dir); err != nil {
-		return err
-	}
-	if err := safepath.RemoveAll(dir); err != nil {
-		return fmt.Errorf("cannot remove the saved files: %w", err)
-	}
-	return syncDir(l.dir(""))
-}
-
-// Keep ends a deployment that succeeded: the files it replaced are let go, and the files outside the link
-// that only the release before it had are removed, and are that release's no longer. before may be none.
-func (l Layout) Keep(r, before Release) error {
-	gone := r.leaves(before)
-	for _, dest := range gone {
-		if err := os.Remove(l.at(dest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("cannot remove %s, which the new release no longer installs: %w", dest, err)
-		}
-	}
-	if len(gone) > 0 {
-		before.Outside = slices.DeleteFunc(slices.Clone(before.Outside), func(dest string) bool { return slices.Contains(gone, dest) })
-		if err := l.save(before.Facts); err != nil {
-			return err
-		}
-	}
-	return l.letGo(r.ID)
-}
-
-// missingParents are the directories that MkdirAll(dir) would make, parents first.
-func missingParents(dir string) (missing []string) {
-	for {
-		if _, err := os.Lstat(dir); err == nil || dir == filepath.Dir(dir) {
-			slices.Reverse(missing)
-			return missing
-		}
-		missing = append(missing, dir)
-		dir = filepath.Dir(dir)
-	}
-}
-
-// preserve copies a file or symbolic link to a new name with mode, owner (where allowed) and time.
-func preserve(from, to string) error {
-	info, err := os.Lstat(from)
-	if err != nil {
-		return err
-	}
-	if info.Mode()&fs.ModeSymlink != 0 {
-		target, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return os.Symlink(target, to)
-	}
-	if err := copyFile(from, to, info.Mode()); err != nil {
-		return err
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
-			return err
-		}
-		if err := os.Chmod(to, info.Mode()); err != nil { // chown clears setuid and setgid
-			return err
-		}
-	}
-	return syncFile(to)
+	defer t.Close()
+	here, ok := d.Place()
+	there, known := t.Place()
+	return ok && known && here.Under(there)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -28,30 +29,58 @@ type applier struct {
 	noted        map[string]bool
 }
 
-// all applies what the appspec says to pieces that are at place(piece): what is in a directory before the
-// directory, which may lose its write permission.
-func (a *applier) all(pieces []piece, place func(piece) string) error {
+// all applies what the appspec says to pieces that are at place(piece) in a tree: what is in a directory before the
+// directory, which may lose its write permission. No link in the tree is followed: a script may have given it away.
+func (a *applier) all(pieces []piece, top string, place func(piece) string) error {
+	t, err := newTree(top)
+	if err != nil {
+		return err
+	}
+	defer t.close()
 	for _, x := range slices.Backward(pieces) {
-		if err := a.to(x.dest, place(x)); err != nil {
+		if _, ok := a.rules[x.dest]; !ok {
+			continue
+		}
+		f, err := t.piece(place(x), x.mode.IsDir())
+		if err != nil {
+			return fmt.Errorf("cannot open %s to set its permissions: %w", x.dest, err)
+		}
+		err = a.to(x.dest, f)
+		f.Close()
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// to applies what the appspec says of dest to the file or directory at path. It is opened once, following no
-// link, and changed through the descriptor: in a folder that the application may write, what a name means
-// can change at any time.
-func (a *applier) to(dest, path string) error {
+// piece opens a file or directory of the tree to change its attributes.
+func (t *openTree) piece(rel string, isDir bool) (*os.File, error) {
+	if isDir {
+		d, err := t.open(rel)
+		if err != nil {
+			return nil, err
+		}
+		return d.Handle()
+	}
+	d, err := t.open(filepath.Dir(rel))
+	if err != nil {
+		return nil, err
+	}
+	f, info, err := d.Open(filepath.Base(rel))
+	if err == nil && !d.Ours() && info.Links() > 1 && info.UID() != d.UID() {
+		f.Close()
+		return nil, fmt.Errorf("%s is a hard link to a file of user %d, in a directory of user %d", f.Name(), info.UID(), d.UID())
+	}
+	return f, err
+}
+
+// to applies what the appspec says of dest to the file or directory that is open.
+func (a *applier) to(dest string, f *os.File) error {
 	rule, ok := a.rules[dest]
 	if !ok {
 		return nil
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("cannot open %s to set its permissions: %w", dest, err)
-	}
-	defer f.Close()
 	if rule.Owner != "" || rule.Group != "" {
 		if err := a.chown(rule, dest, f); err != nil {
 			return err

@@ -64,7 +64,12 @@ type Facts struct {
 	Time     time.Time `json:"time"`               // when Status was reached
 	Mapped   bool      `json:"mapped,omitempty"`   // the release is a copy: the revision is in ID.bundle
 	Outside  []string  `json:"outside,omitempty"`  // files it installed outside the link, as the appspec names them
-	Held     bool      `json:"held,omitempty"`     // it would be gone, if processes did not run from it; that was said
+	// What of Outside, and of the directories that this group's deployments made for it (Dirs), was given to another user
+	// than the agent's own: by path, the user's number. What belongs to anybody else by now is not ours any more.
+	Dirs   []string       `json:"outside_dirs,omitempty"`
+	Owners map[string]int `json:"outside_owners,omitempty"`
+
+	Held bool `json:"held,omitempty"` // it would be gone, if processes did not run from it; that was said
 }
 
 // Release is one release on disk.

@@ -316,16 +316,20 @@ func TestRestoreAfterACrash(t *testing.T) {
 	want["/etc/app/a.conf"], want["/etc/app/b.conf"], want["/etc/app/c.conf"] = "new a", "new b", "new c"
 	s.expect("installed after all", want)
 
-	// The next release no longer has c.conf: it goes once that release is good, not before.
+	// The next release no longer has c.conf: it goes with the installation, before anything is started, and comes back
+	// with a rollback.
 	r2, p2 := s.accept("app-2", spec, map[string]string{"etc/a.conf": "newer a", "etc/b.conf": "newer b"})
 	s.must(s.Keep(r, Release{}))
-	s.install(&r2, p2, Installing{Owned: r.Outside})
+	s.install(&r2, p2, After(r))
+	s.must(s.Restore(r2.ID))
+	s.expect("the next put back", want)
+	s.install(&r2, p2, After(r))
 	want["/etc/app/a.conf"], want["/etc/app/b.conf"] = "newer a", "newer b"
+	delete(want, "/etc/app/c.conf")
 	s.expect("the next installed", want)
 	s.must(s.Keep(r2, r))
-	delete(want, "/etc/app/c.conf")
 	s.expect("the next kept", want)
-	if r, _ = s.Load(r.ID); fmt.Sprint(r.Outside) != "[/etc/app/a.conf /etc/app/b.conf]" || s.KeepReaches(r2, r) {
+	if r, _ = s.Load(r.ID); fmt.Sprint(r.Outside) != "[/etc/app/a.conf /etc/app/b.conf]" {
 		t.Errorf("the release before still has %v", r.Outside)
 	}
 }
@@ -347,7 +351,7 @@ func TestReach(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServer(t)
 			r, p := s.accept("app-1", c.spec, content)
-			if got := s.InstallReaches(r.ID, p); got != c.reaches {
+			if got := s.InstallReaches(r.ID, p, Installing{}); got != c.reaches {
 				t.Errorf("Install reaches beyond the release: %v", got)
 			}
 			if s.RestoreReaches(r.ID) {
@@ -359,10 +363,10 @@ func TestReach(t *testing.T) {
 	r, p := s.accept("app-1", whole+"files: [{source: etc, destination: /etc/app}]\n", content)
 	s.install(&r, p, Installing{})
 	next, plan := s.accept("app-2", whole, content)
-	if !s.RestoreReaches(r.ID) || !s.InstallReaches(r.ID, plan) {
+	if !s.RestoreReaches(r.ID) || !s.InstallReaches(r.ID, plan, Installing{}) {
 		t.Error("there is something to put back")
 	}
-	if !s.KeepReaches(next, r) || s.KeepReaches(r, r) || s.KeepReaches(r, Release{}) {
+	if !s.InstallReaches(next.ID, plan, After(r)) || s.InstallReaches(next.ID, plan, After(Release{})) {
 		t.Error("what the next release does not have is to be removed, and nothing else")
 	}
 }

@@ -1,0 +1,117 @@
+package release
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usher/agent/safepath"
+)
+
+// beside is a name for the next content of a file, in the same folder.
+func beside(name string) string { return ".usher-" + strings.TrimPrefix(name, ".") }
+
+// source opens the directory of a file of the unpacked revision. Of a directory that was given away, nothing is taken
+// that its owner could have put there from elsewhere.
+func source(bundle, file string) (dir *safepath.Dir, name string, err error) {
+	top, err := safepath.Open(bundle)
+	if err != nil {
+		return nil, "", err
+	}
+	defer top.Close()
+	dir, err = top.Down(filepath.Dir(file))
+	return dir, filepath.Base(file), err
+}
+
+// copyFile copies a regular file to a new name with its permission bits and time; then does something to it. It follows
+// no link, and does not make the copy durable.
+func copyFile(from *safepath.Dir, name string, to *safepath.Dir, as string, mode fs.FileMode, then func(*os.File) error) error {
+	in, info, err := from.Open(name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if !from.Ours() && info.Links() > 1 && info.UID() != from.UID() {
+		return fmt.Errorf("%s is a hard link to a file of user %d, in a directory of user %d", in.Name(), info.UID(), from.UID())
+	}
+	out, err := to.Create(as, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	_, err = io.Copy(out, in)
+	if err == nil {
+		err = out.Chmod(mode.Perm())
+	}
+	if err == nil {
+		err = setTime(out, info.ModTime())
+	}
+	if err == nil && then != nil {
+		err = then(out)
+	}
+	if e := out.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		_ = to.Unlink(as)
+	}
+	return err
+}
+
+func setTime(f *os.File, t time.Time) error {
+	return unix.Futimes(int(f.Fd()), []unix.Timeval{unix.NsecToTimeval(t.UnixNano()), unix.NsecToTimeval(t.UnixNano())})
+}
+
+// preserve copies a file or symbolic link to a new name with mode, owner (where allowed) and time, durably. All of
+// them are of the file that was opened.
+func preserve(from *safepath.Dir, name string, to *safepath.Dir, as string) error {
+	info, err := from.Stat(name)
+	if err != nil {
+		return err
+	}
+	if info.IsLink() {
+		target, err := from.Readlink(name)
+		if err == nil {
+			err = to.Symlink(target, as)
+		}
+		if err == nil && os.Geteuid() == 0 {
+			err = to.Lchown(as, info.UID(), info.GID())
+		}
+		return err
+	}
+	in, info, err := from.Open(name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := to.Create(as, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err == nil && os.Geteuid() == 0 {
+		err = out.Chown(info.UID(), info.GID())
+	}
+	if err == nil { // chown clears setuid and setgid
+		err = unix.Fchmod(int(out.Fd()), info.Mode())
+	}
+	if err == nil {
+		err = setTime(out, info.ModTime())
+	}
+	if err == nil {
+		err = out.Sync()
+	}
+	if e := out.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		_ = to.Unlink(as)
+	}
+	return err
+}

@@ -1,0 +1,68 @@
+package safepath
+
+import (
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Place is where a directory is on a disk, by whatever way it was reached: a bind mount of a directory has its place.
+type Place struct {
+	Disk string // the device's numbers, as /proc/self/mountinfo has them
+	Path string // in its file system
+}
+
+// Under reports whether a place is another or below it.
+func (p Place) Under(q Place) bool {
+	return p.Disk == q.Disk && p.Disk != "" && (p.Path == q.Path || strings.HasPrefix(p.Path, strings.TrimSuffix(q.Path, "/")+"/"))
+}
+
+// Place is where the directory is; ok is false where /proc does not say.
+func (d *Dir) Place() (p Place, ok bool) {
+	id, err := mountOf(d.fd, "")
+	if err != nil {
+		return p, false
+	}
+	at, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(d.fd))
+	if err != nil {
+		return p, false
+	}
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return p, false
+	}
+	for line := range strings.Lines(string(text)) {
+		// 36 35 98:0 /root /mount/point ...
+		f := strings.Fields(line)
+		if len(f) < 5 || f[0] != strconv.FormatUint(uint64(id), 10) {
+			continue
+		}
+		root, point := unescape(f[3]), unescape(f[4])
+		rest, below := strings.CutPrefix(at, strings.TrimSuffix(point, "/"))
+		if !below {
+			return p, false
+		}
+		path := strings.TrimSuffix(root, "/") + rest
+		if path == "" {
+			path = "/"
+		}
+		return Place{Disk: f[2], Path: path}, true
+	}
+	return p, false
+}
+
+// unescape undoes what mountinfo does to spaces and the like: \040.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
