@@ -51,7 +51,9 @@ func check(scripts []Script, p Policy, here bool) []Problem {
 			}
 		}
 		for _, f := range found {
-			f.File = s.Location
+			if f.File == "" { // else it is in a file that the script reads
+				f.File = s.Location
+			}
 			if !slices.Contains(problems, f) { // a script may serve several events
 				problems = append(problems, f)
 			}
@@ -204,12 +206,19 @@ func checkShell(s Script, text []byte, in interpreter, p Policy) []Problem {
 			Message: "ends with a carriage return (CRLF), which the shell takes as part of the last word"})
 	}
 	stmts, err := parse(text, in.shell)
+	if in.shell == "sh" {
+		if bash, bashErr := parse(text, "bash"); bashErr == nil {
+			found = append(found, bashisms(bash)...)
+		}
+	}
 	if lang, ok := errors.AsType[syntax.LangError](err); ok && in.shell == "sh" {
 		// Where /bin/sh is bash this works, so it is not ours to refuse.
 		if bash, err := parse(text, "bash"); err == nil {
-			found = append(found, Problem{Line: int(lang.Pos.Line()), Col: int(lang.Pos.Col()), Warning: true,
-				Message: lang.Feature + " are not in POSIX sh, and a /bin/sh that is dash stops here: use #!/bin/bash"})
-			return append(found, judge(bash, in, p)...)
+			if !slices.ContainsFunc(found, func(p Problem) bool { return strings.Contains(p.Message, "is bash's") }) {
+				found = append(found, Problem{Line: int(lang.Pos.Line()), Col: int(lang.Pos.Col()), Warning: true,
+					Message: lang.Feature + " are not in POSIX sh, and a /bin/sh that is dash stops here: use #!/bin/bash"})
+			}
+			return append(found, judge(bash, text, s, in, p)...)
 		}
 	}
 	if err != nil {
@@ -225,7 +234,7 @@ func checkShell(s Script, text []byte, in interpreter, p Policy) []Problem {
 		}
 		return append(found, syntaxError)
 	}
-	return append(found, judge(stmts, in, p)...)
+	return append(found, judge(stmts, text, s, in, p)...)
 }
 
 // shellAccepts asks the script's own shell, which has the last word: ksh93 has syntax that our parser

@@ -72,7 +72,7 @@ func TestCheck(t *testing.T) {
 		{"does not parse, a quote", "#!/bin/sh\nset -e\necho \"open\n", 0o755,
 			[]string{"3:6: does not parse: reached EOF without closing quote `\"`"}},
 		{"arrays in sh", "#!/bin/sh\nset -e\nlist=(a b)\n", 0o755,
-			[]string{"3:6: warning: arrays are not in POSIX sh, and a /bin/sh that is dash stops here: use #!/bin/bash"}},
+			[]string{"3:6: warning: an array is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash"}},
 		{"pipefail in sh", "#!/bin/sh\nset -euo pipefail\n", 0o755,
 			[]string{"2:1: warning: pipefail is not in every POSIX sh: a /bin/sh that is dash stops here; use #!/bin/bash"}},
 		{"ksh93 only", "#!/bin/ksh93\nset -e\nnamespace app { x=1; }\n", 0o755,
@@ -151,7 +151,7 @@ func TestCheckFile(t *testing.T) {
 		{Event: hooks.AfterInstall, Location: "x.sh", File: write(t, filepath.Join(dir, "x.sh"), "ls", 0o755)},
 		{Event: hooks.ValidateService, Location: "x.sh", File: filepath.Join(dir, "x.sh")},
 	}
-	if got := hooks.Check(twice, hooks.Enforce); len(got) != 1 {
+	if got := hooks.Check(twice, hooks.Require); len(got) != 1 {
 		t.Errorf("one script under two events: %v", got)
 	}
 }

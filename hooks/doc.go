@@ -112,12 +112,25 @@
 //	f || x, if f, ! f    errexit is off within the function f, whatever f itself says; a group in
 //	                     braces or parentheses likewise
 //	x=$(a; b)            bash switches errexit off inside: only b counts. Write a && b.
+//	bash -c "a; b"       -e is an option of one shell, and this is another: bash -ec. Likewise su -c, runuser -c,
+//	                     a text for `bash <<END`, and scripts of the revision that a script runs.
+//	trap 'exit 0' EXIT   every failure becomes a success
+//
+// `set +e` is a script's own way out, and draws one warning: what stands behind it runs as with CodeDeploy's agent.
+//
+// And these, each at its line with what to write instead, because they fail in normal operation, where CodeDeploy's
+// agent goes on and -e ends the script: pgrep, pkill, killall, kill, docker stop, service ... stop, systemctl
+// stop|status|is-active, crontab -l, grep, diff, cmp, id USER, getent, which, useradd, mkdir without -p, ln -s without -f, rm
+// and mv of what may not be there, ((i++)), read -d ”, a command whose errors go to /dev/null, one whose status the
+// next line reads with $?, and a function that ends with `[ ... ] && ...`. A condition (if, while, !, || and
+// before &&) is none of these. Files of the revision that a script reads with `.` are looked at too.
 //
 // When errexit ends a bash script, the failure says at which command: file, line, the command and its status,
 // in the journal, at CodeDeploy and in `usher deploy`. bash tells by its ERR trap, which a file sets that it reads
 // before the script (BASH_ENV, not set any more when the script begins). A script can notice: $- has an E, `trap -p`
 // lists the trap, and an ERR trap of its own takes its place; a script with ERR in its text is left alone. A
-// /bin/sh that is bash tells too. dash, ksh and mksh have no means for it: there `report` says nothing.
+// /bin/sh that is bash tells too. dash, ksh and mksh have no means for it: there `report` says nothing, and a failure
+// names the first three commands of the script that are among those above.
 //
 // A script in any other language is judged by its exit status alone, and zsh is one of these.
 //

@@ -47,7 +47,7 @@ func endsScript(s *syntax.Stmt) bool {
 }
 
 // judge is what there is to say about errexit in a script that parses, in the order of its lines.
-func judge(stmts []*syntax.Stmt, in interpreter, p Policy) []Problem {
+func judge(stmts []*syntax.Stmt, text []byte, s Script, in interpreter, p Policy) []Problem {
 	if p == Off {
 		return nil
 	}
@@ -59,13 +59,16 @@ func judge(stmts []*syntax.Stmt, in interpreter, p Policy) []Problem {
 		found = append(found, script.problem())
 	}
 	found = append(found, bypasses(stmts, in, script.pipefail)...)
+	found = append(found, past(stmts, s)...)
+	found = append(found, findRisks(stmts, text, in.shell, script.pipefail.IsValid(), existsIn(s))...)
+	inOthers := sourced(stmts, s, script.pipefail.IsValid(), map[string]bool{})
 	slices.SortStableFunc(found, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
 	if more := len(found) - maxWarnings; more > 0 {
 		found = append(found[:maxWarnings:maxWarnings], Problem{Warning: true, Message: fmt.Sprintf("has %d more warnings like these", more)})
 	}
-	return found
+	return append(found, inOthers[:min(len(inOthers), maxWarnings)]...)
 }
 
 // flow follows the statements that every run of a script takes, from the top, until errexit is on.

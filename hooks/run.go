@@ -32,6 +32,7 @@ type Result struct {
 	Dropped int      // lines beyond MaxLines or MaxOutput: not handed on
 
 	Errexit  *FailedCommand  // where errexit ended it; nil when it did not, or its shell does not tell
+	Suspects []FailedCommand // of a failed script whose shell does not tell: commands at which errexit may have ended it
 	WouldEnd []FailedCommand // under Report, where errexit would have ended it: 20 at most
 
 	BackgroundProcesses []string // processes it left behind, "sleep (pid 123)"
@@ -81,10 +82,14 @@ func (f *Failure) Error() string {
 	if r.Errexit != nil {
 		how += ": errexit (-e) ended it at " + r.Errexit.String()
 	}
-	if len(r.Tail) == 0 {
-		return fmt.Sprintf("%s %s; it wrote nothing", f.Script, how)
+	perhaps := ""
+	for i, c := range r.Suspects {
+		perhaps += []string{"; perhaps errexit (-e) ended it, which its shell does not tell: ", ", "}[min(i, 1)] + fmt.Sprintf("line %d, `%s`", c.Line, c.Command)
 	}
-	return fmt.Sprintf("%s %s; its last line: %s", f.Script, how, quoted(r.Tail[len(r.Tail)-1]))
+	if len(r.Tail) == 0 {
+		return fmt.Sprintf("%s %s; it wrote nothing%s", f.Script, how, perhaps)
+	}
+	return fmt.Sprintf("%s %s; its last line: %s%s", f.Script, how, quoted(r.Tail[len(r.Tail)-1]), perhaps)
 }
 
 // maxQuoted is how much of a script's last line a message quotes: two lines of a terminal.
@@ -131,10 +136,13 @@ func Run(ctx context.Context, r Runner, s Script, p Policy, line func(stream, te
 	}
 	switch {
 	case p == Report:
-		result.WouldEnd = wouldEnd(t.read(s), s)
-		fallthrough
+		all := t.read(s)
+		result.WouldEnd, result.Errexit = wouldEnd(all, s), ended(all, s, max(result.ExitCode, 1))
 	case result.ExitCode > 0 && !result.TimedOut:
 		result.Errexit = ended(t.read(s), s, result.ExitCode)
+		if t.dir == "" && p != Off {
+			result.Suspects = suspects(s)
+		}
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:

@@ -1,0 +1,97 @@
+package hooks_test
+
+import (
+	"strings"
+	"testing"
+
+	"usher/hooks"
+)
+
+const endsIt = ", and -e ends the script: write "
+
+// TestRisks is what `usher check` says of scripts that worked with CodeDeploy's own agent: at which line, and what to write.
+func TestRisks(t *testing.T) {
+	t.Parallel()
+	const newServer = "has status 1 when no such process runs, as on a new server"
+	for _, c := range []struct {
+		name, script string
+		want         []string
+	}{
+		{"a first launch", "#!/bin/bash\nLOG=/tmp/shop-start.log\necho starting >> $LOG\nPID=$(pgrep -f shop-0.jar)\nif [ -z \"$PID\" ]; then\n  echo nothing\nelse\n  kill -15 $PID\nfi\necho started\n", []string{
+			"4:1: warning: `pgrep -f shop-0.jar` " + newServer + endsIt + "`pgrep -f shop-0.jar || true`",
+			"8:3: warning: `kill -15 $PID` fails when there is nothing to kill, as on a new server" + endsIt + "`kill -15 $PID || true`"}},
+		{"a status that the next line reads", "#!/bin/bash\nlast=$(cat /tmp/shop-last-run 2>/dev/null)\nif [ $? -ne 0 ]; then\n  last=none\nfi\n",
+			[]string{"2:1: warning: line 3 reads the status of this with $?, and -e ends the script before that: write `last=$(cat /tmp/shop-last-run 2>/dev/null) || status=$?`, or make it the condition of the `if`"}},
+		{"its own way out", "#!/bin/bash\nset +e\nlast=$(cat /tmp/x)\nif [ $? -ne 0 ]; then last=none; fi\npkill shop\ndocker stop shop\n",
+			[]string{"2:1: warning: errexit is off from here to the end of the script"}},
+		{"and back", "#!/bin/bash\nset +e\npkill shop\nset -e\npkill shop\n", []string{
+			"2:1: warning: errexit is off from line 2 to line 4",
+			"5:1: warning: `pkill shop` " + newServer + endsIt + "`pkill shop || true`"}},
+		{"caught", "#!/bin/bash\npkill shop || true\nif pgrep shop; then :; fi\n! grep -q x /etc/hosts\nwhile pgrep shop; do sleep 1; done\npkill shop &\necho $(pgrep shop)\nlocal_only() { grep x y || return 0; }\nid\nrm -f /tmp/x\nmkdir -p /srv/x\nln -sfn a b\ndocker rm -f shop\nsystemctl start shop\n", nil},
+		{"with sudo", "#!/bin/bash\nsudo -u shop pkill -f shop\n", []string{"2:1: warning: `sudo -u shop pkill -f shop` " + newServer + endsIt + "`sudo -u shop pkill -f shop || true`"}},
+		{"services", "#!/bin/bash\nservice httpd stop\nsystemctl stop shop\n/etc/init.d/shop status\nsystemctl is-active shop\n", []string{
+			"2:1: warning: `service httpd stop` fails when the service is not there, or does not run" + endsIt + "`service httpd stop || true`",
+			"3:1: warning: `systemctl stop shop` fails when the unit is not there, or does not run" + endsIt + "`systemctl stop shop || true`",
+			"4:1: warning: `/etc/init.d/shop status` fails when the service is not there, or does not run" + endsIt + "`/etc/init.d/shop status || true`",
+			"5:1: warning: `systemctl is-active shop` fails when the unit is not there, or does not run" + endsIt + "`systemctl is-active shop || true`"}},
+		{"containers", "#!/bin/bash\ndocker stop shop\ndocker container rm shop\ndocker kill $(docker ps -q)\n", []string{
+			"2:1: warning: `docker stop shop` fails when there is nothing of that name, as on a new server" + endsIt + "`docker stop shop || true`",
+			"3:1: warning: `docker container rm shop` fails when there is nothing of that name, as on a new server" + endsIt + "`docker container rm shop || true`",
+			"4:1: warning: `docker kill $(docker ps -q)` fails when there is nothing of that name, as on a new server" + endsIt + "`docker kill $(docker ps -q) || true`"}},
+		{"files", "#!/bin/bash\nrm /var/www/html/index.html\nmv /etc/old.conf /etc/new.conf\nmkdir /srv/shop\nln -s /srv/shop/current /srv/live\nrm VERSION\ntouch /tmp/made; rm /tmp/made\n", []string{
+			"2:1: warning: `rm /var/www/html/index.html` fails when it is not there, as in the first deployment" + endsIt + "`rm -f`",
+			"3:1: warning: `mv /etc/old.conf /etc/new.conf` fails when it is not there, as in the first deployment" + endsIt + "`if [ -e FILE ]; then mv /etc/old.conf /etc/new.conf; fi`",
+			"4:1: warning: `mkdir /srv/shop` fails when it is there, as in the second deployment" + endsIt + "`mkdir -p`",
+			"5:1: warning: `ln -s /srv/shop/current /srv/live` fails when it is there, as in the second deployment" + endsIt + "`ln -sfn`"}},
+		{"looking", "#!/bin/bash\ngrep -q shop /etc/hosts\ncrontab -l > /tmp/cron\nx=$(ps aux | grep [s]hop)\ndiff a b\ncmp a b\nid shop\ngetent passwd shop\ncommand -v node\nread -r -d '' TEXT <<END\na\nEND\ni=0\n((i++))\nuseradd shop\n", []string{
+			"2:1: warning: `grep -q shop /etc/hosts` has status 1 when no line matches" + endsIt + "`if grep -q shop /etc/hosts; then`, or `grep -q shop /etc/hosts || true`",
+			"3:1: warning: `crontab -l` has status 1 when the user has no crontab, as on a new server" + endsIt + "`crontab -l || true`",
+			"4:1: warning: `grep [s]hop` has status 1 when no line matches" + endsIt + "`if grep [s]hop; then`, or `grep [s]hop || true`",
+			"4:5: warning: only the last command of this pipeline counts: add `set -o pipefail`",
+			"5:1: warning: `diff a b` has status 1 when there is a difference" + endsIt + "`if ! diff a b; then`, or `diff a b || true`",
+			"6:1: warning: `cmp a b` has status 1 when there is a difference" + endsIt + "`if ! cmp a b; then`, or `cmp a b || true`",
+			"7:1: warning: `id shop` fails when there is no such user" + endsIt + "`if ! id shop; then`",
+			"8:1: warning: `getent passwd shop` has status 2 when there is no such entry" + endsIt + "`if ! getent passwd shop; then`",
+			"9:1: warning: `command -v node` has status 1 when there is no such program" + endsIt + "`if ! command -v node; then`, or `command -v node || true`",
+			"10:1: warning: `read -r -d '' TEXT` has status 1 at the end of its input, which it always reaches" + endsIt + "`read -r -d '' TEXT || true`",
+			"14:1: warning: `((i++))` has status 1 when its result is 0, and -e ends the script: write `: $((...))`, or an assignment",
+			"15:1: warning: `useradd shop` has status 9 when the user is there, as in the second deployment" + endsIt + "`id USER >/dev/null 2>&1 || useradd shop`"}},
+		{"a function that is a condition", "#!/bin/bash\nrunning() {\n  pgrep shop\n}\nif running; then echo yes; fi\nrunning || echo no\n", nil},
+		{"a test at the end of a function", "#!/bin/bash\nsetup() {\n  [ -f /etc/shop.conf ] && . /etc/shop.conf\n}\nsetup\n",
+			[]string{"3:3: warning: function setup has status 1 when this test is false, and -e ends the script where it is called: write `if ...; then ...; fi`, or `return 0` below"}},
+		{"what gets past", "#!/bin/bash\nset -e\nbash -c 'false; true'\nsu shop -c \"cd /srv; make\"\nsudo -u shop bash <<END\ncd /srv\nmake\nEND\nbash scripts/child.sh\n./scripts/child.sh\n\"$(dirname \"$0\")\"/child.sh\nbash -ec 'false; true'\nbash -c 'one'\nbash -e scripts/child.sh\nscripts/sound.sh\ntrap 'rm -f lock; exit 0' EXIT\ntrap 'rm -f lock' EXIT\n", []string{
+			"3:1: warning: this shell has no -e, and only its last command counts: write `bash -ec`",
+			"4:1: warning: the shell that su starts has no -e, and only its last command counts: begin it with `set -e; `",
+			"5:1: warning: this shell has no -e, and only its last command counts: write `bash -e`",
+			"9:1: warning: scripts/child.sh is run by a shell of its own, without -e: at its line 2 it goes on after a failure; put `set -e` at its top",
+			"10:1: warning: scripts/child.sh is run by a shell of its own, without -e: at its line 2 it goes on after a failure; put `set -e` at its top",
+			"11:1: warning: scripts/child.sh is run by a shell of its own, without -e: at its line 2 it goes on after a failure; put `set -e` at its top",
+			"16:1: warning: this makes a success of every failure: the script ends with status 0 whatever happens; write `trap 'status=$?; ...; exit $status' EXIT`"}},
+		{"what it reads", "#!/bin/bash\n. ./scripts/runtime.sh\n. /etc/profile\nsource ~/.bashrc\necho built\n", []string{
+			"scripts/runtime.sh:1:1: warning: `pgrep shop` " + newServer + endsIt + "`pgrep shop || true`",
+			"scripts/runtime.sh:3:3: warning: `cat ./none` throws its errors away, so it is expected to fail" + endsIt + "`cat ./none || true`",
+			"3:1: warning: what `. /etc/profile` reads runs under -e too, and files of a login are not written for that: put `set +e` before it and `set -e` behind it",
+			"4:1: warning: what `source ~/.bashrc` reads runs under -e too, and files of a login are not written for that: put `set +e` before it and `set -e` behind it"}},
+		{"words of bash in sh", "#!/bin/sh\nset -e\nsource ./lib.sh\n[[ -d / ]] && echo ok\na=(1 2)\nfunction f { :; }\ncat <<<x\necho ${PWD/a/b} &>/dev/null\n[ a == b ] || true\n", []string{
+			"3:1: warning: `source` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `.` and the file's path",
+			"4:1: warning: `[[` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or `[`",
+			"5:3: warning: an array is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash",
+			"6:1: warning: the word `function` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `name() {`",
+			"7:5: warning: `<<<` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or printf and a pipe",
+			"8:6: warning: `${x/y/z}` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or sed",
+			"8:17: warning: `&>` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `>FILE 2>&1`",
+			"9:1: warning: `==` in `[` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `=`"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := revision(t, c.script, map[string]string{"VERSION": "1", "scripts/child.sh": "#!/bin/bash\nfalse\necho migrated\n", "scripts/sound.sh": "#!/bin/bash\nset -e\nfalse\ntrue\n",
+				"scripts/runtime.sh": "pgrep shop\nf() {\n  x=$(cat ./none 2>/dev/null)\n}\nf\n"})
+			var got []string
+			for _, p := range hooks.CheckSource([]hooks.Script{s}, hooks.Enforce) {
+				got = append(got, strings.TrimPrefix(p.String(), "scripts/a.sh:"))
+			}
+			if a, b := strings.Join(got, "\n"), strings.Join(c.want, "\n"); a != b {
+				t.Errorf("got\n%s\nwant\n%s", a, b)
+			}
+		})
+	}
+}
