@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,6 +20,7 @@ import (
 	"usher/agent/lifecycle"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/retry"
 	"usher/agent/revision"
 	"usher/hooks"
 	"usher/systemd"
@@ -37,7 +36,7 @@ type agent struct {
 	metadata *instance.Metadata
 	rec      *record.Record
 	spent    *spent
-	repeats  *repeats
+	repeats  *retry.Repeats
 	clock    *awsClock
 	layout   release.Layout
 	runner   hooks.Runner
@@ -49,7 +48,7 @@ type agent struct {
 	s3          bundle.S3API
 	commands    *hostcommand.Client // nil: CodeDeploy's deployments are not answered
 	http        *http.Client
-	crowd       *lifecycle.Crowd // which the calls of a launch pass
+	limiter     *retry.Limiter // which the calls of a launch pass
 
 	control      *control
 	seen         string    // the target lifecycle state that boot acted on
@@ -219,18 +218,6 @@ func (a *agent) logNoAction(prefix string, l *lifecycle.Launch) {
 		prefix, l.Group(), l.State(), cmp.Or(list(others), "none"), lifecycle.Launching), systemd.ID(systemd.MessageHookMissing))
 }
 
-// pause waits, or says that ctx ended first.
-func (a *agent) pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // errNothingToDo is exit code 3.
 var errNothingToDo = errors.New("nothing to do")
 
@@ -240,12 +227,6 @@ func stopped(ctx context.Context, err error) bool {
 	return err != nil && cause != nil && !errors.Is(cause, lifecycle.ErrDeadline) && !errors.Is(cause, lifecycle.ErrLeaving) &&
 		!errors.Is(cause, context.DeadlineExceeded)
 }
-
-func noCredentials(err error) aws.Ternary {
-	return aws.BoolTernary(strings.Contains(err.Error(), "failed to refresh cached credentials"))
-}
-
-func randomShare() float64 { return rand.Float64() }
 
 // scriptOf is the script an error is about, "" for none.
 func scriptOf(err error) string {
@@ -269,7 +250,7 @@ func finishedMessage(step string) string {
 // waiting says that metadata is not ready.
 func (a *agent) waiting(err error, _ time.Duration) {
 	a.notify.Alive()
-	a.againAs(systemd.MessageMetadataWaiting, "waiting for instance metadata", 0, err)
+	a.logRetryAs(systemd.MessageMetadataWaiting, "waiting for instance metadata", 0, err)
 }
 
 // found takes note of what was found: for the journal, and for the scripts.

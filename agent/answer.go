@@ -18,26 +18,26 @@ import (
 // What CodeDeploy is told of its host commands. A result is on disk before it is sent, and sent until
 // CodeDeploy has it; what it has is not sent again.
 
-// answerPatience bounds telling CodeDeploy how an event ended. CodeDeploy itself waits for an hour; what
+// reportTimeout bounds telling CodeDeploy how an event ended. CodeDeploy itself waits for an hour; what
 // cannot be delivered in this time stands in the record, and is delivered after the next start.
 //
-// answerTry is how long one call with its retries may take before the watchdog is told that work goes on.
+// reportAttempt is how long one call with its retries may take before the watchdog is told that work goes on.
 const (
-	answerPatience = 15 * time.Minute
-	answerTry      = time.Minute
+	reportTimeout = 15 * time.Minute
+	reportAttempt = time.Minute
 )
 
 // acknowledge tells CodeDeploy that a command was taken. When CodeDeploy does not take that, the command is over.
 func (a *agent) acknowledge(ctx context.Context, cmd hostcommand.Command, noop bool) (status hostcommand.Status, err error) {
 	began := time.Now()
-	passes := func(err error) bool {
-		return hostcommand.MayPass(err) && time.Since(began) < pickUp && !a.isLeaving(ctx)
+	retryable := func(err error) bool {
+		return hostcommand.Retryable(err) && time.Since(began) < pickUp && !a.isLeaving(ctx)
 	}
-	err = a.insistWhile(ctx, passes, func() (err error) {
+	err = a.retries().DoIf(ctx, retryable, func() (err error) {
 		status, err = a.commands.Acknowledge(ctx, cmd, noop)
 		return err
 	})
-	if err != nil && ctx.Err() == nil && !hostcommand.MayPass(err) {
+	if err != nil && ctx.Err() == nil && !hostcommand.Retryable(err) {
 		a.letGo(ctx, cmd, err)
 		a.note(record.Entry{What: record.Answered, Command: cmd.ID, Error: err.Error()})
 	}
@@ -123,7 +123,7 @@ func (a *agent) deliver(ctx context.Context, done record.Command, cmd hostcomman
 // tell is PutHostCommandComplete, tried for as long as it makes sense.
 func (a *agent) tell(ctx context.Context, id string, r hostcommand.Result) error {
 	for began := time.Now(); ; {
-		try, cancel := context.WithTimeout(ctx, answerTry)
+		try, cancel := context.WithTimeout(ctx, reportAttempt)
 		err := a.commands.Complete(try, id, r)
 		unreachable := try.Err() != nil
 		cancel()
@@ -133,7 +133,7 @@ func (a *agent) tell(ctx context.Context, id string, r hostcommand.Result) error
 			return context.Cause(ctx)
 		case err == nil, !unreachable:
 			return err
-		case time.Since(began) > answerPatience, a.isLeaving(ctx):
+		case time.Since(began) > reportTimeout, a.isLeaving(ctx):
 			return fmt.Errorf("%w: %v", errUndelivered, err)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 
 	"usher/agent/config"
 	"usher/agent/hostcommand"
-	"usher/agent/lifecycle"
+	"usher/agent/retry"
 )
 
 // answerTimeout is how long AWS may take to begin an answer. The SDK itself waits for ever, and on a
@@ -54,11 +54,11 @@ func (a *agent) connect(ctx context.Context) error {
 	if a.calls != nil {
 		cfg.APIOptions = append(cfg.APIOptions, a.calls.Observe)
 	}
-	a.crowd = lifecycle.NewCrowd(a.cfg.RetryTimeout)
+	a.limiter = retry.NewLimiter(a.cfg.RetryTimeout)
 	a.autoscaling = autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) {
-		o.Retryer, o.APIOptions = lifecycle.Calm(), append(o.APIOptions, a.clock.ofAutoScaling)
+		o.Retryer, o.APIOptions = retry.WithoutThrottleRetries(), append(o.APIOptions, a.clock.ofAutoScaling)
 	})
-	a.codedeploy = codedeploy.NewFromConfig(cfg, func(o *codedeploy.Options) { o.Retryer = lifecycle.Calm() })
+	a.codedeploy = codedeploy.NewFromConfig(cfg, func(o *codedeploy.Options) { o.Retryer = retry.WithoutThrottleRetries() })
 	a.s3 = s3.NewFromConfig(cfg)
 	a.aws = cfg
 	if a.cfg.HostCommands {

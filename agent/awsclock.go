@@ -11,6 +11,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"usher/agent/retry"
 	"usher/systemd"
 )
 
@@ -22,10 +23,10 @@ const (
 	clockNear = time.Minute
 	// clockWrong is what AWS refuses signatures for, and so what is said.
 	clockWrong = 5 * time.Minute
-	// clockPatience is how long a deployment waits for the time to be set. chrony needs seconds. Most scripts do not mind, and
+	// clockTimeout is how long a deployment waits for the time to be set. chrony needs seconds. Most scripts do not mind, and
 	// the calls to AWS are made all the same: it goes on then.
-	clockPatience = time.Minute
-	clockEvery    = 2 * time.Second
+	clockTimeout = time.Minute
+	clockEvery   = 2 * time.Second
 )
 
 // awsClock is how far AWS's clock is ahead of this server's, as the answers of metadata and of Auto Scaling are dated. A
@@ -111,12 +112,12 @@ func (a *agent) awaitTime(ctx context.Context) {
 		if !said {
 			a.log.Warn(a.clock.text()+": waiting for the time to be set (is chrony enabled?). What AWS waits for is counted by its own clock", systemd.ID(systemd.MessageClockWrong))
 		}
-		if time.Since(began) > min(clockPatience, a.cfg.RetryTimeout) {
+		if time.Since(began) > min(clockTimeout, a.cfg.RetryTimeout) {
 			a.log.Error(a.clock.text()+", and its time is not being set: the deployment goes on. Enable chrony in the image", systemd.ID(systemd.MessageClockWrong))
 			return
 		}
 		a.notify.Alive()
-		if !a.pause(ctx, min(clockEvery, a.cfg.RetryTimeout)) {
+		if !retry.Pause(ctx, min(clockEvery, a.cfg.RetryTimeout)) {
 			return
 		}
 		_, _ = a.metadata.TargetLifecycleState(ctx) // for its Date

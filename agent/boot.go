@@ -11,6 +11,7 @@ import (
 	"usher/agent/config"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
+	"usher/agent/retry"
 	"usher/systemd"
 )
 
@@ -78,8 +79,8 @@ const (
 	dueVerdict        // the deployment has ended; only its verdict is due
 )
 
-// knownPatience is how long a server in service waits for what Auto Scaling says of it.
-const knownPatience = 20 * time.Second
+// describeTimeout is how long a server in service waits for what Auto Scaling says of it.
+const describeTimeout = 20 * time.Second
 
 // whatIsDue decides. It waits for Auto Scaling's answer only where that matters: with nothing deployed,
 // deploying is right whatever the answer.
@@ -96,7 +97,7 @@ func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, e
 	known, decided := ctx, past.Decision != nil && past.Decision.Done && past.VerdictDue() == nil
 	if decided {
 		var cancel context.CancelFunc
-		known, cancel = context.WithTimeout(ctx, knownPatience)
+		known, cancel = context.WithTimeout(ctx, describeTimeout)
 		defer cancel()
 	}
 	kind, err := launch.Known(known)
@@ -234,7 +235,7 @@ func (a *agent) hold(ctx context.Context, launch *lifecycle.Launch) {
 			a.log.Warn(why+": this instance is kept until "+clock+" for you to look, then abandoned", systemd.ID(systemd.MessageHeld))
 			a.notify.Status("deployment failed; holding until %s", clock)
 		}
-		if !a.pause(ctx, min(time.Until(until), holdEvery)) {
+		if !retry.Pause(ctx, min(time.Until(until), holdEvery)) {
 			return
 		}
 		a.notify.Alive()

@@ -83,10 +83,10 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 // revision, pinned.
 func (a *agent) understand(ctx context.Context, cmd hostcommand.Command) (spec hostcommand.Specification, rev revision.Revision, err error) {
 	began := time.Now()
-	passes := func(err error) bool {
-		return hostcommand.MayPass(err) && time.Since(began) < pickUp && !a.isLeaving(ctx)
+	retryable := func(err error) bool {
+		return hostcommand.Retryable(err) && time.Since(began) < pickUp && !a.isLeaving(ctx)
 	}
-	err = a.insistWhile(ctx, passes, func() (err error) {
+	err = a.retries().DoIf(ctx, retryable, func() (err error) {
 		spec, err = a.commands.Specification(ctx, cmd)
 		return err
 	})
@@ -111,7 +111,7 @@ func (a *agent) pinned(ctx context.Context, spec hostcommand.Specification) (rev
 	last := a.under(spec)
 	was, err := a.pin(ctx, rev)
 	if err != nil && (last == nil || !last.Finished[hooks.DownloadBundle]) {
-		err = a.insist(ctx, func() (err error) { was, err = a.pin(ctx, rev); return err })
+		err = a.retries().Do(ctx, func() (err error) { was, err = a.pin(ctx, rev); return err })
 	}
 	switch same := err == nil && last != nil && sameRelease(was.ID(), last.Release); {
 	case last == nil, same:

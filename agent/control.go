@@ -20,6 +20,7 @@ import (
 
 	"usher/agent/config"
 	"usher/agent/record"
+	"usher/agent/retry"
 )
 
 // The control socket is how root, on this server, reaches the agent that is at work on it. A client of
@@ -159,7 +160,7 @@ func (c *control) accept(ctx context.Context) {
 			return
 		}
 		c.log.Warn(fmt.Sprintf("a client of the control socket was not let in: %v", err))
-		if !c.agent.pause(ctx, acceptPause) {
+		if !retry.Pause(ctx, acceptPause) {
 			return
 		}
 	}

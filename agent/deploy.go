@@ -13,6 +13,7 @@ import (
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/retry"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -94,7 +95,7 @@ func (d *deployment) do(ctx context.Context, s step) error {
 	}
 	began := time.Now()
 	detail, err := s.do(ctx, s.name)
-	err = because(ctx, err)
+	err = retry.Cause(ctx, err)
 	elapsed := time.Since(began)
 	duration := zap.Duration("duration", elapsed)
 	switch {

@@ -32,8 +32,8 @@ func (a *agent) bring(ctx context.Context, rev revision.Revision, archive *os.Fi
 	var stats bundle.Stats
 	began := time.Now()
 	progress := func(int64, int64) { a.notify.Alive() }
-	passes := func(err error) bool { return a.passes(err) && !errors.As(err, new(bundle.Unfit)) }
-	err := a.insistWhile(ctx, passes, func() (err error) {
+	retryable := func(err error) bool { return a.retryable(err) && !errors.As(err, new(bundle.Unfit)) }
+	err := a.retries().DoIf(ctx, retryable, func() (err error) {
 		if rev.S3 != nil {
 			o := bundle.S3Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag}
 			got, stats, err = bundle.UnpackS3(ctx, a.s3, o, archive, rev.S3.BundleType, dir, a.limits(), progress)

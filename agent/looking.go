@@ -17,7 +17,7 @@ func (a *agent) looking(transition string) lifecycle.Options {
 	if transition == lifecycle.Launching {
 		began = a.waitBegan()
 	}
-	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Began: began, Crowd: a.crowd, Alive: a.notify.Alive, Tell: func(n lifecycle.Notice) {
+	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Began: began, Limiter: a.limiter, Alive: a.notify.Alive, Tell: func(n lifecycle.Notice) {
 		state := zap.String("lifecycle_state", n.State)
 		switch n.What {
 		case lifecycle.Waiting:
@@ -26,14 +26,14 @@ func (a *agent) looking(transition string) lifecycle.Options {
 			}
 			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Retrying:
-			a.again("trying again", n.Next, n.Err)
+			a.logRetry("trying again", n.Next, n.Err)
 		case lifecycle.HeartbeatFailed:
-			a.againAs(systemd.MessageHeartbeatFailed, "a heartbeat failed, the next is", n.Next, n.Err)
+			a.logRetryAs(systemd.MessageHeartbeatFailed, "a heartbeat failed, the next is", n.Next, n.Err)
 		case lifecycle.Lenient:
 			a.log.Warn("the default result of hook "+n.State+" is CONTINUE: an instance whose agent dies, or that is not heard of, enters service as it is. "+
 				"Give it ABANDON (usher attach)", systemd.ID(systemd.MessageHookLenient))
 		case lifecycle.Denied:
-			a.repeat(zap.ErrorLevel, systemd.MessageCompleteDenied, "allow autoscaling:CompleteLifecycleAction on this group in the policy of the instance's role (usher iam-policy): "+
+			a.logRepeated(zap.ErrorLevel, systemd.MessageCompleteDenied, "allow autoscaling:CompleteLifecycleAction on this group in the policy of the instance's role (usher iam-policy): "+
 				"heartbeats go on until it was denied for some minutes; trying again", n.Next, n.Err)
 		case lifecycle.Silent:
 			a.log.Error(fmt.Sprintf("allow autoscaling:CompleteLifecycleAction on this group in the policy of the instance's role (usher iam-policy): "+

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/agent/retry"
 	"usher/systemd"
 )
 
@@ -20,21 +21,21 @@ import (
 // carries out what user data configures. Not cloud-final.service, which comes after multi-user.target: usher.service says why.
 var stages = []string{"network-online.target", "cloud-config.service"}
 
-// stagesPatience is longer than any of them takes on a machine that comes up at all. Without a bound the heartbeats would
+// stagesTimeout is longer than any of them takes on a machine that comes up at all. Without a bound the heartbeats would
 // hold a launch whose cloud-init hangs until the hook's global timeout.
-const stagesPatience = 15 * time.Minute
+const stagesTimeout = 15 * time.Minute
 
 // awaitMachine waits until the machine is ready for a deployment, or says why it is not.
 func (a *agent) awaitMachine(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, stagesPatience)
+	limited, cancel := context.WithTimeout(ctx, stagesTimeout)
 	defer cancel()
 	err := systemd.AwaitStages(limited, stages, func(pending string) {
 		a.notify.Alive()
 		a.notify.Status("waiting for %s", pending)
-		a.again("", 0, fmt.Errorf("a deployment waits for %s, which systemd has not finished yet", pending))
+		a.logRetry("", 0, fmt.Errorf("a deployment waits for %s, which systemd has not finished yet", pending))
 	})
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the machine is not ready for a deployment after %s: %w", stagesPatience, err)
+		return fmt.Errorf("the machine is not ready for a deployment after %s: %w", stagesTimeout, err)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -57,9 +58,9 @@ func (a *agent) awaitMounts(ctx context.Context, paths ...string) error {
 		if err == nil || time.Since(began) > a.cfg.RetryTimeout {
 			return err
 		}
-		a.again("waiting", 0, err)
+		a.logRetry("waiting", 0, err)
 		a.notify.Alive()
-		if !a.pause(ctx, mountEvery) {
+		if !retry.Pause(ctx, mountEvery) {
 			return context.Cause(ctx)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"usher/agent/config"
 	"usher/agent/instance"
 	"usher/agent/record"
+	"usher/agent/retry"
 	"usher/systemd"
 )
 
@@ -77,7 +78,7 @@ func runCommand() cli.Command {
 			log.Error(err.Error())
 			return exitUsage
 		}
-		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), spent: new(spent), repeats: new(repeats), clock: new(awsClock)}
+		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), spent: new(spent), repeats: new(retry.Repeats), clock: new(awsClock)}
 		a.metadata = instance.NewMetadata(a.clock.ofMetadata)
 		if err := a.notify.Ready(); err != nil {
 			log.Warn(err.Error())
@@ -161,9 +162,9 @@ func (a *agent) identify(ctx context.Context) (err error) {
 		if time.Since(began) > min(tagsLate, a.cfg.RetryTimeout) {
 			return err
 		}
-		a.againAs(systemd.MessageMetadataWaiting, "waiting for the tags of this instance", 0, err)
+		a.logRetryAs(systemd.MessageMetadataWaiting, "waiting for the tags of this instance", 0, err)
 		a.notify.Alive()
-		if !a.pause(ctx, time.Second) {
+		if !retry.Pause(ctx, time.Second) {
 			return context.Cause(ctx)
 		}
 	}

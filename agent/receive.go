@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"usher/agent/hostcommand"
+	"usher/agent/retry"
 )
 
 // order is a host command on its way to the loop that carries it out. The next one is asked for when it is
@@ -15,7 +16,7 @@ type order struct {
 }
 
 // A command that comes again at once was not taken; a receiver that hurried would only write lines.
-const refusedFirst, refusedMost = time.Second, 30 * time.Second
+var redeliveryBackoff = retry.Backoff{Min: time.Second, Max: 30 * time.Second}
 
 // receive polls for host commands until ctx ends, and hands them over one at a time.
 func (a *agent) receive(ctx context.Context) (orders chan order, ended chan struct{}) {
@@ -42,7 +43,7 @@ func (a *agent) receive(ctx context.Context) (orders chan order, ended chan stru
 				again, last = 0, next.ID
 				continue
 			}
-			if !a.pause(ctx, min(refusedFirst<<min(again, 10), refusedMost)) {
+			if !retry.Pause(ctx, redeliveryBackoff.Next(again)) {
 				return
 			}
 			again, last = again+1, next.ID

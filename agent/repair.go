@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"usher/agent/lifecycle"
@@ -131,5 +132,5 @@ func (a *agent) nextRepair() time.Duration {
 	if a.cfg.DriftCheckInterval == 0 {
 		return never
 	}
-	return a.cfg.DriftCheckInterval + time.Duration((2*randomShare()-1)*repairJitter*float64(a.cfg.DriftCheckInterval))
+	return a.cfg.DriftCheckInterval + time.Duration((2*rand.Float64()-1)*repairJitter*float64(a.cfg.DriftCheckInterval))
 }

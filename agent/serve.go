@@ -78,7 +78,7 @@ func (a *agent) complain(err error) {
 	if err == nil || errors.As(err, new(said)) || errors.Is(err, errNothingToDo) {
 		return
 	}
-	a.again("", 0, err)
+	a.logRetry("", 0, err)
 }
 
 // isLeaving says that Auto Scaling is terminating this instance, for work that would otherwise wait on.

@@ -14,6 +14,7 @@ import (
 	"usher/agent/bundle"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/retry"
 	"usher/agent/revision"
 	"usher/hooks"
 	"usher/systemd"
@@ -89,7 +90,7 @@ func (a *agent) latest(ctx context.Context, by string) (*deployment, error) {
 		return nil, err
 	}
 	began := time.Now()
-	err := a.insist(ctx, func() (err error) {
+	err := a.retries().Do(ctx, func() (err error) {
 		rev, err = a.groupRevision(ctx)
 		return err
 	})
@@ -112,7 +113,7 @@ func (a *agent) latest(ctx context.Context, by string) (*deployment, error) {
 // groupRevision is the revision of this server's deployment group now, pinned.
 func (a *agent) groupRevision(ctx context.Context) (revision.Revision, error) {
 	var rev revision.Revision
-	err := a.crowd.Call(ctx, func() (err error) {
+	err := a.limiter.DoAfter(ctx, retry.CodeDeployDelay, func() (err error) {
 		rev, err = revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
 		return err
 	})

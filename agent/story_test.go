@@ -42,29 +42,30 @@ var law = map[string][]string{
 	"agent/format":      {},
 	"agent/image":       {"agent/safepath"},
 	"agent/instance":    {},
+	"agent/retry":       {"agent/format"},
 	"agent/revision":    {},
 	"agent/record":      {},
 	"agent/doctor":      {"agent/groups", "agent/policy"},
 	"agent/groups":      {},
-	"agent/hostcommand": {},
+	"agent/hostcommand": {"agent/retry"},
 	"agent/policy":      {},
-	"agent/rollout":     {"agent/appspec", "agent/config", "agent/format", "hooks", "agent/safepath"},
+	"agent/rollout":     {"agent/appspec", "agent/config", "agent/format", "agent/retry", "hooks", "agent/safepath"},
 	"agent/standin":     {"agent/safepath"},
 	"agent/appspec":     {"hooks"},
-	"agent/bundle":      {"agent/appspec", "agent/format", "hooks", "agent/safepath"},
+	"agent/bundle":      {"agent/appspec", "agent/format", "agent/retry", "hooks", "agent/safepath"},
 	"agent/release":     {"agent/bundle", "agent/appspec", "hooks", "agent/safepath"},
-	"agent/lifecycle":   {"agent/instance"},
+	"agent/lifecycle":   {"agent/instance", "agent/retry"},
 	"agent/demo":        {"agent/format", "agent/standin", "agent/safepath"},
-	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/revision", "agent/safepath"},
+	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/safepath"},
 	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/cli", "agent/config", "agent/doctor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
-		"agent/policy", "agent/record", "agent/release", "agent/revision", "agent/rollout", "agent/safepath"},
+		"agent/policy", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/rollout", "agent/safepath"},
 
 	"agent/standin/awsmodel": {"agent/standin"},
 }
 
 // worlds are which packages may import what is not ours, by the prefix of its path.
 var worlds = map[string][]string{
-	"github.com/aws/":              {"agent", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
+	"github.com/aws/":              {"agent", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
 	"go.uber.org/zap":              {"agent", "systemd"},
 	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench", "agent/standin/awsmodel"}, // rollout: git only; awsmodel: go list

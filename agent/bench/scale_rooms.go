@@ -15,6 +15,7 @@ import (
 
 	"usher/agent/instance"
 	"usher/agent/lifecycle"
+	"usher/agent/retry"
 	"usher/agent/revision"
 	"usher/agent/standin"
 )
@@ -31,23 +32,23 @@ func (s storm) prepare(ctx context.Context, cloud *standin.Cloud, server *standi
 		return nil, fmt.Errorf("cannot get the credentials of a server: %w", err)
 	}
 	client := awshttp.NewBuildableClient()
-	scaling := autoscaling.New(autoscaling.Options{Region: me.Region, BaseEndpoint: &cloud.Endpoint, Credentials: credentials, HTTPClient: client, Retryer: lifecycle.Calm()})
-	deploy := codedeploy.New(codedeploy.Options{Region: me.Region, BaseEndpoint: &cloud.Endpoint, Credentials: credentials, HTTPClient: client, Retryer: lifecycle.Calm()})
+	scaling := autoscaling.New(autoscaling.Options{Region: me.Region, BaseEndpoint: &cloud.Endpoint, Credentials: credentials, HTTPClient: client, Retryer: retry.WithoutThrottleRetries()})
+	deploy := codedeploy.New(codedeploy.Options{Region: me.Region, BaseEndpoint: &cloud.Endpoint, Credentials: credentials, HTTPClient: client, Retryer: retry.WithoutThrottleRetries()})
 	return func() error { return s.launch(ctx, scaling, deploy, metadata, me) }, nil
 }
 
 // launch is what the agent does of a launch, but for the deployment.
 func (s storm) launch(ctx context.Context, scaling lifecycle.API, deploy revision.API, metadata lifecycle.Gate, me instance.Identity) error {
-	var crowd lifecycle.Crowd
-	launch, err := lifecycle.Find(ctx, scaling, metadata, me, lifecycle.Options{Transition: lifecycle.Launching, Began: me.PendingTime, Crowd: &crowd})
+	var limiter retry.Limiter
+	launch, err := lifecycle.Find(ctx, scaling, metadata, me, lifecycle.Options{Transition: lifecycle.Launching, Began: me.PendingTime, Limiter: &limiter})
 	if err != nil {
 		return err
 	}
 	work := launch.Hold(ctx)
 	defer launch.Release()
 	for {
-		err = crowd.Call(work, func() error { _, err := revision.Latest(work, deploy, "shop", "production"); return err })
-		if !lifecycle.Throttled(err) {
+		err = limiter.DoAfter(work, retry.CodeDeployDelay, func() error { _, err := revision.Latest(work, deploy, "shop", "production"); return err })
+		if !retry.Throttled(err) {
 			break
 		}
 	}

@@ -24,10 +24,10 @@ import (
 // dir exists and is empty, and on an error it is empty again; archive then holds nothing of use. An error of unpacking is an
 // [Unfit].
 func UnpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind, dir string, l Limits, progress func(done, total int64)) (Fetched, Stats, error) {
-	return unpackS3(ctx, api, o, archive, kind, dir, l.withDefaults(), progress, patience{})
+	return unpackS3(ctx, api, o, archive, kind, dir, l.withDefaults(), progress, backoffPolicy{})
 }
 
-func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind, dir string, l Limits, progress func(done, total int64), p patience) (Fetched, Stats, error) {
+func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind, dir string, l Limits, progress func(done, total int64), p backoffPolicy) (Fetched, Stats, error) {
 	if names, err := os.ReadDir(dir); err != nil || len(names) > 0 { // it is emptied when something goes wrong
 		return Fetched{}, Stats{}, cmp.Or(err, fmt.Errorf("the directory to unpack into, %s, is not empty", dir))
 	}

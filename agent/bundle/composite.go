@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"usher/agent/retry"
 )
 
 // What it takes to verify an object with the checksum of its parts' checksums: where one part ends and the next begins.
@@ -78,11 +80,11 @@ func (d *download) measure(ctx context.Context) error {
 }
 
 // answered reports whether the server has refused, and did not just fail.
-func answered(err error) bool { return status(err) >= 400 && !worthRetrying(err) }
+func answered(err error) bool { return retry.Status(err) >= 400 && !retryable(err) }
 
 // partSize is how large one part of the object is, in bytes; 0 when S3 knows of no such parts. n counts from 1.
 func (d *download) partSize(ctx context.Context, n int32) (int64, error) {
-	head, err := headS3(ctx, d.api, d.object, d.patience, func(in *s3.HeadObjectInput) {
+	head, err := headS3(ctx, d.api, d.object, d.backoffPolicy, func(in *s3.HeadObjectInput) {
 		in.PartNumber = &n
 		if d.etag != "" {
 			in.IfMatch = &d.etag

@@ -8,43 +8,15 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"usher/agent/retry"
 )
 
-// worthRetrying reports whether a request that failed with err may succeed when made again.
-func worthRetrying(err error) bool {
-	var permanent permanentError
-	if errors.As(err, &permanent) {
-		return false
-	}
-	switch code(err) {
-	case "RequestTimeout", "RequestTimeTooSkewed", "SlowDown":
-		return true // of these the first two come with a status below 500
-	}
-	status := status(err)
-	if status == http.StatusNotImplemented {
-		return false
-	}
-	return status < 300 || status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooManyRequests
-}
-
-// code is the service's own name for the error, "" when there is none.
-func code(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode()
-	}
-	return ""
-}
-
-// status is the HTTP status of the answer, 0 when there was no answer.
-func status(err error) int {
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) {
-		return response.HTTPStatusCode()
-	}
-	return 0
+// retryable reports whether a request that failed with err may succeed when made again. One whose credentials have expired
+// may not: whoever called has to get new ones.
+func retryable(err error) bool {
+	return !errors.As(err, new(permanentError)) && retry.NotRefused(err, "RequestTimeout", "RequestTimeTooSkewed")
 }
 
 // bucketRegion is where S3 says the bucket is, "" when it does not say.
@@ -83,7 +55,7 @@ func explain(o S3Object, err error) error {
 		action = "s3:GetObjectVersion"
 	}
 	what := ""
-	switch code, status := code(err), status(err); {
+	switch code, status := retry.Code(err), retry.Status(err); {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 	case code == "InvalidObjectState":
 		what = "it is archived: restore it, or upload the bundle again"

@@ -66,10 +66,10 @@ func (g GitHub) address() (string, error) {
 // their length nor a checksum as a rule, so total is 0 in the calls of progress, and a download that
 // breaks off starts again; it is verified when it is unpacked. On an error dst holds nothing of use.
 func FetchGitHub(ctx context.Context, c *http.Client, g GitHub, dst *os.File, limit int64, progress func(done, total int64)) (Fetched, error) {
-	return fetchGitHub(ctx, c, g, dst, limit, progress, patience{})
+	return fetchGitHub(ctx, c, g, dst, limit, progress, backoffPolicy{})
 }
 
-func fetchGitHub(ctx context.Context, c *http.Client, g GitHub, dst *os.File, limit int64, progress func(done, total int64), p patience) (Fetched, error) {
+func fetchGitHub(ctx context.Context, c *http.Client, g GitHub, dst *os.File, limit int64, progress func(done, total int64), p backoffPolicy) (Fetched, error) {
 	address, err := g.address()
 	if err != nil {
 		return Fetched{}, fmt.Errorf("cannot download %s: %w", g, err)
@@ -89,8 +89,8 @@ func fetchGitHub(ctx context.Context, c *http.Client, g GitHub, dst *os.File, li
 }
 
 // getGitHub makes one request, redirects included.
-func getGitHub(ctx context.Context, c *http.Client, address string, dst *os.File, limit int64, progress func(done, total int64), p patience) (Fetched, error) {
-	ctx, alive, stop := p.watch(ctx)
+func getGitHub(ctx context.Context, c *http.Client, address string, dst *os.File, limit int64, progress func(done, total int64), p backoffPolicy) (Fetched, error) {
+	ctx, alive, stop := p.withStallTimeout(ctx)
 	defer stop()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

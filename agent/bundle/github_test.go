@@ -175,7 +175,7 @@ func TestFetchGitHubFaults(t *testing.T) {
 			var requests func() []string
 			g.API, requests = serveGitHub(t, archive, test.api, test.codeload)
 			dst := saved(t, "b", nil)
-			_, err := fetchGitHub(t.Context(), http.DefaultClient, g, dst, test.limit, nil, patience{first: time.Millisecond, stall: 300 * time.Millisecond})
+			_, err := fetchGitHub(t.Context(), http.DefaultClient, g, dst, test.limit, nil, backoffPolicy{first: time.Millisecond, stall: 300 * time.Millisecond})
 			switch {
 			case test.err == "" && err != nil:
 				t.Fatal(err)

@@ -5,25 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"time"
+
+	"usher/agent/retry"
 )
 
-const (
-	// attempts is how often one request is made, on top of what the SDK's own retryer does within
-	// each. With the pauses below that outlasts a blip of half a minute; longer trouble should fail
-	// the deployment while there is time to launch a replacement.
-	attempts = 6
+// downloads is how one request is made again, on top of what the SDK's own retryer does within each. Its pauses are random
+// below their length ("full jitter"), so that a fleet launched together does not retry together. That outlasts a blip of half
+// a minute; longer trouble should fail the deployment while there is time to launch a replacement.
+var downloads = retry.Policy{
+	Backoff:   retry.Backoff{Min: 500 * time.Millisecond, Max: 10 * time.Second, Jitter: 1},
+	Attempts:  6,
+	Retryable: func(err error) bool { return !errors.As(err, new(permanentError)) },
+}
 
-	// firstPause and longestPause bound the pause after a failure, which doubles and is chosen at
-	// random below that ("full jitter"), so that a fleet launched together does not retry together.
-	firstPause   = 500 * time.Millisecond
-	longestPause = 10 * time.Second
-
-	// stallTimeout is how long a response may bring no byte before the request is given up and made
-	// again. S3 answers within milliseconds; a connection silently cut by a NAT stays silent for ever.
-	stallTimeout = 30 * time.Second
-)
+// stallTimeout is how long a response may bring no byte before the request is given up and made
+// again. S3 answers within milliseconds; a connection silently cut by a NAT stays silent for ever.
+const stallTimeout = 30 * time.Second
 
 // errStalled is why a request that stallTimeout ended was ended.
 var errStalled = errors.New("no data came for too long")
@@ -33,49 +31,33 @@ type permanentError struct{ error }
 
 func (p permanentError) Unwrap() error { return p.error }
 
-// patience is how failures are waited out. The zero value is the constants above; tests shorten it.
-type patience struct {
+// backoffPolicy is how failures are waited out. The zero value is the numbers above; tests shorten them.
+type backoffPolicy struct {
 	first, stall time.Duration
 }
 
 // retry makes attempts at f until it succeeds, fails for good, or ctx ends.
-func (p patience) retry(ctx context.Context, f func() error) error {
-	pause := firstPause
+func (p backoffPolicy) retry(ctx context.Context, f func() error) error {
+	policy := downloads
 	if p.first > 0 {
-		pause = p.first
+		policy.Backoff.Min = p.first
 	}
-	for attempt := 1; ; attempt++ {
-		err := f()
-		var permanent permanentError
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.As(err, &permanent):
-			return permanent.error
-		case attempt == attempts:
-			return fmt.Errorf("%w (%d attempts)", err, attempts)
-		}
-		wait := rand.N(pause)
-		var later retryAfter
-		if errors.As(err, &later) {
-			wait = later.wait
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		case <-timer.C:
-		}
-		pause = min(2*pause, longestPause)
+	err := policy.Do(ctx, f)
+	var permanent permanentError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &permanent):
+		return permanent.error
 	}
+	return fmt.Errorf("%w (%d attempts)", err, policy.Attempts)
 }
 
-// watch returns a context that ends when alive has not been called for the stall timeout. stop frees
+// withStallTimeout returns a context that ends when alive has not been called for the stall timeout. stop frees
 // it; explain tells a stall from other errors.
-func (p patience) watch(ctx context.Context) (watched context.Context, alive func(), stop func()) {
+func (p backoffPolicy) withStallTimeout(ctx context.Context) (watched context.Context, alive func(), stop func()) {
 	timeout := stallTimeout
 	if p.stall > 0 {
 		timeout = p.stall
@@ -92,6 +74,9 @@ type retryAfter struct {
 }
 
 func (r retryAfter) Unwrap() error { return r.error }
+
+// RetryAfter is for package retry.
+func (r retryAfter) RetryAfter() time.Duration { return r.wait }
 
 // receive copies body to write until it ends or has brought want bytes, and returns how many were
 // written. An error in writing is permanent: the disk is full, and downloading again does not help.

@@ -69,10 +69,10 @@ type Fetched struct {
 //
 // On an error dst holds nothing of use: the caller removes it.
 func FetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64)) (Fetched, error) {
-	return fetchS3(ctx, api, o, dst, progress, patience{})
+	return fetchS3(ctx, api, o, dst, progress, backoffPolicy{})
 }
 
-func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p patience) (Fetched, error) {
+func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p backoffPolicy) (Fetched, error) {
 	d, err := prepareS3(ctx, api, o, dst, progress, p)
 	if err != nil {
 		return Fetched{}, err
@@ -89,12 +89,12 @@ func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress 
 }
 
 // prepareS3 looks what there is to download, and whether it may be and will fit.
-func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p patience) (*download, error) {
+func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p backoffPolicy) (*download, error) {
 	head, err := headS3(ctx, api, o, p, nil)
 	if err != nil {
 		return nil, explain(o, err)
 	}
-	d := &download{patience: p, api: api, object: o, dst: dst, progress: progress,
+	d := &download{backoffPolicy: p, api: api, object: o, dst: dst, progress: progress,
 		head: head, size: aws.ToInt64(head.ContentLength), etag: aws.ToString(head.ETag), checksum: checksumOf(head)}
 	switch etag := strings.Trim(o.ETag, `"`); {
 	case etag != "" && etag != unquote(head.ETag):
@@ -130,9 +130,9 @@ func (d *download) fetched() Fetched {
 }
 
 // headS3 asks for an object, or with change for something else of it.
-func headS3(ctx context.Context, api S3API, o S3Object, p patience, change func(*s3.HeadObjectInput)) (head *s3.HeadObjectOutput, err error) {
+func headS3(ctx context.Context, api S3API, o S3Object, p backoffPolicy, change func(*s3.HeadObjectInput)) (head *s3.HeadObjectOutput, err error) {
 	err = p.retry(ctx, func() error {
-		watched, _, stop := p.watch(ctx)
+		watched, _, stop := p.withStallTimeout(ctx)
 		defer stop()
 		in := &s3.HeadObjectInput{Bucket: &o.Bucket, Key: &o.Key, ChecksumMode: types.ChecksumModeEnabled}
 		if o.Version != "" {
@@ -149,7 +149,7 @@ func headS3(ctx context.Context, api S3API, o S3Object, p patience, change func(
 
 // A download is one object on its way into a file.
 type download struct {
-	patience
+	backoffPolicy
 	api      S3API
 	object   S3Object
 	dst      *os.File
@@ -244,7 +244,7 @@ func (d *download) part(ctx context.Context, from, to int64, buf []byte) error {
 
 // get makes one request and returns how many bytes it brought into the file.
 func (d *download) get(ctx context.Context, from, to int64, buf []byte) (int64, error) {
-	ctx, alive, stop := d.watch(ctx)
+	ctx, alive, stop := d.withStallTimeout(ctx)
 	defer stop()
 	in := &s3.GetObjectInput{Bucket: &d.object.Bucket, Key: &d.object.Key}
 	if d.etag != "" {
@@ -301,7 +301,7 @@ func classify(ctx context.Context, err error) error {
 		return nil
 	case errors.Is(context.Cause(ctx), errStalled):
 		return errStalled
-	case !worthRetrying(err):
+	case !retryable(err):
 		return permanentError{err}
 	}
 	return err

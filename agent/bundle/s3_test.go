@@ -18,8 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// hasty is patience for tests.
-var hasty = patience{first: time.Millisecond, stall: 10 * time.Second}
+// hasty is the policy of tests.
+var hasty = backoffPolicy{first: time.Millisecond, stall: 10 * time.Second}
 
 func random(n int) []byte {
 	data := make([]byte, n)

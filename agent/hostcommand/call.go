@@ -7,18 +7,19 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"usher/agent/retry"
 )
 
 // What every request has.
@@ -32,22 +33,9 @@ const (
 // it. AWS accepts five minutes, and says its time in whole seconds.
 const leastSkew = 4 * time.Minute
 
-var (
-	retryable  = retry.IsErrorRetryables(retry.DefaultRetryables)
-	throttling = retry.IsErrorThrottles(retry.DefaultThrottles)
-)
-
 // call makes an attempt, and repeats it when the SDK's standard retryer would.
 func (c *Client) call(ctx context.Context, op string, in, out any) error {
-	for attempt := 1; ; attempt++ {
-		err := c.attempt(ctx, callTimeout, op, in, out)
-		if err == nil || attempt == callAttempts || ctx.Err() != nil || !retryable.IsErrorRetryable(err).Bool() {
-			return err
-		}
-		if !pause(ctx, c.retryDelay(attempt, err)) {
-			return err
-		}
-	}
+	return c.retries.Do(ctx, func() error { return c.attempt(ctx, callTimeout, op, in, out) })
 }
 
 // attempt is one request; and another at once with new credentials, if those it was signed with have
@@ -57,7 +45,7 @@ func (c *Client) attempt(ctx context.Context, timeout time.Duration, op string, 
 	if err == nil {
 		err = c.send(ctx, timeout, op, body, out)
 	}
-	if expired(err) {
+	if retry.Expired(err) {
 		if cached, ok := c.opt.Credentials.(*aws.CredentialsCache); ok {
 			cached.Invalidate()
 		}
@@ -138,7 +126,7 @@ func (c *Client) failure(resp *http.Response, answer []byte) error {
 		ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: resp}, Err: api},
 		RequestID:     resp.Header.Get("X-Amzn-Requestid"),
 	})
-	if ahead, known := c.skew(resp); known && aboutTime(api.Code) {
+	if ahead, known := c.skew(resp); known && slices.Contains(clockCodes, api.Code) {
 		err = fmt.Errorf("%s: let chrony or systemd-timesyncd set it: %w", skewed(ahead), err)
 	}
 	return err
@@ -162,44 +150,5 @@ func skewed(ahead time.Duration) string {
 	return fmt.Sprintf("the clock of this instance is %s %s AWS's", ahead.Abs().Round(time.Second), word)
 }
 
-// aboutTime tells whether a wrong clock can be behind an error.
-func aboutTime(code string) bool {
-	switch code {
-	case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture", "InvalidSignatureException", "SignatureDoesNotMatch":
-		return true
-	}
-	return false
-}
-
-// codeOf is the service's code of an error, "" when it is not the service's.
-func codeOf(err error) string {
-	if api := smithy.APIError(nil); errors.As(err, &api) {
-		return api.ErrorCode()
-	}
-	return ""
-}
-
-// expired tells whether the credentials were too old.
-func expired(err error) bool {
-	code := codeOf(err)
-	return code == "ExpiredToken" || code == "ExpiredTokenException"
-}
-
-// throttled tells whether there were too many requests.
-func throttled(err error) bool {
-	var status interface{ HTTPStatusCode() int }
-	return throttling.IsErrorThrottle(err).Bool() ||
-		errors.As(err, &status) && status.HTTPStatusCode() == http.StatusTooManyRequests
-}
-
-// pause waits, or says that ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+// clockCodes are of the errors that a wrong clock can be behind.
+var clockCodes = []string{"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture", "InvalidSignatureException", "SignatureDoesNotMatch"}

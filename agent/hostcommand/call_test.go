@@ -19,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"usher/agent/retry"
 )
 
 const (
@@ -101,7 +103,7 @@ func client(t *testing.T, s *service, change ...func(*Options)) *Client {
 
 // hasty makes a client repeat at once.
 func hasty(c *Client) *Client {
-	c.retryDelay = func(int, error) time.Duration { return 0 }
+	c.retries.Backoff = retry.Backoff{}
 	c.backoff = func(int, bool) time.Duration { return 0 }
 	return c
 }

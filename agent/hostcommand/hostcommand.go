@@ -13,8 +13,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"usher/agent/retry"
 )
 
 // Durations and limits.
@@ -23,8 +24,6 @@ const (
 	pollTimeout = 80 * time.Second
 	// callTimeout is for one attempt of the other calls; they are answered in 20 to 50 ms.
 	callTimeout = 30 * time.Second
-	// callAttempts of the other calls. A command waits meanwhile, and the service for the command.
-	callAttempts = 4
 	// connectTimeout is for the connection, and again for TLS. A network that needs longer is broken.
 	connectTimeout = 10 * time.Second
 	// idleTimeout: between two events there may be minutes of a script; a NAT forgets sooner or later.
@@ -62,9 +61,9 @@ type Client struct {
 	signers  sync.Map   // by fingerprint and remark: who was reported
 
 	// These are the service's and the clock's; tests change them before the first call.
-	retryDelay func(attempt int, err error) time.Duration
-	backoff    func(failures int, throttled bool) time.Duration
-	now        func() time.Time
+	retries retry.Policy // of one call
+	backoff func(failures int, throttled bool) time.Duration
+	now     func() time.Time
 }
 
 // New makes a client. Nothing is called yet.
@@ -72,19 +71,15 @@ func New(o Options) *Client {
 	if o.Domain == "" {
 		o.Domain = domainOf(o.Region)
 	}
-	standard := retry.NewStandard()
 	c := &Client{
 		opt:      o,
 		stack:    stackOf(o.Secure),
 		endpoint: strings.TrimSuffix(o.Endpoint, "/") + "/",
 		signer:   "codedeploy-signer-" + o.Region + "." + o.Domain,
 		sigv4:    v4.NewSigner(),
-		retryDelay: func(attempt int, err error) time.Duration {
-			d, _ := standard.RetryDelay(attempt, err) // its only error is a lack of randomness, which Go does not have
-			return d
-		},
-		backoff: jittered,
-		now:     time.Now,
+		retries:  callRetries,
+		backoff:  backoff,
+		now:      time.Now,
 	}
 	if o.Endpoint == "" { // a Region that is none has none: then every call says so
 		e, _ := Endpoint(context.Background(), Place{Region: o.Region, Secure: o.Secure})

@@ -3,11 +3,12 @@ package hostcommand
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"usher/agent/retry"
 )
 
 // The pace of polls.
@@ -17,13 +18,16 @@ const (
 	// be asked without end.
 	longPollMin = 5 * time.Second
 	pollPause   = time.Second
-	// failPause, doubled with every failure up to failPauseMax, comes after a failed poll. A command waits
-	// five minutes to be picked up.
-	failPause, failPauseMax = time.Second, 30 * time.Second
-	// throttlePause .. throttlePauseMax come after one that was throttled. The whole account is.
-	throttlePause, throttlePauseMax = 10 * time.Second, time.Minute
 	// logInterval is how often a failure that goes on is reported again.
 	logInterval = 15 * time.Minute
+)
+
+// Half of a pause is random, so that the instances of a fleet that lost the service together do not come back together.
+var (
+	// failBackoff comes after a failed poll. A command waits five minutes to be picked up.
+	failBackoff = retry.Backoff{Min: time.Second, Max: 30 * time.Second, Jitter: 0.5}
+	// throttleBackoff comes after one that was throttled. The whole account is.
+	throttleBackoff = retry.Backoff{Min: 20 * time.Second, Max: time.Minute, Jitter: 0.5}
 )
 
 // Event is something that a person may want to read in the journal.
@@ -64,7 +68,7 @@ func (c *Client) Next(ctx context.Context) (Command, error) {
 			return Command{}, context.Cause(ctx)
 		case err != nil:
 			failures++
-			wait = c.backoff(failures, throttled(err))
+			wait = c.backoff(failures, retry.Throttled(err))
 			if c.failures.failed(err) {
 				c.notify(Event{Kind: Retrying, Op: "PollHostCommand", Err: err, Next: wait})
 			}
@@ -80,27 +84,27 @@ func (c *Client) Next(ctx context.Context) (Command, error) {
 				wait = 0
 			}
 		}
-		if !pause(ctx, wait) {
+		if !retry.Pause(ctx, wait) {
 			return Command{}, context.Cause(ctx)
 		}
 	}
 }
 
-// jittered is how long to wait after so many failures in a row.
-func jittered(failures int, throttled bool) time.Duration {
-	shortest, longest := between(failures, throttled)
-	return shortest + rand.N(longest-shortest+1)
+// callRetries are of every call but a poll: the errors and the pauses of the SDK's standard retryer, one attempt more. A
+// command waits meanwhile, and the service for the command.
+var callRetries = retry.Policy{Backoff: retry.Backoff{Min: 2 * time.Second, Max: 20 * time.Second, Jitter: 1}, Attempts: 4, Retryable: retry.RetriedBySDK}
+
+// backoff is how long to wait after so many failures in a row. Polling is no retry: it goes on for as long as the agent, and a
+// failure only sets its pace.
+func backoff(failures int, throttled bool) time.Duration {
+	return backoffAfter(throttled).Next(failures - 1)
 }
 
-// between is the range that the wait is chosen from at random, so that the instances of a fleet that lost
-// the service together do not come back together.
-func between(failures int, throttled bool) (shortest, longest time.Duration) {
-	doublings := min(max(failures, 1)-1, 6) // more are above every limit
+func backoffAfter(throttled bool) retry.Backoff {
 	if throttled {
-		return throttlePause, min(2*throttlePause<<doublings, throttlePauseMax)
+		return throttleBackoff
 	}
-	longest = min(failPause<<doublings, failPauseMax)
-	return longest / 2, longest
+	return failBackoff
 }
 
 // failureLog is what went wrong of late, so that it is reported once and not with every try. The zero value is
@@ -140,7 +144,7 @@ func (t *failureLog) recovered() (time.Duration, bool) {
 
 // kindOf is what errors that are reported as one have in common. Their texts may differ in a port.
 func kindOf(err error) string {
-	if code := codeOf(err); code != "" {
+	if code := retry.Code(err); code != "" {
 		return code
 	}
 	if lost := (*smithyhttp.RequestSendError)(nil); errors.As(err, &lost) {

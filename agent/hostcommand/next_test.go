@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"usher/agent/retry"
 )
 
 // connections is a listener whose connections are pipes: inside a synctest bubble, the network is then
@@ -60,10 +62,9 @@ func inBubble(t *testing.T, tell func(Event), answers ...http.HandlerFunc) (*Cli
 	})
 	c := New(Options{Region: "eu-west-1", Endpoint: "http://codedeploy-commands.test", Host: host, Version: "1",
 		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""), HTTP: &http.Client{Transport: transport}, Notify: tell})
-	c.retryDelay = func(int, error) time.Duration { return 0 }
+	c.retries.Backoff = retry.Backoff{}
 	c.backoff = func(failures int, throttled bool) time.Duration {
-		_, longest := between(failures, throttled)
-		return longest
+		return backoffAfter(throttled).Longest(failures - 1)
 	}
 	return c, s
 }
@@ -71,7 +72,7 @@ func inBubble(t *testing.T, tell func(Event), answers ...http.HandlerFunc) (*Cli
 // after answers late, or never when the client has gone.
 func after(d time.Duration, answer http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if pause(r.Context(), d) {
+		if retry.Pause(r.Context(), d) {
 			answer(w, r)
 		}
 	}
@@ -134,15 +135,16 @@ func TestBackOff(t *testing.T) {
 		want      string
 	}{
 		{false, "500ms-1s 1s-2s 2s-4s 4s-8s 8s-16s 15s-30s 15s-30s 15s-30s"},
-		{true, "10s-20s 10s-40s 10s-1m0s 10s-1m0s 10s-1m0s 10s-1m0s 10s-1m0s 10s-1m0s"},
+		{true, "10s-20s 20s-40s 30s-1m0s 30s-1m0s 30s-1m0s 30s-1m0s 30s-1m0s 30s-1m0s"},
 	} {
 		var got []string
 		for n := 1; n <= 8; n++ {
-			shortest, longest := between(n, c.throttled)
+			longest := backoffAfter(c.throttled).Longest(n - 1)
+			shortest := longest / 2
 			got = append(got, fmt.Sprintf("%s-%s", shortest, longest))
 			seen := map[time.Duration]bool{}
 			for range 100 {
-				d := jittered(n, c.throttled)
+				d := backoff(n, c.throttled)
 				seen[d] = true
 				if d < shortest || d > longest {
 					t.Errorf("%d failures: waits %s", n, d)
@@ -156,8 +158,8 @@ func TestBackOff(t *testing.T) {
 			t.Errorf("throttled %t:\ngot  %s\nwant %s", c.throttled, got, c.want)
 		}
 	}
-	if shortest, longest := between(1<<30, true); shortest != throttlePause || longest != throttlePauseMax {
-		t.Errorf("after very many failures %s-%s", shortest, longest)
+	if d := backoff(1<<30, true); d < 30*time.Second || d > time.Minute {
+		t.Errorf("after very many failures %s", d)
 	}
 }
 
@@ -273,7 +275,7 @@ func TestCallsTimeOut(t *testing.T) {
 			w.WriteHeader(200)
 			_ = http.NewResponseController(w).Flush()
 			_, _ = io.WriteString(w, "{")
-			pause(r.Context(), time.Hour)
+			retry.Pause(r.Context(), time.Hour)
 		}
 		c, _ := inBubble(t, nil, after(time.Hour, nothing), slow, after(29*time.Second, says(200, `{"CommandStatus":"InProgress"}`)))
 		began := time.Now()

@@ -6,17 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"usher/agent/retry"
 )
 
-// completePatience is how long a result is tried to be delivered. The service waits an hour for it, but the
+// completeTimeout is how long a result is tried to be delivered. The service waits an hour for it, but the
 // agent has other things to do.
-const completePatience = 10 * time.Minute
+const completeTimeout = 10 * time.Minute
 
 // Limits of a result, in characters of its JSON. The service takes 8192 in all; the parts add up to less.
 const (
@@ -92,7 +91,7 @@ func (c *Client) Complete(ctx context.Context, commandID string, r Result) error
 	if r.Code != Success {
 		in.CommandStatus = Failed
 	}
-	ctx, cancel := context.WithTimeout(ctx, completePatience)
+	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
 	defer cancel()
 	const op = "PutHostCommandComplete"
 	var log failureLog
@@ -104,34 +103,26 @@ func (c *Client) Complete(ctx context.Context, commandID string, r Result) error
 			}
 			return nil
 		}
-		if !passing(err) {
+		if !retryable(err) {
 			return fmt.Errorf("cannot tell CodeDeploy the result of a command: %w", err)
 		}
-		wait := c.backoff(failures, throttled(err))
+		wait := c.backoff(failures, retry.Throttled(err))
 		if log.failed(err) {
 			c.notify(Event{Kind: Retrying, Op: op, Err: err, Next: wait})
 		}
-		if !pause(ctx, wait) {
+		if !retry.Pause(ctx, wait) {
 			return fmt.Errorf("cannot tell CodeDeploy the result of a command, gave up (%v): %w", context.Cause(ctx), err)
 		}
 	}
 }
 
-// MayPass tells whether a call may succeed when it is made again later: false for an answer of the service about
+// Retryable tells whether a call may succeed when it is made again later: false for an answer of the service about
 // this very request, and for a specification that is not to be accepted.
-func MayPass(err error) bool { return !errors.Is(err, ErrUnacceptable) && passing(err) }
+func Retryable(err error) bool { return !errors.Is(err, ErrUnacceptable) && retryable(err) }
 
-// passing tells whether an error may be gone in some minutes: everything but an answer of the service
-// about this very request.
-func passing(err error) bool {
-	var resp *smithyhttp.ResponseError
-	switch code := codeOf(err); {
-	case !errors.As(err, &resp), throttled(err), expired(err), aboutTime(code):
-		return true
-	case code == "UnrecognizedClientException", code == "InvalidClientTokenId":
-		return true // a role that was just attached is not known everywhere
-	}
-	return resp.HTTPStatusCode() >= http.StatusInternalServerError || resp.HTTPStatusCode() == http.StatusRequestTimeout
+// retryable: what an answer says of credentials or the clock passes. A role that was just attached is not known everywhere.
+func retryable(err error) bool {
+	return retry.NotRefused(err, append(clockCodes, "ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId")...)
 }
 
 // cut stands for what was left out of a line.

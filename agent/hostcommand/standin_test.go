@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 
+	"usher/agent/retry"
 	"usher/agent/standin"
 )
 
@@ -436,7 +437,7 @@ func TestRefusals(t *testing.T) {
 		{"the result of one", func() error { return c.Complete(ctx, unknown.ID, Result{}) }, "ClientException"},
 	} {
 		before := len(cloud.Calls())
-		if err := r.call(); err == nil || codeOf(err) != r.want || strings.Contains(err.Error(), "clock") {
+		if err := r.call(); err == nil || retry.Code(err) != r.want || strings.Contains(err.Error(), "clock") {
 			t.Errorf("%s: %v, want %s", r.name, err, r.want)
 		}
 		if made := len(cloud.Calls()) - before; made != 1 {

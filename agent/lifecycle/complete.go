@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+
+	"usher/agent/retry"
 )
 
 // Verdict is the result an action is completed with.
@@ -69,7 +71,7 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 	var last error      // what a call was answered
 	for try := 0; ; try++ {
 		l.alive()
-		err := l.opt.Crowd.call(ctx, 0, func() error {
+		err := l.opt.Limiter.Do(ctx, func() error {
 			_, err := l.api.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
 				AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID, LifecycleActionResult: &result})
 			return err
@@ -87,7 +89,7 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 				return AlreadyDecided, nil
 			}
 		}
-		next := l.pauseAfter(err, try)
+		next := l.nextBackoff(err, try)
 		switch {
 		case ctx.Err() != nil:
 		case !denied(err):
@@ -101,7 +103,7 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 				return AlreadyDecided, err
 			}
 		}
-		if err = cmp.Or(last, err); !pause(ctx, next) {
+		if err = cmp.Or(last, err); !retry.Pause(ctx, next) {
 			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction), gave up after %s: %w",
 				*hook, group, time.Since(began).Round(time.Second), err)
 		}

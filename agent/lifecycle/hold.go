@@ -8,6 +8,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+
+	"usher/agent/retry"
 )
 
 // Hold goes on looking for the action in the background, and heartbeats from the moment the wait state is
@@ -67,15 +69,15 @@ func (l *Launch) keepLooking(ctx context.Context) {
 			return
 		default:
 		}
-		wait := backoff(try, gatePause, gatePauseMax)
+		wait := gateBackoff.Next(try)
 		if left := grace - time.Since(began); left > 0 { // a standalone server need not wait longer than that
 			wait = min(wait, left)
 		}
 		if failed != nil {
-			wait = l.pauseAfter(failed, try)
+			wait = l.nextBackoff(failed, try)
 			l.tell(Notice{What: Retrying, Err: failed, Next: wait})
 		}
-		if !pause(ctx, wait) {
+		if !retry.Pause(ctx, wait) {
 			return
 		}
 		l.alive()
@@ -88,13 +90,18 @@ func (l *Launch) keepLooking(ctx context.Context) {
 	}
 }
 
+// nextBackoff is how long to wait after a call that failed for the try-th time in a row.
+func (l *Launch) nextBackoff(err error, try int) time.Duration {
+	return retry.Policy{Backoff: callBackoff, Limiter: l.opt.Limiter}.Next(err, try)
+}
+
 // hold polls until the wait state is there, then heartbeats.
 func (l *Launch) hold(ctx context.Context) {
 	timer := time.AfterFunc(time.Until(l.Deadline()), func() { l.cut(ErrDeadline) })
 	defer timer.Stop()
-	wait := backoff(0, describePause, describePauseMax)
+	wait := describeBackoff.Next(0)
 	for try := 0; !l.inWait(l.State()); try++ {
-		if !pause(ctx, wait) {
+		if !retry.Pause(ctx, wait) {
 			return
 		}
 		passed, err := l.refresh(ctx)
@@ -102,16 +109,16 @@ func (l *Launch) hold(ctx context.Context) {
 			close(l.waiting)
 			return
 		}
-		wait = backoff(try+1, describePause, describePauseMax)
-		if Throttled(err) {
-			wait = l.pauseAfter(err, try)
+		wait = describeBackoff.Next(try + 1)
+		if retry.Throttled(err) {
+			wait = l.nextBackoff(err, try)
 		}
 	}
 	close(l.waiting)
 	l.tell(Notice{What: Waiting, State: l.State()})
 	l.lastBeat = time.Now()
 	next := l.firstBeat()
-	for pause(ctx, next) {
+	for retry.Pause(ctx, next) {
 		next = l.heartbeat(ctx)
 		if next == 0 {
 			return
@@ -158,12 +165,12 @@ func (l *Launch) firstBeat() time.Duration {
 	return first/2 + rand.N(first/2+1)
 }
 
-// interval is the time between heartbeats, jittered. In a crowd they are as far apart as is safe: each is a call that
+// interval is the time between heartbeats, jittered. While calls are throttled they are as far apart as is safe: each is a call that
 // somebody's verdict waits for.
 func (l *Launch) interval() time.Duration {
 	d := min(l.HeartbeatTimeout()/beatFraction, beatMax)
-	if l.opt.Crowd.crowded() {
-		d = l.HeartbeatTimeout() / crowdBeatFraction
+	if l.opt.Limiter.Throttling() {
+		d = l.HeartbeatTimeout() / throttledBeatFraction
 	}
 	return time.Duration(float64(d) * (1 + jitter*(2*rand.Float64()-1)))
 }
@@ -207,7 +214,7 @@ func (l *Launch) beatOnce(ctx context.Context) error {
 	l.mu.Unlock()
 	_, err := l.api.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
 		AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID})
-	l.opt.Crowd.heard(err)
+	l.opt.Limiter.Observe(err)
 	if err == nil {
 		l.mu.Lock()
 		l.beat = true
@@ -233,9 +240,9 @@ func (l *Launch) Active(ctx context.Context) (bool, error) {
 		if permanent(err) || noActive(err) && time.Since(began) > activeWindow {
 			return false, nil
 		}
-		next := l.pauseAfter(err, try)
+		next := l.nextBackoff(err, try)
 		l.tell(Notice{What: Retrying, Err: err, Next: next})
-		if !pause(ctx, next) {
+		if !retry.Pause(ctx, next) {
 			return false, errors.Join(err, context.Cause(ctx))
 		}
 	}

@@ -20,7 +20,7 @@ func (r *Refusal) Error() string { return r.message }
 // chooseHook is the hook whose action is ours, or nil when the group has none.
 func (l *Launch) chooseHook(ctx context.Context, group string) (*types.LifecycleHook, error) {
 	var out *autoscaling.DescribeLifecycleHooksOutput
-	err := l.opt.Crowd.call(ctx, 0, func() (err error) {
+	err := l.opt.Limiter.Do(ctx, func() (err error) {
 		out, err = l.api.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
 		return err
 	})

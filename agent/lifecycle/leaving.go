@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"usher/agent/retry"
 )
 
 // leavingEvery is how often metadata is asked, while work is under way, whether the instance is being terminated. It is
@@ -28,7 +30,7 @@ func WhileStaying(ctx context.Context, gate Gate) (work context.Context, done fu
 // untilLeaving asks until ctx ends, and calls cut when the instance is being terminated. Metadata that does not answer
 // says nothing.
 func untilLeaving(ctx context.Context, gate Gate, cut context.CancelCauseFunc) {
-	for pause(ctx, leavingEvery/2+rand.N(leavingEvery/2)) {
+	for retry.Pause(ctx, leavingEvery/2+rand.N(leavingEvery/2)) {
 		target, err := gate.TargetLifecycleState(ctx)
 		if err == nil && (target == "Terminated" || target == "Warmed:Terminated") {
 			cut(ErrLeaving)

@@ -19,9 +19,9 @@
 //   - The action needs no token: the instance id identifies it.
 //   - "No active Lifecycle Action found" means too early while the state is still a wait state, and
 //     already decided otherwise.
-//   - The request budget is shared by everybody who was launched in the same minute: see [Crowd], which all calls of
-//     the launch pass, the caller's own to CodeDeploy too. Their clients should be [Calm]: one that repeats throttled
-//     calls by itself makes each try several.
+//   - The request budget is shared by everybody who was launched in the same minute: all calls of
+//     the launch pass one [retry.Limiter], the caller's own to CodeDeploy too. Their clients should have the retryer
+//     [retry.WithoutThrottleRetries]: one that repeats throttled calls by itself makes each try several.
 //   - Throttling, contention, a lost connection and missing permission are retried until the action's own
 //     end: a verdict that is not delivered is a verdict left to the hook's default.
 //   - States and metadata values this package does not know are "not ours", never an error.
@@ -37,7 +37,6 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -46,6 +45,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 
 	"usher/agent/instance"
+	"usher/agent/retry"
 )
 
 // API is the subset of *autoscaling.Client that this package calls.
@@ -76,13 +76,13 @@ const (
 
 // Options are what the configuration and the caller decide.
 type Options struct {
-	Transition string        // Launching or Terminating
-	Hook       string        // the hook's name; "" for the only one
-	Began      time.Time     // when the wait began at the earliest; zero: when it was found
-	Grace      time.Duration // how long after its launch an instance without a target state may get one; 0: DefaultGrace
-	Tell       func(Notice)  // what happened in the background, for the journal; may be nil; may be called concurrently
-	Crowd      *Crowd        // which the caller's other calls pass, too; nil: there are none
-	Alive      func()        // called whenever this package has done something; may be nil
+	Transition string         // Launching or Terminating
+	Hook       string         // the hook's name; "" for the only one
+	Began      time.Time      // when the wait began at the earliest; zero: when it was found
+	Grace      time.Duration  // how long after its launch an instance without a target state may get one; 0: DefaultGrace
+	Tell       func(Notice)   // what happened in the background, for the journal; may be nil; may be called concurrently
+	Limiter    *retry.Limiter // which the caller's other calls pass, too; nil: there are none
+	Alive      func()         // called whenever this package has done something; may be nil
 }
 
 // Notice is one thing that happened while the action was looked for, held or completed.
@@ -149,6 +149,17 @@ type Gate interface {
 	TargetLifecycleState(context.Context) (string, error)
 }
 
+// Pauses. Half of each is random: a fleet is launched in one moment.
+var (
+	// gateBackoff: metadata is throttled per instance; 1 to 5 s is harmless.
+	gateBackoff = retry.Backoff{Min: 500 * time.Millisecond, Max: 5 * time.Second, Jitter: 0.5}
+	// describeBackoff: the API's budget is shared by the account. The operating system is usually up before Pending:Wait
+	// is reached, which takes seconds.
+	describeBackoff = retry.Backoff{Min: 2 * time.Second, Max: 15 * time.Second, Jitter: 0.5}
+	// callBackoff is between tries of a call that failed, unless it was throttled.
+	callBackoff = retry.Backoff{Min: 500 * time.Millisecond, Max: 15 * time.Second, Jitter: 0.5}
+)
+
 // Durations and limits.
 const (
 	// DefaultGrace: a brand-new instance of a group can be without a target state for some seconds; a
@@ -157,17 +168,10 @@ const (
 	// leastGrace is for an instance that is older than that: one answer without a state may be a bad moment
 	// of metadata, several are none.
 	leastGrace = 3 * time.Second
-	// gatePause .. gatePauseMax: metadata is throttled per instance; 1 to 5 s is harmless.
-	gatePause, gatePauseMax = 500 * time.Millisecond, 5 * time.Second
-	// describePause .. describePauseMax: the API's budget is shared by the account. The operating system
-	// is usually up before Pending:Wait is reached, which takes seconds.
-	describePause, describePauseMax = 2 * time.Second, 15 * time.Second
-	// retryPause .. retryPauseMax are between tries of a call that failed, unless it was throttled.
-	retryPause, retryPauseMax = 500 * time.Millisecond, 15 * time.Second
 	// beatFraction of the hook's heartbeat timeout is between heartbeats: two may be lost.
 	beatFraction = 3
-	// crowdBeatFraction is that where the request budget is short.
-	crowdBeatFraction = 2
+	// throttledBeatFraction is that where the request budget is short.
+	throttledBeatFraction = 2
 	// beatMax bounds that for hooks with hours of timeout, so that a lost action is noticed.
 	beatMax = 5 * time.Minute
 	// raceWindow: how long "no active action" in a wait state counts as too early rather than decided.
@@ -210,8 +214,8 @@ func Find(ctx context.Context, api API, gate Gate, me instance.Identity, opt Opt
 	if opt.Grace == 0 {
 		opt.Grace = DefaultGrace
 	}
-	if opt.Crowd == nil {
-		opt.Crowd = new(Crowd)
+	if opt.Limiter == nil {
+		opt.Limiter = new(retry.Limiter)
 	}
 	l := &Launch{api: api, gate: gate, me: me, opt: opt, known: make(chan struct{}), waiting: make(chan struct{})}
 	l.failed = l.look(ctx) // told by Hold, which tries again
@@ -273,23 +277,5 @@ func (l *Launch) tell(n Notice) {
 func (l *Launch) alive() {
 	if l.opt.Alive != nil {
 		l.opt.Alive()
-	}
-}
-
-// backoff doubles from first to most, with full jitter above half.
-func backoff(try int, first, most time.Duration) time.Duration {
-	d := min(first<<min(try, 20), most)
-	return d/2 + rand.N(d/2+1)
-}
-
-// pause waits, or says that ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

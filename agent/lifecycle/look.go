@@ -62,7 +62,7 @@ func (l *Launch) look(ctx context.Context) error {
 			if l.opt.Transition == Launching && aws.ToString(hook.DefaultResult) == string(Continue) {
 				l.tell(Notice{What: Lenient, State: aws.ToString(hook.LifecycleHookName)})
 			}
-			l.opt.Crowd.within(l.HeartbeatTimeout())
+			l.opt.Limiter.LimitTo(l.HeartbeatTimeout())
 		}
 	}
 	l.settle(kind, group, state)
@@ -95,7 +95,7 @@ func (l *Launch) ahead(target, state string) bool {
 func (l *Launch) describe(ctx context.Context) (group, state string, err error) {
 	l.alive()
 	var out *autoscaling.DescribeAutoScalingInstancesOutput
-	err = l.opt.Crowd.call(ctx, 0, func() (err error) {
+	err = l.opt.Limiter.Do(ctx, func() (err error) {
 		out, err = l.api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{l.me.InstanceID}})
 		return err
 	})

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
+
+	"usher/agent/retry"
 )
 
 // CodeDeploy is the subset of *codedeploy.Client that this package calls.
@@ -260,10 +262,10 @@ func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, de
 			return "", Busy{Deployment: deploymentID().FindString(limit.ErrorMessage()), Group: env.DeploymentGroup}
 		}
 		err = Explain("create a deployment of "+r.String()+" to group "+env.DeploymentGroup, env, err)
-		if !passing(err) || try == createTries {
+		if !retry.Transient(err) || try == createTries {
 			return "", err
 		}
-		if pause(ctx, lookEvery) != nil {
+		if !retry.Pause(ctx, lookEvery) {
 			return "", err
 		}
 		if id, lookErr := marked(ctx, api, env, description, began); lookErr != nil {
@@ -297,14 +299,4 @@ func marked(ctx context.Context, api CodeDeploy, env Environment, description st
 		}
 	}
 	return "", nil
-}
-
-// pause waits, unless ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
 	"github.com/aws/smithy-go"
+
+	"usher/agent/retry"
 )
 
 // Explain is an error of a call to AWS made for a developer, as a sentence that begins with what could not
@@ -34,7 +33,7 @@ func advice(env Environment, err error) string {
 		switch text := err.Error(); {
 		case strings.Contains(text, "failed to refresh cached credentials"), strings.Contains(text, "get credentials"), strings.Contains(text, "retrieve credentials"):
 			return "there are no AWS credentials: run " + signIn(env) + ", or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
-		case passing(err):
+		case retry.Transient(err):
 			return "AWS cannot be reached in " + env.Region + ": check the network, and region in usher.yml"
 		}
 		return ""
@@ -75,19 +74,4 @@ func permission(err error) string {
 		return "the call"
 	}
 	return strings.ToLower(strings.ReplaceAll(call.Service(), " ", "")) + ":" + call.Operation() // "Auto Scaling"
-}
-
-// retryable is what the SDK tries again.
-var retryable = retry.IsErrorRetryables(retry.DefaultRetryables)
-
-// throttled is what the SDK takes for throttling.
-var throttled = retry.IsErrorThrottles(retry.DefaultThrottles)
-
-// passing tells whether an error passes by itself: throttling, a failure of the service, a network that is
-// away. The SDK has tried three times by then, and given up.
-func passing(err error) bool {
-	if answer := (*awshttp.ResponseError)(nil); errors.As(err, &answer) && answer.HTTPStatusCode() >= 500 {
-		return true
-	}
-	return retryable.IsErrorRetryable(err) == aws.TrueTernary || throttled.IsErrorThrottle(err) == aws.TrueTernary
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 
 	"usher/agent/format"
+	"usher/agent/retry"
 )
 
 // How often CodeDeploy is asked. Most deployments end within a minute and are watched by a person; the long
@@ -96,7 +97,7 @@ func (f *follower) follow(ctx context.Context) (Outcome, error) {
 		switch {
 		case ctx.Err() != nil:
 			return f.out, context.Cause(ctx)
-		case err != nil && (f.once || !passing(err)):
+		case err != nil && (f.once || !retry.Transient(err)):
 			return f.out, Explain("follow deployment "+f.id, f.env, err)
 		case err != nil:
 			if !f.mute {
@@ -120,8 +121,8 @@ func (f *follower) follow(ctx context.Context) (Outcome, error) {
 		if time.Since(f.began) > longAfter {
 			every = lookEveryLong
 		}
-		if err := pause(ctx, every); err != nil {
-			return f.out, err
+		if !retry.Pause(ctx, every) {
+			return f.out, context.Cause(ctx)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"usher/agent/retry"
 )
 
 const (
@@ -104,7 +106,7 @@ func (u *upload) abort(ctx context.Context, id *string, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	_, failure := u.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &u.bucket, Key: &u.key, UploadId: id})
-	if failure != nil && codeOf(failure) != "NoSuchUpload" {
+	if failure != nil && retry.Code(failure) != "NoSuchUpload" {
 		return fmt.Errorf("%w (and its parts could not be removed: %v)", err, failure)
 	}
 	return err

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+
+	"usher/agent/retry"
 )
 
 // Past is a revision that was deployed, or registered, before.
@@ -204,11 +206,11 @@ func Stop(ctx context.Context, api CodeDeploy, env Environment, id string) error
 		if err == nil && over(string(out.DeploymentInfo.Status)) {
 			return nil
 		}
-		if err != nil && ctx.Err() == nil && !passing(err) {
+		if err != nil && ctx.Err() == nil && !retry.Transient(err) {
 			return Explain("read deployment "+id, env, err)
 		}
-		if err := pause(ctx, lookEvery); err != nil {
-			return err
+		if !retry.Pause(ctx, lookEvery) {
+			return context.Cause(ctx)
 		}
 	}
 }

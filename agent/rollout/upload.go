@@ -15,8 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"usher/agent/retry"
 )
 
 // conflictTries is how often an upload is begun while somebody else's of the same commit is in its way.
@@ -58,7 +59,7 @@ func Existing(ctx context.Context, api S3API, e Environment, c Commit) (Uploaded
 	u := Uploaded{Bucket: e.Bucket, Key: e.Key(c.SHA), Already: true}
 	head, err := api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.Bucket, Key: &u.Key})
 	switch {
-	case statusOf(err) == http.StatusNotFound: // or there is no such bucket: only an upload tells
+	case retry.Status(err) == http.StatusNotFound: // or there is no such bucket: only an upload tells
 		return Uploaded{}, false, nil
 	case err != nil:
 		return Uploaded{}, false, explainS3("look for", e, u.Key, err)
@@ -103,11 +104,11 @@ func Upload(ctx context.Context, api S3API, b Bundle, e Environment, progress fu
 // beaten reports whether an upload failed for another of the same key. That may have been its own: when an answer
 // is lost, the SDK asks again.
 func beaten(err error) bool {
-	switch codeOf(err) {
+	switch retry.Code(err) {
 	case "ConditionalRequestConflict", "NoSuchUpload":
 		return true
 	}
-	return statusOf(err) == http.StatusPreconditionFailed
+	return retry.Status(err) == http.StatusPreconditionFailed
 }
 
 // upload is a bundle on its way into S3.
@@ -167,7 +168,7 @@ func (u *upload) whole(ctx context.Context) (Uploaded, error) {
 // explainS3 says what an error of S3 means to a developer, and what to do.
 func explainS3(verb string, e Environment, key string, err error) error {
 	what := fmt.Sprintf("cannot %s s3://%s/%s", verb, e.Bucket, key)
-	switch code, status := codeOf(err), statusOf(err); {
+	switch code, status := retry.Code(err), retry.Status(err); {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 	case code == "NoSuchBucket":
 		return fmt.Errorf("%s: there is no such bucket: correct bucket of %s in %s, or make it, with versions: `aws s3 mb s3://%s --region %s`: %w", what, e.Name, FileName, e.Bucket, e.Region, err)
@@ -189,22 +190,6 @@ func explainS3(verb string, e Environment, key string, err error) error {
 		return fmt.Errorf("%s: access denied: allow your identity %s (and kms:GenerateDataKey and kms:Decrypt when a KMS key encrypts the bucket), and see that the bucket is of this account: %w", what, permissions, err)
 	}
 	return Explain(strings.TrimPrefix(what, "cannot "), e, err)
-}
-
-// codeOf is the service's own name for an error, "" when there is none.
-func codeOf(err error) string {
-	if service := smithy.APIError(nil); errors.As(err, &service) {
-		return service.ErrorCode()
-	}
-	return ""
-}
-
-// statusOf is the HTTP status of the answer, 0 when there was none.
-func statusOf(err error) int {
-	if answer := (*smithyhttp.ResponseError)(nil); errors.As(err, &answer) {
-		return answer.HTTPStatusCode()
-	}
-	return 0
 }
 
 // bucketRegion is where S3 says the bucket is, "" when it does not say.

@@ -1,4 +1,4 @@
-package lifecycle
+package retry
 
 import (
 	"context"
@@ -13,15 +13,15 @@ import (
 
 var (
 	errThrottled = &smithy.GenericAPIError{Code: "Throttling", Message: "Rate exceeded"}
-	errRefused   = &smithy.GenericAPIError{Code: "AccessDenied"}
+	errDenied    = &smithy.GenericAPIError{Code: "AccessDenied"}
 )
 
 // pauses makes calls that are told what answers are, and returns how long each waited for its turn.
-func pauses(t *testing.T, c *Crowd, answers ...error) (waited []time.Duration) {
+func pauses(t *testing.T, c *Limiter, answers ...error) (waited []time.Duration) {
 	t.Helper()
 	for _, answer := range answers {
 		began := time.Now()
-		err := c.call(t.Context(), 0, func() error {
+		err := c.Do(t.Context(), func() error {
 			waited = append(waited, time.Since(began))
 			return answer
 		})
@@ -42,23 +42,23 @@ func TestPauses(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name    string
-		crowd   *Crowd
+		limiter *Limiter
 		answers []error
 		longest []time.Duration // before each call; at least half of it is waited
 	}{
-		{"nobody is throttled", new(Crowd), []error{nil, errRefused, nil}, []time.Duration{0, 0, 0}},
-		{"a pause grows up to a minute", new(Crowd), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
-		{"one that is served halves it", new(Crowd), []error{errThrottled, errThrottled, errThrottled, errThrottled, nil, nil, errThrottled, nil},
+		{"nobody is throttled", new(Limiter), []error{nil, errDenied, nil}, []time.Duration{0, 0, 0}},
+		{"a pause grows up to a minute", new(Limiter), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
+		{"one that is served halves it", new(Limiter), []error{errThrottled, errThrottled, errThrottled, errThrottled, nil, nil, errThrottled, nil},
 			[]time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 0, 0, 37500 * time.Millisecond}},
-		{"another failure leaves it", new(Crowd), []error{errThrottled, errRefused, errThrottled, nil}, []time.Duration{0, 7 * s, 0, 17500 * time.Millisecond}},
-		{"the default patience", NewCrowd(10 * time.Minute), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
-		{"more patience", NewCrowd(time.Hour), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
-		{"a tenth of little patience", NewCrowd(30 * s), repeated(errThrottled, 4), []time.Duration{0, 3 * s, 3 * s, 3 * s}},
-		{"no patience", NewCrowd(0), repeated(errThrottled, 3), []time.Duration{0, s, s}},
+		{"another failure leaves it", new(Limiter), []error{errThrottled, errDenied, errThrottled, nil}, []time.Duration{0, 7 * s, 0, 17500 * time.Millisecond}},
+		{"the default timeout", NewLimiter(10 * time.Minute), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
+		{"a longer timeout", NewLimiter(time.Hour), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
+		{"a tenth of a short timeout", NewLimiter(30 * s), repeated(errThrottled, 4), []time.Duration{0, 3 * s, 3 * s, 3 * s}},
+		{"no timeout", NewLimiter(0), repeated(errThrottled, 3), []time.Duration{0, s, s}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got := pauses(t, test.crowd, test.answers...)
+				got := pauses(t, test.limiter, test.answers...)
 				for i, longest := range test.longest {
 					if got[i] < longest/2 || got[i] > longest {
 						t.Errorf("the pauses before the calls were %v, want at most %v and at least half of it", got, test.longest)
@@ -75,7 +75,7 @@ func TestPausesAreRandom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := map[time.Duration]bool{}
 		for range 100 {
-			seen[pauses(t, new(Crowd), errThrottled, nil)[1]] = true
+			seen[pauses(t, new(Limiter), errThrottled, nil)[1]] = true
 		}
 		if len(seen) < 90 {
 			t.Errorf("100 servers paused for %d different times", len(seen))
@@ -86,10 +86,10 @@ func TestPausesAreRandom(t *testing.T) {
 // A quarter of the hook's heartbeat timeout is the longest pause from when it is known, also of the one under way.
 func TestPausesOfAShortHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c Crowd
+		var c Limiter
 		pauses(t, &c, errThrottled, errThrottled, errThrottled, errThrottled)
-		c.within(40 * time.Second)
-		if left := c.Left(); left != 10*time.Second {
+		c.LimitTo(40 * time.Second)
+		if left := c.Remaining(); left != 10*time.Second {
 			t.Errorf("the pause under way lasts for %s", left)
 		}
 		if got := pauses(t, &c, errThrottled, nil)[1]; got < 5*time.Second || got > 10*time.Second {
@@ -98,20 +98,20 @@ func TestPausesOfAShortHook(t *testing.T) {
 	})
 }
 
-// An agent serves for months: it starts anew for a crowd that it meets long after another.
-func TestACrowdIsForgotten(t *testing.T) {
+// An agent serves for months: what was throttled long ago does not count.
+func TestThrottlingIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c Crowd
+		var c Limiter
 		pauses(t, &c, errThrottled, errThrottled, errThrottled, errThrottled, nil)
-		if !c.crowded() {
-			t.Error("a crowd is forgotten as soon as a call is served")
+		if !c.Throttling() {
+			t.Error("throttling is forgotten as soon as a call is served")
 		}
-		time.Sleep(crowdForgotten)
-		if c.crowded() {
-			t.Errorf("a crowd is felt %s later", crowdForgotten)
+		time.Sleep(resetAfter)
+		if c.Throttling() {
+			t.Errorf("throttling is remembered %s later", resetAfter)
 		}
-		if got := pauses(t, &c, errThrottled, nil)[1]; got > crowdPause {
-			t.Errorf("the first pause of the next crowd is %s", got)
+		if got := pauses(t, &c, errThrottled, nil)[1]; got > minThrottlePause {
+			t.Errorf("the first pause long after it is %s", got)
 		}
 	})
 }
@@ -119,16 +119,16 @@ func TestACrowdIsForgotten(t *testing.T) {
 // What one call is told holds for all, and the next to ask is one, not all at once.
 func TestOneClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c Crowd
+		var c Limiter
 		pauses(t, &c, errThrottled)
-		left, began := c.Left(), time.Now()
+		left, began := c.Remaining(), time.Now()
 		answers := []error{errThrottled, errThrottled, nil, nil, nil}
 		var at []time.Duration // when each was asked; one at a time, or the race detector says so
 		var all sync.WaitGroup
 		for range 3 {
 			all.Go(func() {
 				for err := error(errThrottled); err != nil; {
-					err = c.call(t.Context(), 0, func() error {
+					err = c.Do(t.Context(), func() error {
 						at = append(at, time.Since(began))
 						answer := answers[len(at)-1]
 						time.Sleep(time.Second)
@@ -153,15 +153,17 @@ func TestOneClock(t *testing.T) {
 // CodeDeploy is asked after Auto Scaling when both have waited: what Auto Scaling says holds for CodeDeploy.
 func TestAutoScalingIsAskedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c Crowd
+		var c Limiter
 		pauses(t, &c, errThrottled)
 		var asked string
 		var all sync.WaitGroup
-		all.Go(func() { _ = c.Call(t.Context(), func() error { asked += "CodeDeploy "; return nil }) })
 		all.Go(func() {
-			time.Sleep(c.Left() + crowdAfter/2) // it looks at metadata first
+			_ = c.DoAfter(t.Context(), CodeDeployDelay, func() error { asked += "CodeDeploy "; return nil })
+		})
+		all.Go(func() {
+			time.Sleep(c.Remaining() + CodeDeployDelay/2) // it looks at metadata first
 			for _, answer := range []error{errThrottled, nil} {
-				_ = c.call(t.Context(), 0, func() error { asked += "Auto Scaling "; return answer })
+				_ = c.Do(t.Context(), func() error { asked += "Auto Scaling "; return answer })
 			}
 		})
 		all.Wait()
@@ -174,34 +176,36 @@ func TestAutoScalingIsAskedFirst(t *testing.T) {
 // An Auto Scaling that throttles for an hour does not keep a deployment from being looked for.
 func TestCodeDeployIsAskedAtLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := NewCrowd(time.Minute)
+		c := NewLimiter(time.Minute)
 		pauses(t, c, errThrottled)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			for ctx.Err() == nil {
-				pause(ctx, c.Left()+crowdAfter/2)
-				_ = c.call(ctx, 0, func() error { return errThrottled })
+				Pause(ctx, c.Remaining()+CodeDeployDelay/2)
+				_ = c.Do(ctx, func() error { return errThrottled })
 			}
 		}()
 		began := time.Now()
-		if err := c.Call(t.Context(), func() error { return nil }); err != nil {
+		if err := c.DoAfter(t.Context(), CodeDeployDelay, func() error { return nil }); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(began); took < 6*time.Second || took > 6*time.Second+6*time.Second+crowdAfter {
+		if took := time.Since(began); took < 6*time.Second || took > 6*time.Second+6*time.Second+CodeDeployDelay {
 			t.Errorf("CodeDeploy was asked after %s, with pauses of at most 6 s", took)
 		}
 		cancel()
 	})
 }
 
-// Without a crowd nobody waits for anybody.
-func TestNoCrowd(t *testing.T) {
+// Without throttling nobody waits for anybody.
+func TestNoThrottling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c Crowd
+		var c Limiter
 		began := time.Now()
 		var all sync.WaitGroup
 		for range 3 {
-			all.Go(func() { _ = c.Call(t.Context(), func() error { time.Sleep(time.Second); return nil }) })
+			all.Go(func() {
+				_ = c.DoAfter(t.Context(), CodeDeployDelay, func() error { time.Sleep(time.Second); return nil })
+			})
 		}
 		all.Wait()
 		if took := time.Since(began); took != time.Second {
@@ -213,13 +217,13 @@ func TestNoCrowd(t *testing.T) {
 // Heartbeats do not wait for the end of a pause. They make the next one longer, and not this one.
 func TestHeartbeatsCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c Crowd
+		var c Limiter
 		pauses(t, &c, errThrottled)
-		left := c.Left()
-		c.heard(errThrottled)
-		c.heard(errThrottled)
-		if c.Left() != left {
-			t.Errorf("a pause of %s became one of %s", left, c.Left())
+		left := c.Remaining()
+		c.Observe(errThrottled)
+		c.Observe(errThrottled)
+		if c.Remaining() != left {
+			t.Errorf("a pause of %s became one of %s", left, c.Remaining())
 		}
 		if got := pauses(t, &c, errThrottled, nil)[1]; got < 30*time.Second || got > time.Minute {
 			t.Errorf("the pause after it was %s", got)
@@ -230,21 +234,21 @@ func TestHeartbeatsCount(t *testing.T) {
 // Who must end does not wait for the pause, nor for the call that another makes.
 func TestCallEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c Crowd
+		var c Limiter
 		stopped := errors.New("the service is being stopped")
 		ends := func(when string) {
 			t.Helper()
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(time.Second, func() { cancel(stopped) })
 			began := time.Now()
-			err := c.Call(ctx, func() error { t.Error("the call was made " + when); return nil })
+			err := c.DoAfter(ctx, CodeDeployDelay, func() error { t.Error("the call was made " + when); return nil })
 			if took := time.Since(began); err != stopped || took != time.Second {
 				t.Errorf("%s a call ended after %s: %v", when, took, err)
 			}
 		}
 		pauses(t, &c, errThrottled)
 		ends("in a pause")
-		if err := c.Call(t.Context(), func() error { ends("while another is made"); return nil }); err != nil {
+		if err := c.DoAfter(t.Context(), CodeDeployDelay, func() error { ends("while another is made"); return nil }); err != nil {
 			t.Error(err)
 		}
 		pauses(t, &c, nil) // who did not wait leaves nothing behind
