@@ -52,7 +52,7 @@ var law = map[string][]string{
 	"agent/rollout":     {"agent/appspec", "agent/config", "agent/format", "agent/retry", "hooks", "agent/safepath"},
 	"agent/standin":     {"agent/safepath"},
 	"agent/appspec":     {"hooks"},
-	"agent/bundle":      {"agent/appspec", "agent/format", "agent/retry", "hooks", "agent/safepath"},
+	"agent/bundle":      {"agent/appspec", "agent/format", "agent/policy", "agent/retry", "hooks", "agent/safepath"},
 	"agent/release":     {"agent/bundle", "agent/appspec", "hooks", "agent/safepath"},
 	"agent/lifecycle":   {"agent/instance", "agent/retry"},
 	"agent/demo":        {"agent/format", "agent/standin", "agent/safepath"},

@@ -49,7 +49,7 @@ func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind
 	case failed != nil && (err == nil || full):
 		err = Unfit{fmt.Errorf("cannot unpack the bundle: %w", failed)}
 	case err != nil:
-		err = explain(o, err)
+		err = explain(api, o, err)
 	default:
 		return d.fetched(), stats, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"usher/agent/policy"
 	"usher/agent/retry"
 )
 
@@ -17,6 +18,14 @@ import (
 // may not: whoever called has to get new ones.
 func retryable(err error) bool {
 	return !errors.As(err, new(permanentError)) && retry.NotRefused(err, "RequestTimeout", "RequestTimeTooSkewed")
+}
+
+// regionOf is the client's, "" when it does not say.
+func regionOf(api S3API) string {
+	if c, ok := api.(interface{ Options() s3.Options }); ok {
+		return c.Options().Region
+	}
+	return ""
 }
 
 // bucketRegion is where S3 says the bucket is, "" when it does not say.
@@ -33,7 +42,7 @@ func bucketRegion(err error) string {
 func FindS3(ctx context.Context, api S3API, o S3Object) (version, etag string, err error) {
 	head, err := api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.Bucket, Key: &o.Key})
 	if err != nil {
-		return "", "", explain(o, err)
+		return "", "", explain(api, o, err)
 	}
 	return aws.ToString(head.VersionId), unquote(head.ETag), nil
 }
@@ -48,8 +57,8 @@ func (o S3Object) none() string {
 }
 
 // explain says what an error of S3 means for o, and what to do. The answer to HeadObject has no body,
-// so its status has to do for a code.
-func explain(o S3Object, err error) error {
+// so its status has to do for a code. The Region of api says which partition the bucket's ARN is in.
+func explain(api S3API, o S3Object, err error) error {
 	action := "s3:GetObject"
 	if o.Version != "" {
 		action = "s3:GetObjectVersion"
@@ -75,7 +84,8 @@ func explain(o S3Object, err error) error {
 	case code == "ExpiredToken", code == "RequestTimeTooSkewed":
 		what = "the credentials or the clock of the instance are out of date: look at `timedatectl` and the instance profile"
 	case status == http.StatusForbidden:
-		what = fmt.Sprintf("access denied: allow %s on arn:aws:s3:::%s/%s to the instance's role, and kms:Decrypt if a KMS key encrypts it; or %s, which S3 does not tell to a role without s3:ListBucket: then deploy a revision that exists", action, o.Bucket, o.Key, o.none())
+		what = fmt.Sprintf("access denied: allow %s on arn:%s:s3:::%s/%s to the instance's role, and kms:Decrypt if a KMS key encrypts it; or %s, which S3 does not tell to a role without s3:ListBucket: then deploy a revision that exists",
+			action, policy.Partition(regionOf(api)), o.Bucket, o.Key, o.none())
 	}
 	if what == "" {
 		return fmt.Errorf("cannot download %s: %w", o, err)

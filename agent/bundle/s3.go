@@ -83,7 +83,7 @@ func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress 
 		err = d.run(ctx)
 	}
 	if err != nil {
-		return Fetched{}, explain(o, err)
+		return Fetched{}, explain(api, o, err)
 	}
 	return d.fetched(), nil
 }
@@ -92,7 +92,7 @@ func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress 
 func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p backoffPolicy) (*download, error) {
 	head, err := headS3(ctx, api, o, p, nil)
 	if err != nil {
-		return nil, explain(o, err)
+		return nil, explain(api, o, err)
 	}
 	d := &download{backoffPolicy: p, api: api, object: o, dst: dst, progress: progress,
 		head: head, size: aws.ToInt64(head.ContentLength), etag: aws.ToString(head.ETag), checksum: checksumOf(head)}
@@ -103,7 +103,7 @@ func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progres
 		return nil, fmt.Errorf("cannot download %s: it is empty: upload the bundle again", o)
 	}
 	if err := d.measure(ctx); err != nil {
-		return nil, explain(o, err)
+		return nil, explain(api, o, err)
 	}
 	if err := Room(filepath.Dir(dst.Name()), d.size); err != nil {
 		return nil, fmt.Errorf("cannot download %s: %w", o, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // hasty is the policy of tests.
@@ -390,5 +391,19 @@ func TestFetchS3CannotWrite(t *testing.T) {
 	_, err := FetchS3(t.Context(), client(gateway()), S3Object{Bucket: b, Key: "k"}, dst, nil)
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("cannot download s3://%s/k: truncate %s", b, dst.Name())) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What to allow is an ARN of the part of AWS that the Region is in.
+func TestAccessDeniedInEveryPartition(t *testing.T) {
+	denied := &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusForbidden}}, Err: errors.New("no")}
+	for region, arn := range map[string]string{
+		"eu-west-1": "arn:aws:s3:::b/k to", "cn-north-1": "arn:aws-cn:s3:::b/k to", "us-gov-west-1": "arn:aws-us-gov:s3:::b/k to", "us-isob-east-1": "arn:aws-iso-b:s3:::b/k to",
+		"": "arn:aws:s3:::b/k to",
+	} {
+		err := explain(s3.New(s3.Options{Region: region}), S3Object{Bucket: "b", Key: "k"}, denied)
+		if !strings.Contains(err.Error(), "allow s3:GetObject on "+arn) {
+			t.Errorf("in %s: %v", region, err)
+		}
 	}
 }

@@ -132,9 +132,9 @@ func Actions(side Side, op string) (actions []string, known bool) {
 func (n Names) resources(kind string) []string {
 	region, account := cmp.Or(n.Region, "REGION"), cmp.Or(n.Account, "ACCOUNT")
 	arn := func(service, rest string) string {
-		return "arn:" + n.partition() + ":" + service + ":" + region + ":" + account + ":" + rest
+		return "arn:" + Partition(n.Region) + ":" + service + ":" + region + ":" + account + ":" + rest
 	}
-	bucket := "arn:" + n.partition() + ":s3:::" + n.Bucket
+	bucket := "arn:" + Partition(n.Region) + ":s3:::" + n.Bucket
 	switch kind {
 	case onGroups:
 		var all []string
@@ -168,10 +168,10 @@ func (n Names) resources(kind string) []string {
 	return []string{"*"}
 }
 
-// partition is the part of AWS that a Region is in.
-func (n Names) partition() string {
+// Partition is the part of AWS that a Region is in, as its ARNs begin: "aws", "aws-cn", "aws-us-gov", ….
+func Partition(region string) string {
 	for _, p := range partitions {
-		if strings.HasPrefix(n.Region, p.prefix) {
+		if strings.HasPrefix(region, p.prefix) {
 			return p.name
 		}
 	}
