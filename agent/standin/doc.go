@@ -48,7 +48,8 @@
 //
 // What only we say is not known: the stand-in was written by who wrote the client. Its answers are held against AWS's own
 // models in every test of it and of the agent (package awsmodel), and every constraint of Auto Scaling's parameters is
-// violated once (strict_test.go). For the rest:
+// violated once (strict_test.go). The service's documented examples and recordings of it are replayed to usher itself, without
+// a stand-in, and the stand-in takes each documented request (TestReplay of the agent). For the rest:
 //
 //	field                                        the truth is from
 //	structure, types, enumerations, limits,      botocore's models (Debian's python3-botocore) and the types of the
