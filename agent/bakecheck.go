@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"usher/agent/doctor"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/safepath"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -47,6 +49,7 @@ func checkImage(ctx context.Context, r *doctor.Report, cfg config.Config, elsewh
 	checkAgentIsOff(r, cfg)
 	layout := cfg.Layout()
 	checkBase(r, layout)
+	checkOwners(r, layout, cfg)
 	checkScripts(r, "role hooks", "", roleProblems(cfg))
 	checkRevision(r, "base", layout, layout.BasePath(), cfg)
 	checkReleases(r, layout, cfg)
@@ -97,9 +100,26 @@ func checkBase(r *doctor.Report, layout release.Layout) {
 	}
 }
 
+// checkOwners: what root relies on is root's. A base that is not is no obstacle: none of its scripts is run then.
+func checkOwners(r *doctor.Report, layout release.Layout, cfg config.Config) {
+	found := layout.Owners(cfg.StateDir, cfg.RoleHooks)
+	for _, about := range slices.Sorted(maps.Keys(found)) {
+		err := found[about]
+		do := ""
+		if e := (*safepath.NotRootsError)(nil); errors.As(err, &e) {
+			do = e.Do
+		}
+		if about == "base" {
+			r.Warn(about, do, "none of its scripts would be run in a rollback: %v", err)
+			continue
+		}
+		r.Problem(about, do, "%v", err)
+	}
+}
+
 // roleProblems are what an instance would say of the role hooks, before it runs any.
 func roleProblems(cfg config.Config) []hooks.Problem {
-	problems := hooks.CheckRoleDir(cfg.RoleHooks)
+	problems := append(hooks.CheckRoleDir(cfg.RoleHooks), notRoots(cfg.RoleHooks)...)
 	var scripts []hooks.Script
 	for _, event := range hooks.Events {
 		role, more := hooks.RoleHooks(cfg.RoleHooks, event)

@@ -146,7 +146,8 @@ func (l *layDown) judge(ctx context.Context, r *doctor.Report, layout release.La
 		return
 	}
 	defer safepath.RemoveAll(dir)
-	if _, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes}); err != nil {
+	if _, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes,
+		Narrow: func(n int) { r.Warn("revision", "", "%s", narrowed(n)) }}); err != nil {
 		r.Problem("revision", "", "%v", err)
 		return
 	}
@@ -172,7 +173,8 @@ func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layo
 		return "", "", err
 	}
 	defer safepath.RemoveAll(dir) // renamed away when all is well
-	stats, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes})
+	stats, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes,
+		Narrow: func(n int) { r.Warn("revision", "", "%s", narrowed(n)) }})
 	if err != nil {
 		r.Problem("revision", "", "%v", err)
 		return "", "", nil

@@ -292,16 +292,16 @@ func (a *agent) noop(event string, spec hostcommand.Specification) bool {
 		last = &record.Deployment{Live: live}
 	}
 	d := a.deployment(last, source{id: last.Release}, hooks.Environment{})
-	dir := d.release.Bundle
+	of := d.release
 	if beforeDownload(event) {
 		live, ok := d.liveRelease()
 		if !ok {
 			return true
 		}
-		dir = live.Bundle
-	} else if dir == "" {
+		of = live
+	} else if of.ID == "" {
 		return false
 	}
-	scripts, err := d.listScripts(event, dir)
+	scripts, err := d.listScripts(event, of)
 	return err == nil && len(scripts) == 0
 }

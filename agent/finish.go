@@ -113,11 +113,14 @@ func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 	}
 	errs := []error{d.restore(ctx)}
 	if _, wasLive := d.liveRelease(); (flipped || wasLive && d.hasBegun()) && d.fallback != "" {
-		dir, tree := d.fallback, d.fallback
-		if r, ok := d.releaseAt(d.fallback); ok {
-			dir, tree = r.Bundle, r.Tree
+		of, known := d.releaseAt(d.fallback)
+		if !known && d.layout.IsBase(d.fallback) {
+			of, known = release.Release{Tree: d.fallback, Bundle: d.fallback}, true
 		}
-		started, err := d.scriptsOf(ctx, stepRollback, hooks.ApplicationStart, dir, tree)
+		started := "none is run of what is neither a release nor the base"
+		if known {
+			started, err = d.scriptsOf(ctx, stepRollback, hooks.ApplicationStart, of)
+		}
 		if err != nil {
 			err = fmt.Errorf("ApplicationStart of what was live before failed: %w", err)
 		}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 
 	"usher/agent/appspec"
 	"usher/agent/release"
+	"usher/agent/safepath"
 	"usher/hooks"
 )
 
@@ -14,7 +16,21 @@ import (
 // both see the same problems, but for interpreters and users that only the instance has. All are found in one go,
 // by file and line; the plan is of use only when none is an error.
 func judge(layout release.Layout, dir, roleHooks string, policy hooks.Policy, check checker) (*release.Plan, []hooks.Problem) {
-	spec, problems := appspec.ReadPartly(dir)
+	return judgeBy(layout, dir, dir, roleHooks, policy, check)
+}
+
+// judgeRelease is judge for a release on disk, by the appspec and the scripts that root alone can change.
+func judgeRelease(layout release.Layout, r release.Release, roleHooks string, policy hooks.Policy, check checker) (*release.Plan, []hooks.Problem) {
+	by, err := layout.SpecDir(r)
+	if err != nil {
+		return nil, []hooks.Problem{{File: r.Bundle, Message: err.Error()}}
+	}
+	return judgeBy(layout, by, r.Bundle, roleHooks, policy, check)
+}
+
+// judgeBy judges the revision unpacked in dir by the appspec and the scripts in another directory.
+func judgeBy(layout release.Layout, by, dir, roleHooks string, policy hooks.Policy, check checker) (*release.Plan, []hooks.Problem) {
+	spec, problems := appspec.ReadPartly(by)
 	if spec == nil {
 		return nil, problems
 	}
@@ -22,12 +38,13 @@ func judge(layout release.Layout, dir, roleHooks string, policy hooks.Policy, ch
 	problems = append(problems, more...)
 	var scripts []hooks.Script
 	for _, event := range hooks.Events {
-		scripts = append(scripts, scriptsIn(dir, spec, event)...)
+		scripts = append(scripts, scriptsIn(by, spec, event)...)
 		role, more := hooks.RoleHooks(roleHooks, event)
 		problems = append(problems, more...)
 		scripts = append(scripts, role...)
 	}
 	problems = append(problems, hooks.CheckRoleDir(roleHooks)...)
+	problems = append(problems, notRoots(roleHooks)...)
 	problems = append(problems, check(scripts, policy)...)
 	if len(spec.Hooks[hooks.ValidateService]) == 0 {
 		problems = append(problems, hooks.Problem{File: spec.File, Warning: true,
@@ -37,7 +54,30 @@ func judge(layout release.Layout, dir, roleHooks string, policy hooks.Policy, ch
 	return plan, problems
 }
 
+// narrowed warns of a bundle whose files others than their owner could have written to: see bundle.Limits.
+func narrowed(n int) string {
+	return fmt.Sprintf("the bundle lets others than the owner write to %d of its files and directories (modes like 0777 or 0664): "+
+		"that is taken away; give those modes in the appspec's permissions where they are meant", n)
+}
+
 type checker func([]hooks.Script, hooks.Policy) []hooks.Problem
+
+// notRoots are the role hooks that somebody else than root could change: root runs them.
+func notRoots(roleHooks string) (problems []hooks.Problem) {
+	roleHooks, err := filepath.Abs(roleHooks)
+	if err != nil {
+		return nil
+	}
+	for _, event := range hooks.Events {
+		role, _ := hooks.RoleHooks(roleHooks, event)
+		for _, s := range role {
+			if err := safepath.TrustedFile(s.File); err != nil {
+				problems = append(problems, hooks.Problem{File: s.File, Message: "would run as root: " + err.Error()})
+			}
+		}
+	}
+	return problems
+}
 
 // scriptsIn are the scripts that the revision unpacked in dir runs at an event.
 func scriptsIn(dir string, spec *appspec.Spec, event string) (scripts []hooks.Script) {

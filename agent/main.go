@@ -141,6 +141,9 @@ func (a *agent) start(ctx context.Context) (err error) {
 	if a.rec.Notice != "" {
 		a.log.Warn(a.rec.Notice, systemd.ID(systemd.MessageRecordForeign))
 	}
+	if err := a.layout.CheckOwners(); err != nil { // whatever is done there would be for somebody else than root
+		return a.decline(ctx, unfit{err})
+	}
 	return nil
 }
 
@@ -169,6 +172,13 @@ func (a *agent) identify(ctx context.Context) (err error) {
 		}
 	}
 }
+
+// unfit is an error of the machine's set-up, which starting again cannot mend: it ends the service like a configuration
+// that cannot be used.
+type unfit struct{ error }
+
+func (u unfit) Is(target error) bool { return target == config.ErrInvalid }
+func (u unfit) Unwrap() error        { return u.error }
 
 // ended says how the command ended and is its exit code.
 func (a *agent) ended(ctx context.Context, err error) int {

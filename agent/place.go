@@ -187,7 +187,11 @@ func (p placement) do(ctx context.Context) (out placed, err error) {
 	case p.Step != hooks.Install:
 		return out, fmt.Errorf("cannot do %q: this version knows nothing of it", p.Step)
 	}
-	spec, problems := appspec.Read(r.Bundle)
+	by, err := p.Layout.SpecDir(r)
+	if err != nil {
+		return out, err
+	}
+	spec, problems := appspec.Read(by)
 	if spec == nil {
 		return out, errors.New(problems[0].String())
 	}

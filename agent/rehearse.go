@@ -79,7 +79,7 @@ func unpackLocal(ctx context.Context, path, dir string) (bundle.Stats, error) {
 	if info, err := f.Stat(); err != nil {
 		return bundle.Stats{}, fmt.Errorf("cannot look at the revision: %w", err)
 	} else if info.IsDir() {
-		return bundle.Directory(ctx, path, dir, bundle.Limits{})
+		return bundle.Directory(ctx, path, dir, bundle.Limits{Narrow: func(int) {}})
 	}
 	head := make([]byte, 512)
 	n, err := f.ReadAt(head, 0)
@@ -90,7 +90,7 @@ func unpackLocal(ctx context.Context, path, dir string) (bundle.Stats, error) {
 	if err != nil {
 		return bundle.Stats{}, err
 	}
-	return bundle.Unpack(ctx, f, kind, dir, bundle.Limits{})
+	return bundle.Unpack(ctx, f, kind, dir, bundle.Limits{Narrow: func(int) {}})
 }
 
 // rehearseCommand is `usher rehearse PATH`: the deployment of a launch, without AWS.

@@ -3,14 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
 
-	"usher/agent/appspec"
 	"usher/agent/bundle"
 	"usher/agent/format"
 	"usher/agent/record"
@@ -33,7 +31,7 @@ func (d *deployment) ofLive(ctx context.Context, event string) (string, error) {
 	if !ok {
 		return "no release is live yet", nil
 	}
-	detail, err := d.scriptsOf(ctx, event, event, live.Bundle, live.Tree)
+	detail, err := d.scriptsOf(ctx, event, event, live)
 	if stopped(ctx, err) {
 		return "", err
 	}
@@ -55,7 +53,7 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 		return r.Status != release.Bad && (r.Status != release.InUse || r.Tree == d.live) || d.source.asIs
 	}
 	if r, ok := d.layout.Load(id); ok && d.source.pinned && usable(r) {
-		if _, err := d.judge(r.Bundle); err != nil {
+		if err := d.judged(judgeRelease(d.layout, r, d.cfg.RoleHooks, d.cfg.Errexit, d.checker())); err != nil {
 			return "", err
 		}
 		d.release = r
@@ -118,11 +116,20 @@ func (d *deployment) use() error {
 // judge reads the appspec of the revision in dir and checks everything that can be before any script of
 // it runs. All problems are said; any but a warning fails the deployment.
 func (d *deployment) judge(dir string) (*release.Plan, error) {
-	check := hooks.Check
+	plan, problems := judge(d.layout, dir, d.cfg.RoleHooks, d.cfg.Errexit, d.checker())
+	return plan, d.judged(plan, problems)
+}
+
+// checker is how scripts are checked here.
+func (d *deployment) checker() checker {
 	if d.unprivileged {
-		check = hooks.CheckSource // what only root can do is left out and told, so it need not be possible
+		return hooks.CheckSource // what only root can do is left out and told, so it need not be possible
 	}
-	plan, problems := judge(d.layout, dir, d.cfg.RoleHooks, d.cfg.Errexit, check)
+	return hooks.Check
+}
+
+// judged says what was found.
+func (d *deployment) judged(_ *release.Plan, problems []hooks.Problem) error {
 	for _, p := range problems {
 		if p.Warning {
 			p.Warning = false // the line is marked as one
@@ -136,28 +143,28 @@ func (d *deployment) judge(dir string) (*release.Plan, error) {
 		if len(fatal) > 1 {
 			first = ", the first"
 		}
-		return nil, fmt.Errorf("the revision has %s%s: %s", format.Plural(len(fatal), "problem"), first, fatal[0])
+		return fmt.Errorf("the revision has %s%s: %s", format.Plural(len(fatal), "problem"), first, fatal[0])
 	}
-	return plan, nil
+	return nil
 }
 
 // scripts runs the new revision's scripts of one event, and the role's after them.
 func (d *deployment) scripts(ctx context.Context, event string) (string, error) {
-	return d.scriptsOf(ctx, event, event, d.release.Bundle, d.release.Tree)
+	return d.scriptsOf(ctx, event, event, d.release)
 }
 
-// scriptsOf runs the scripts of an event of the revision unpacked in dir, then the role hooks. A script
+// scriptsOf runs the scripts of an event of a release, or of the base, then the role hooks. A script
 // that is recorded as finished in this boot is not run again.
-func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree string) (string, error) {
-	list, err := d.listScripts(event, dir)
+func (d *deployment) scriptsOf(ctx context.Context, step, event string, of release.Release) (string, error) {
+	list, err := d.listScripts(event, of)
 	if err != nil {
 		return "", err
 	}
 	env, before := d.env, d.wouldEnd
-	env.ReleaseDir = tree
+	env.ReleaseDir = of.Tree
 	for n, s := range list {
 		s.ID = fmt.Sprintf("%s-%d-%s-%d", d.id, d.past.Run, step, n)
-		s.Dir, s.Env = dir, env.Environ(event)
+		s.Dir, s.Env = of.Bundle, env.Environ(event)
 		if boot, done := d.past.Scripts[s.ID]; done && boot == d.me.BootID {
 			continue
 		}
@@ -178,20 +185,6 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event, dir, tree strin
 		return fmt.Sprintf("%s; errexit would have ended them at %s", format.Plural(len(list), "script"), format.Plural(n, "command")), nil
 	}
 	return format.Plural(len(list), "script"), nil
-}
-
-// listScripts are the scripts of an event: those of the revision unpacked in dir, then the role's.
-func (d *deployment) listScripts(event, dir string) (list []hooks.Script, err error) {
-	if spec, problems := appspec.Read(dir); spec != nil {
-		list = scriptsIn(dir, spec, event)
-	} else if len(problems) > 0 && dir != d.layout.BasePath() { // the base need not have one
-		return nil, errors.New(problems[0].String())
-	}
-	role, problems := hooks.RoleHooks(d.cfg.RoleHooks, event)
-	if len(problems) > 0 {
-		return nil, errors.New(problems[0].String())
-	}
-	return append(list, role...), nil
 }
 
 // script runs one script and passes its output on.
@@ -222,7 +215,7 @@ func (d *deployment) script(ctx context.Context, s hooks.Script) error {
 // install puts the files in place. The release is not live yet, unless it is deployed again as it is.
 func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 	// Planned anew: BeforeInstall may have added, decrypted or removed files of the revision.
-	plan, problems := judge(d.layout, d.release.Bundle, d.cfg.RoleHooks, hooks.Off, hooks.CheckSource)
+	plan, problems := judgeRelease(d.layout, d.release, d.cfg.RoleHooks, hooks.Off, hooks.CheckSource)
 	if fatal := hooks.Errors(problems); len(fatal) > 0 {
 		return "", fmt.Errorf("the revision is no longer what it was when it was checked: %s", fatal[0])
 	}

@@ -57,6 +57,8 @@ type tree struct {
 
 	strip string       // the leading directory that hoist removed, with its slash, or ""
 	bytes atomic.Int64 // contents written, by all workers
+
+	narrowed atomic.Int64 // entries that lost write permission for group or others
 }
 
 type dirEntry struct {
@@ -167,6 +169,7 @@ func (t *tree) note(name string, k kind) {
 // mkdir makes a directory. Its time is set by finish, since writing into it changes that; so is its mode if others
 // may write into it, or if it is named after it was made.
 func (t *tree) mkdir(name string, d dirEntry) error {
+	d.mode = t.narrow(d.mode)
 	before, again := t.dirs[name]
 	if d.made = before.made; !again {
 		if t.kinds[name] == "" {
@@ -190,6 +193,16 @@ func (t *tree) mkdir(name string, d dirEntry) error {
 		return nil
 	}
 	return t.at.mkdir(name, d.made)
+}
+
+// narrow takes write permission from group and others, if the limits say so: what an archive has for it is the umask, or
+// the file system, of whoever made it, and who may write to a script of root's is root.
+func (t *tree) narrow(mode fs.FileMode) fs.FileMode {
+	if t.limits.Narrow == nil || mode&0o022 == 0 {
+		return mode
+	}
+	t.narrowed.Add(1)
+	return mode &^ 0o022
 }
 
 // dir takes a directory of the archive.
@@ -283,6 +296,9 @@ func (t *tree) finish(ctx context.Context) (Stats, error) {
 		if err := t.at.setDir(t.placed(name), t.dirs[name]); err != nil {
 			return Stats{}, fmt.Errorf("cannot set the mode and time of directory %q: %w", name, err)
 		}
+	}
+	if n := t.narrowed.Load(); n > 0 {
+		t.limits.Narrow(int(n))
 	}
 	s := Stats{Links: len(t.links), Bytes: t.bytes.Load()}
 	for name, k := range t.kinds {

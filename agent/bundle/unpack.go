@@ -32,6 +32,10 @@ type Limits struct {
 	MaxFiles int    // files, directories and links; DefaultMaxFiles
 	MaxBytes int64  // contents of all files, in bytes; DefaultMaxBytes
 	Alive    func() // called with every write, by any of the workers: for a watchdog; may be nil
+
+	// Narrow, if not nil, takes the permission to write from group and others of every file and directory, and is called
+	// at the end with how many had it, if any had.
+	Narrow func(n int)
 }
 
 func (l Limits) withDefaults() Limits {
@@ -64,7 +68,7 @@ type Stats struct {
 //
 // A single directory at the top that holds the appspec is left out, so that the appspec comes to lie
 // in dir itself. Modes: a zip entry without a Unix mode gets 0644 or 0755; files are at least rw and
-// directories rwx for their owner. Modification times are kept.
+// directories rwx for their owner; whether others may write to them, see Limits.Narrow. Modification times are kept.
 //
 // On an error dir holds what was written so far: the caller removes it.
 func Unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (Stats, error) {

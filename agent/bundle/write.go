@@ -104,7 +104,7 @@ type newFile struct {
 }
 
 func (c *cursor) create(name string, mode fs.FileMode, again bool) (f newFile, err error) {
-	f = newFile{cursor: c, name: name, perm: uint32(mode.Perm() | 0o600)} // without setuid, setgid and sticky
+	f = newFile{cursor: c, name: name, perm: uint32(c.tree.narrow(mode).Perm() | 0o600)} // without setuid, setgid and sticky
 	f.in, f.base, err = c.enter(name)
 	if err == nil && again {
 		err = calm(func() error { return unix.Unlinkat(f.in, f.base, 0) })

@@ -37,6 +37,16 @@ func (l Layout) Flip(target string) error {
 	return syncDir(parent)
 }
 
+// IsBase reports whether what the link may lead to is the base, by whatever way (a bind mount).
+func (l Layout) IsBase(target string) bool {
+	a, err := os.Stat(target)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(l.BasePath())
+	return err == nil && os.SameFile(a, b)
+}
+
 // writeDurably replaces a file: written beside it, fsynced, renamed over it, and the folder fsynced.
 func writeDurably(path string, content []byte, mode fs.FileMode) error {
 	next := path + ".next"

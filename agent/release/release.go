@@ -25,13 +25,11 @@
 package release
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"usher/agent/bundle"
@@ -69,7 +67,8 @@ type Facts struct {
 	Dirs   []string       `json:"outside_dirs,omitempty"`
 	Owners map[string]int `json:"outside_owners,omitempty"`
 
-	Held bool `json:"held,omitempty"` // it would be gone, if processes did not run from it; that was said
+	NoScripts bool `json:"no_scripts,omitempty"` // its appspec has no hook scripts
+	Held      bool `json:"held,omitempty"`       // it would be gone, if processes did not run from it; that was said
 }
 
 // Release is one release on disk.
@@ -101,9 +100,12 @@ func (l Layout) paths(f Facts) Release {
 }
 
 // Check judges the layout before anything is done: the link must be a symbolic link or absent, and the
-// folder of releases must be there or can be made. The error says what to type.
+// folder of releases must be there or can be made; nobody but root may write to either's. The error says what to type.
 func (l Layout) Check() error {
 	if err := l.CheckLink(); err != nil {
+		return err
+	}
+	if err := l.CheckOwners(); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(l.at(l.Link)), 0o755); err != nil {
@@ -138,69 +140,6 @@ func kindOf(info fs.FileInfo) string {
 	return info.Mode().Type().String()
 }
 
-// Load is the release with this id, if its facts and its directories are all here.
-func (l Layout) Load(id string) (Release, bool) {
-	if id == "" || id != filepath.Base(id) || strings.HasPrefix(id, ".") {
-		return Release{}, false
-	}
-	f, _ := l.facts(id+".json", id)
-	if f.ID == "" {
-		return Release{}, false
-	}
-	r := l.paths(f)
-	if !isDir(r.Bundle) {
-		return Release{}, false
-	}
-	return r, true
-}
-
-// facts are what a file in the folder of releases says of a release: none, when it is not of this one. ours says that it
-// has all that usher writes, so that what it is about may be removed: others may keep files of any name in the folder.
-func (l Layout) facts(file, id string) (f Facts, ours bool) {
-	text, err := os.ReadFile(l.dir(file))
-	if err != nil || json.Unmarshal(text, &f) != nil {
-		return Facts{}, false
-	}
-	if known := f.Status == Unpacked || f.Status == InUse || f.Status == Good || f.Status == Bad; f.ID != id || !known {
-		return Facts{}, false
-	}
-	return f, f.Revision != "" && !f.Time.IsZero()
-}
-
-// All are the releases on disk, in no order.
-func (l Layout) All() ([]Release, error) {
-	entries, err := os.ReadDir(l.dir(""))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without the folder there are none
-		return nil, fmt.Errorf("cannot list the releases: %w", err)
-	}
-	var all []Release
-	for _, e := range entries {
-		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok {
-			if r, ok := l.Load(id); ok {
-				all = append(all, r)
-			}
-		}
-	}
-	return all, nil
-}
-
-// Mark records a release's new status, durably.
-func (l Layout) Mark(r *Release, status, instance string) error {
-	r.Status, r.Instance, r.Time = status, instance, time.Now().UTC()
-	return l.save(r.Facts)
-}
-
-func (l Layout) save(f Facts) error {
-	text, err := json.MarshalIndent(f, "", "  ")
-	if err != nil {
-		return fmt.Errorf("cannot encode the facts of release %s: %w", f.ID, err)
-	}
-	if err := writeDurably(l.dir(f.ID+".json"), append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("cannot record the state of release %s: %w", f.ID, err)
-	}
-	return nil
-}
-
 // Incoming makes an empty directory to unpack a revision into, removing what an earlier attempt left.
 func (l Layout) Incoming(id string) (string, error) {
 	dir := l.dir(".incoming-" + id)
@@ -221,18 +160,29 @@ func (l Layout) Incoming(id string) (string, error) {
 // name. A release of that id that is in the way is replaced, and must not be live. mapped is Mapped's answer for its
 // appspec.
 func (l Layout) Accept(incoming string, f Facts, mapped bool) (Release, error) {
-	if err := bundle.Sync(incoming); err != nil {
+	kept, err := l.keepScripts(incoming, &f)
+	if err == nil {
+		err = bundle.Sync(incoming)
+	}
+	if err == nil && kept != "" {
+		err = bundle.Sync(kept)
+	}
+	if err != nil {
 		return Release{}, fmt.Errorf("cannot write release %s to disk: %w", f.ID, err)
 	}
 	f.Status = Unpacked
-	return l.name(incoming, f, mapped)
+	return l.name(incoming, kept, f, mapped)
 }
 
 // Take is Accept for a deployment under way that calls Settle later, so that its scripts need not wait for the disk. The
 // release is in use from the beginning: after a power cut nobody takes it for whole.
 func (l Layout) Take(incoming string, f Facts, mapped bool) (Release, error) {
 	f.Status = InUse
-	return l.name(incoming, f, mapped)
+	kept, err := l.keepScripts(incoming, &f)
+	if err != nil {
+		return Release{}, fmt.Errorf("cannot write release %s to disk: %w", f.ID, err)
+	}
+	return l.name(incoming, kept, f, mapped)
 }
 
 // Settle makes everything in a release durable, also what scripts have made there. Before that nothing may point to it.
@@ -241,13 +191,16 @@ func (l Layout) Settle(r Release) error {
 	if err == nil && r.Mapped && isDir(r.Tree) { // Install makes it, later than the revision is taken
 		err = bundle.Sync(r.Tree)
 	}
+	if kept := l.dir(r.ID + scriptsSuffix); err == nil && isDir(kept) {
+		err = bundle.Sync(kept)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot write release %s to disk: %w", r.ID, err)
 	}
 	return nil
 }
 
-func (l Layout) name(incoming string, f Facts, mapped bool) (Release, error) {
+func (l Layout) name(incoming, kept string, f Facts, mapped bool) (Release, error) {
 	f.Mapped, f.Time = mapped, time.Now().UTC()
 	r := l.paths(f)
 	if live, _, err := l.Live(); err == nil && live == r.Tree {
@@ -258,6 +211,11 @@ func (l Layout) name(incoming string, f Facts, mapped bool) (Release, error) {
 	}
 	if err := l.save(f); err != nil { // first: a directory without facts would never be removed
 		return Release{}, err
+	}
+	if kept != "" {
+		if err := os.Rename(kept, l.dir(f.ID+scriptsSuffix)); err != nil {
+			return Release{}, fmt.Errorf("cannot name the scripts of the new release: %w", err)
+		}
 	}
 	if err := os.Rename(incoming, r.Bundle); err != nil {
 		return Release{}, fmt.Errorf("cannot name the new release: %w", err)

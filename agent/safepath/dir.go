@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,9 @@ func (d *Dir) Ours() bool { return d.ours && (!rootRuns() || d.st.Mode&0o022 == 
 
 // UID is the directory's owner.
 func (d *Dir) UID() int { return int(d.st.Uid) }
+
+// OnlyOf reports whether the directory belongs to one of the users, and no other may write to it.
+func (d *Dir) OnlyOf(uids ...int) bool { return Info{d.st}.OnlyOf(uids...) }
 
 // Is reports whether the directory is the one at path, by whatever way.
 func (d *Dir) Is(path string) bool {
@@ -198,6 +202,11 @@ func (i Info) UID() int { return int(i.st.Uid) }
 
 // GID is its group.
 func (i Info) GID() int { return int(i.st.Gid) }
+
+// OnlyOf reports whether it belongs to one of the users, and no other may write to it.
+func (i Info) OnlyOf(uids ...int) bool {
+	return i.st.Mode&0o022 == 0 && slices.Contains(uids, i.UID())
+}
 
 // Links is how many names it has.
 func (i Info) Links() int { return int(i.st.Nlink) }
