@@ -21,7 +21,7 @@ var (
 		"appspec.yml": "version: 0.0\nos: linux\nfiles:\n  - {source: public, destination: /opt/app}\npermissions:\n" +
 			"  - {object: /opt/app/bin, mode: 0755}\nhooks:\n  AfterInstall:\n    - {location: scripts/migrate.sh}\n    - {location: scripts/sed.sh}\n" +
 			"  ApplicationStart:\n    - {location: scripts/start.sh}\n",
-		"scripts/migrate.sh": "#!/bin/bash\ncd /opt/app\nmain() {\n  local version=$(cat VERSION)\n  ps | grep shop\n}\nmain || true\n",
+		"scripts/migrate.sh": "#!/bin/bash\ncd \"$USHER_RELEASE_DIR\"\nmain() {\n  local version=$(cat VERSION)\n  ps | grep shop\n}\nmain || true\n",
 		"scripts/start.sh":   "#!/bin/sh\r\nset -e\r\n",
 		"scripts/seed.sh":    "#!/bin/sh\nset -e\n",
 	}
@@ -44,6 +44,12 @@ const (
 		"`file_exists_behavior: OVERWRITE` at the top replaces files that no deployment installed; without it they end the deployment\n"
 )
 
+// soundNeeds is what the sound revision needs of the server, rubyNeeds a part of it.
+const (
+	soundNeeds = "PATH: needs of the server: users: shopkeeper\n" + rubyNeeds
+	rubyNeeds  = "PATH: needs of the server: interpreters: /opt/ruby/bin/ruby\n"
+)
+
 const errexitFlaws = "no `set -e` before this: when it fails, the script goes on; "
 
 const statusFlaws = "scripts/migrate.sh:4:9: warning: `local` hides the status of $(...) here: assign first, then local\n" +
@@ -58,7 +64,7 @@ func TestCheck(t *testing.T) {
 		code int
 		want string
 	}{
-		{"a sound revision", sound, nil, 0, "PATH: ok: 3 files, 277 B unpacked; 0 warnings\n"},
+		{"a sound revision", sound, nil, 0, soundNeeds + "PATH: ok: 3 files, 277 B unpacked; 0 warnings\n"},
 		{"a flawed revision", flawed, nil, 1, strings.Replace(flaws, "ERREXIT\n", statusFlaws, 1) + "PATH: 3 problems, 4 warnings\n"},
 		{"what is required", flawed, []string{"-errexit", "require"}, 1, strings.Replace(flaws, "ERREXIT\n",
 			"scripts/migrate.sh:2:1: "+errexitFlaws+"put `set -e` at the top\n"+statusFlaws, 1) + "PATH: 4 problems, 4 warnings\n"},
@@ -68,8 +74,8 @@ func TestCheck(t *testing.T) {
 		{"an appspec that is none", sound.with(files{"appspec.yml": "version: 0.0\nos: linux\nhook:\n  AfterInstal: 1\n"}), nil, 1,
 			"appspec.yml: warning: no ValidateService script: nothing checks that the application works before the server goes into service\n" +
 				"appspec.yml:3:1: unknown key \"hook\" in the appspec, and nothing of it would run: did you mean hooks?\nPATH: 1 problem, 1 warning\n"},
-		{"what CodeDeploy ignores", sound.with(files{"appspec.yml": overwriting}), nil, 0, overwrite + "PATH: ok: 3 files, 275 B unpacked; 1 warning\n"},
-		{"the same, strictly", sound.with(files{"appspec.yml": overwriting}), []string{"-strict"}, 1, overwrite + "PATH: 0 problems, 1 warning\n"},
+		{"what CodeDeploy ignores", sound.with(files{"appspec.yml": overwriting}), nil, 0, overwrite + rubyNeeds + "PATH: ok: 3 files, 275 B unpacked; 1 warning\n"},
+		{"the same, strictly", sound.with(files{"appspec.yml": overwriting}), []string{"-strict"}, 1, overwrite + rubyNeeds + "PATH: 0 problems, 1 warning\n"},
 		{"the appspec and the scripts in one go", sound.with(files{"appspec.yml": strings.Replace(overwriting, "/srv/shop", "srv/shop", 1), "scripts/validate.sh": "#!/bin/bash\nset -e\nif true; then\n"}), nil, 1,
 			"appspec.yml:4:30: destination \"srv/shop\" must be an absolute path: it must begin with /\n" + strings.Replace(overwrite, "4:41", "4:40", 1) +
 				"scripts/validate.sh:3:10: does not parse: `then` must be followed by a statement list\nPATH: 2 problems, 1 warning\n"},
@@ -88,7 +94,12 @@ func TestCheck(t *testing.T) {
       "message": "overwrite MESSAGE",
       "warning": true
     }
-  ]
+  ],
+  "needs": {
+    "interpreters": [
+      "/opt/ruby/bin/ruby"
+    ]
+  }
 }
 `, "overwrite MESSAGE", overwrite[strings.Index(overwrite, "overwrite is"):len(overwrite)-1])},
 	} {
@@ -166,7 +177,7 @@ func TestCheckRoleHooks(t *testing.T) {
 	writeIn(t, filepath.Join(dir, "hooks.d/AfterInstall/10-x"), "#!/bin/sh\ndate\n")
 	got := usher(t, dir, []string{"check", "-role-hooks", "hooks.d", "shop"})
 	want := "hooks.d/AfterInstal: is not named after a lifecycle event: did you mean AfterInstall?\n" +
-		"shop: 1 problem, 0 warnings\n"
+		strings.ReplaceAll(soundNeeds, "PATH", "shop") + "shop: 1 problem, 0 warnings\n"
 	if got.code != 1 || got.stdout != want || got.stderr != "" {
 		t.Errorf("exit %d, stderr %q\n got: %s\nwant: %s", got.code, got.stderr, got.stdout, want)
 	}

@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
+	"strings"
 
+	"usher/agent/appspec"
 	"usher/agent/format"
 	"usher/hooks"
 )
@@ -18,6 +22,7 @@ type findings struct {
 	Errors   int             `json:"errors"`
 	Warnings int             `json:"warnings"`
 	Problems []hooks.Problem `json:"problems"` // by file and line
+	Needs    hooks.Needs     `json:"needs"`    // of the server
 
 	read   bool // it could be unpacked
 	strict bool // warnings count as errors
@@ -48,6 +53,17 @@ func (f findings) show(w io.Writer) int {
 	for _, p := range f.Problems {
 		fmt.Fprintln(w, p)
 	}
+	for _, need := range []struct {
+		what  string
+		names []string
+	}{
+		{"users", f.Needs.Users}, {"interpreters", f.Needs.Interpreters}, {"commands", f.Needs.Commands},
+		{"variables that nobody sets", f.Needs.Variables},
+	} {
+		if len(need.names) > 0 {
+			fmt.Fprintf(w, "%s: needs of the server: %s: %s\n", f.Path, need.what, strings.Join(need.names, ", "))
+		}
+	}
 	switch {
 	case !f.read: // that is all there is to say
 	case f.OK:
@@ -56,4 +72,25 @@ func (f findings) show(w io.Writer) int {
 		fmt.Fprintf(w, "%s: %s, %s\n", f.Path, format.Plural(f.Errors, "problem"), format.Plural(f.Warnings, "warning"))
 	}
 	return code
+}
+
+// needsOf is what the revision unpacked in dir needs of the server.
+func needsOf(dir string) hooks.Needs {
+	spec, _ := appspec.ReadPartly(dir)
+	if spec == nil {
+		return hooks.Needs{}
+	}
+	var scripts []hooks.Script
+	for _, event := range hooks.Events {
+		scripts = append(scripts, scriptsIn(dir, spec, event)...)
+	}
+	needs := hooks.NeedsOf(scripts)
+	for _, p := range spec.Permissions {
+		if _, err := strconv.Atoi(p.Owner); p.Owner != "" && err != nil {
+			needs.Users = append(needs.Users, p.Owner)
+		}
+	}
+	slices.Sort(needs.Users)
+	needs.Users = slices.Compact(needs.Users)
+	return needs
 }

@@ -46,6 +46,7 @@ func judgeBy(layout release.Layout, by, dir, roleHooks string, policy hooks.Poli
 	problems = append(problems, hooks.CheckRoleDir(roleHooks)...)
 	problems = append(problems, notRoots(roleHooks)...)
 	problems = append(problems, check(scripts, policy)...)
+	problems = append(problems, hooks.BeforeFlip(scripts, layout.Link, false)...) // nothing shields what is live
 	if len(spec.Hooks[hooks.ValidateService]) == 0 {
 		problems = append(problems, hooks.Problem{File: spec.File, Warning: true,
 			Message: "no ValidateService script: nothing checks that the application works before the server goes into service"})

@@ -52,6 +52,7 @@ func checkCommand() cli.Command {
 		defer safepath.RemoveAll(dir)
 		found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
 		_, found.Problems = judge(config.Default().Layout(), dir, roles, policy, hooks.CheckSource)
+		found.Needs = needsOf(dir)
 		return found.show(in.Stdout)
 	}
 	return c

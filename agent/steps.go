@@ -160,6 +160,11 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event string, of relea
 	if err != nil {
 		return "", err
 	}
+	if event != hooks.BeforeInstall && !d.unprivileged {
+		if err := hooks.CheckDue(list); err != nil {
+			return "", err
+		}
+	}
 	env, before := d.env, d.wouldEnd
 	env.ReleaseDir = of.Tree
 	for n, s := range list {

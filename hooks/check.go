@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/user"
 	"path"
 	"path/filepath"
 	"slices"
@@ -43,12 +42,12 @@ func CheckSource(scripts []Script, p Policy) []Problem { return check(scripts, p
 
 func check(scripts []Script, p Policy, here bool) []Problem {
 	var problems []Problem
-	for _, s := range scripts {
+	prepares := slices.IndexFunc(scripts, func(s Script) bool { return s.Event == BeforeInstall })
+	for i, s := range scripts {
 		found := checkFile(s, p, here)
-		if here && s.RunAs != "" {
-			if _, err := user.Lookup(s.RunAs); err != nil {
-				found = append(found, Problem{Message: fmt.Sprintf("runs as user %s, who is not on this machine: create the user in the AMI", s.RunAs)})
-			}
+		if here {
+			// A BeforeInstall script that runs before may bring what is missing.
+			found = append(found, missing(s, prepares >= 0 && (i > prepares || s.Event != BeforeInstall))...)
 		}
 		for _, f := range found {
 			if f.File == "" { // else it is in a file that the script reads
@@ -75,8 +74,12 @@ func checkFile(s Script, p Policy, here bool) []Problem {
 	case len(text) == 0:
 		return []Problem{{Warning: true, Message: "is empty: it does nothing, and that succeeds"}}
 	}
-	in := interpret(text[:min(len(text), headSize)])
+	in := interpretFor(s, text[:min(len(text), headSize)], here)
 	var found []Problem
+	if in.login {
+		found = append(found, Problem{Line: 1, Col: 1, Warning: true, Message: fmt.Sprintf(
+			"has no first line `#!`, so the login shell of %s runs it, as with CodeDeploy's agent: write #!/bin/bash, or whatever it is for", s.RunAs)})
+	}
 	if in.relative {
 		found = append(found, Problem{Line: 1, Col: 1, Warning: true, Message: fmt.Sprintf(
 			"its interpreter is not an absolute path: it is taken as %s, because CodeDeploy's agent works in /: write #!%[1]s", in.kernel[0])})
@@ -88,7 +91,7 @@ func checkFile(s Script, p Policy, here bool) []Problem {
 		}
 		found = append(found, Problem{Warning: true, Message: "is not executable; " + how + ": chmod +x"})
 	}
-	if m := badFirstLine(text, in, lookupPath(s.Env), here); m != "" {
+	if m := badFirstLine(text, in); m != "" {
 		return append(found, Problem{Line: 1, Col: 1, Message: m})
 	}
 	if in.opaque && p != Off {
@@ -134,7 +137,7 @@ func noSuchScript(s Script) string {
 }
 
 // badFirstLine says why a script cannot be started, or nothing.
-func badFirstLine(text []byte, in interpreter, searchPath string, here bool) string {
+func badFirstLine(text []byte, in interpreter) string {
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	switch {
 	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
@@ -157,45 +160,8 @@ func badFirstLine(text []byte, in interpreter, searchPath string, here bool) str
 		return fmt.Sprintf("%s gets `%s` as one word and refuses it: put `set %[2]s` on the second line", in.kernel[0], in.options[0])
 	case in.shell != "" && lacksValue(in.options) != "":
 		return fmt.Sprintf("`%s` lacks its value, and %s takes the script for it: put `set %[1]s NAME` on the second line", lacksValue(in.options), in.name)
-	case !here:
-		return ""
-	}
-	if m := missingProgram(in.kernel[0], searchPath); m != "" || in.opaque || in.name == in.kernel[0] {
-		return m
-	}
-	return missingProgram(in.name, searchPath)
-}
-
-// missingProgram says that an interpreter is not here, or nothing.
-func missingProgram(name, searchPath string) string {
-	if findProgram(name, searchPath) != "" {
-		return ""
-	}
-	if strings.Contains(name, "/") {
-		return fmt.Sprintf("its interpreter %s is not a program on this machine: install it in the AMI", name)
-	}
-	return fmt.Sprintf("its interpreter %s is not in PATH (%s): install it in the AMI", name, searchPath)
-}
-
-func findProgram(name, searchPath string) string {
-	folders := filepath.SplitList(searchPath)
-	if strings.Contains(name, "/") {
-		folders = []string{""}
-	}
-	for _, folder := range folders {
-		file := filepath.Join(folder, name)
-		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return file
-		}
 	}
 	return ""
-}
-
-func lookupPath(environ []string) string {
-	if p, ok := lookup(environ, "PATH"); ok {
-		return p
-	}
-	return DefaultPath
 }
 
 // checkShell parses a shell script and judges its errexit.
@@ -205,6 +171,7 @@ func checkShell(s Script, text []byte, in interpreter, p Policy) []Problem {
 		found = append(found, Problem{Line: 1 + bytes.Count(text[:i], []byte("\n")), Col: 1, Warning: true,
 			Message: "ends with a carriage return (CRLF), which the shell takes as part of the last word"})
 	}
+	found = append(found, ofTheAgent(statements(s))...)
 	stmts, err := parse(text, in.shell)
 	if in.shell == "sh" {
 		if bash, bashErr := parse(text, "bash"); bashErr == nil {

@@ -48,7 +48,10 @@
 // # Environment
 //
 // These variables, and no others; one without a value is not set. What the agent has in its own
-// environment, or /etc/profile and the like would set, does not reach a script. A shell's own
+// environment does not reach a script, and neither does what /etc/profile and /etc/profile.d set. (CodeDeploy's own
+// unit reads /etc/profile when the agent starts, and hands all of it on, so that its scripts see a PATH, a JAVA_HOME
+// or proxies from there. Put such things into the script, the application's unit, or a file that both read; a script
+// that reads /etc/profile itself does so under -e, which is not made for it.) A shell's own
 // variables (PWD, SHLVL) come on top.
 //
 //	LIFECYCLE_EVENT          the event
@@ -142,7 +145,21 @@
 // begin with / is taken from /, with a warning: the kernel takes it from the working directory, and that of
 // CodeDeploy's agent is /. A missing executable bit is only a warning: a script is run
 // through the interpreter its first line names, one without a first line by /bin/sh, and a program gets
-// the bit. `usher check` says all this before you upload.
+// the bit. `usher check` says all this before you upload, and lists what the scripts need of the server: users,
+// interpreters, commands that not every server has, variables that nobody sets.
+//
+// A user or an interpreter that is missing is no error when a BeforeInstall script may bring it: there is a warning,
+// and it is looked for again before the scripts of each event after that.
+//
+// # What is live until the flip
+//
+// In BeforeInstall and AfterInstall /opt/app (or the configured link) is still what is live: the last good release, or the
+// base of the image. CodeDeploy's agent has installed into the destination by AfterInstall, so scripts that come from there
+// name it. Each line that does is a warning, with $USHER_RELEASE_DIR as the right word. One that destroys something there
+// (rm, mv, chown -R, find -delete, rsync --delete) is an error and the revision is refused: nothing would be left to go
+// back to. Variables that the script sets to a known text, and `cd`, are followed; what a script works out is not.
+//
+// Paths below /opt/codedeploy-agent are pointed out: the unpacked revision is the working directory instead.
 //
 // # Timeouts
 //
@@ -163,7 +180,11 @@
 // # runas and sudo
 //
 // `runas: USER` runs the script as that user, with the user's groups; there is no login, so nothing of
-// the user's profile is read. The user is one in /etc/passwd, and must be able to read the script and
+// the user's profile is read, and the limits are those of the agent's unit. (CodeDeploy's agent runs `su USER -c SCRIPT`: PAM
+// sets the limits of /etc/security/limits.conf there, and the environment of /etc/environment. A limit that an application
+// needs, such as the number of open files, belongs into its unit.) A script that has no first line `#!` is run by
+// the user's login shell, as su does it, without runas by /bin/sh; a login shell that is no sh, bash or ksh leaves it
+// to /bin/sh as well. The user is one in /etc/passwd, and must be able to read the script and
 // enter its directory. The agent runs as root, so `sudo: true` changes nothing. An agent that is not
 // root refuses both, except for `runas` of its own user.
 //

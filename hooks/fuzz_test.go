@@ -68,7 +68,7 @@ func FuzzFirstLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, line string) {
 		in := interpret([]byte(line))
-		if in.shell == "" || in.opaque || in.binary || badFirstLine([]byte(line), in, "", false) != "" {
+		if in.shell == "" || in.opaque || in.binary || badFirstLine([]byte(line), in) != "" {
 			return
 		}
 		options := withErrexit(in.options)

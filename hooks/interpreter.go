@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path"
 	"slices"
 	"strings"
@@ -25,6 +26,8 @@ type interpreter struct {
 	relative bool     // the first line has a path that is not absolute; it is taken from /
 	opaque   bool     // an `env` line that only env understands; command and options are not known
 
+	login bool // there is no first line: it is the user's login shell
+
 	shell string // its language: "sh", "bash" or "ksh"; "" for anything else
 }
 
@@ -38,14 +41,14 @@ var shells = map[string]string{
 
 // Argv is how s is started under policy p: through the interpreter its first line names, so that a
 // missing executable bit does not matter, and with -e when p is Enforce and the interpreter is a
-// shell. A script without a first line `#!` is run by /bin/sh, as every shell would; anything that is
+// shell. A script without a first line `#!` is run by /bin/sh, as every shell would, with a runas by that user's login shell; anything that is
 // no script is started itself. The error is about reading the file, and wraps the cause.
 func Argv(s Script, p Policy) ([]string, error) {
 	head, err := readHead(s.File)
 	if err != nil {
 		return nil, err
 	}
-	in := interpret(head)
+	in := interpretFor(s, head, true)
 	switch {
 	case in.binary || in.kernel == nil:
 		return []string{s.File}, nil
@@ -71,6 +74,27 @@ func readHead(file string) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read the script: %w", err)
 	}
 	return head[:n], nil
+}
+
+// interpretFor is interpret of the beginning of a script's file. A script without a first line `#!` that has a runas is
+// run by that user's login shell, as `su USER -c SCRIPT` does it. Where the user is not known, which is so on any
+// machine but the server (here), that is bash: what root and most users have.
+func interpretFor(s Script, head []byte, here bool) interpreter {
+	in := interpret(head)
+	if in.binary || in.kernel == nil || s.RunAs == "" || bytes.HasPrefix(head, []byte("#!")) {
+		return in
+	}
+	shell := "/bin/bash"
+	if here {
+		if _, err := user.Lookup(s.RunAs); err == nil {
+			shell = loginShell(s.RunAs)
+		}
+	}
+	if shells[path.Base(shell)] == "" {
+		shell = "/bin/sh" // what any other shell, nologin too, leaves such a file to
+	}
+	command := []string{shell}
+	return interpreter{login: true, kernel: command, command: command, name: shell, shell: shells[path.Base(shell)]}
 }
 
 // interpret reads the first line of a file as Linux does: the interpreter, then the rest of the line,

@@ -72,7 +72,7 @@ func TestRun(t *testing.T) {
 					if len(r.Tail) != r.Lines || r.Duration <= 0 {
 						t.Errorf("%d lines in the tail of %d, after %s", len(r.Tail), r.Lines, r.Duration)
 					}
-					r.Tail, r.Duration = nil, 0
+					r.Tail, r.Duration, r.Errexit = nil, 0, nil // of the last: TestErrexitEnded
 					if fmt.Sprint(r) != fmt.Sprint(test.want) {
 						t.Errorf("got %+v, want %+v", r, test.want)
 					}

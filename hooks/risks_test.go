@@ -11,7 +11,6 @@ const endsIt = ", and -e ends the script: write "
 
 // TestRisks is what `usher check` says of scripts that worked with CodeDeploy's own agent: at which line, and what to write.
 func TestRisks(t *testing.T) {
-	t.Parallel()
 	const newServer = "has status 1 when no such process runs, as on a new server"
 	for _, c := range []struct {
 		name, script string

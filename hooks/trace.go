@@ -70,7 +70,7 @@ func newTrace(s Script, argv []string, p Policy) (trace, Script, []string) {
 	if err != nil || !whole || ownTrap.Match(text) {
 		return trace{}, s, argv
 	}
-	in := interpret(text[:min(len(text), headSize)])
+	in := interpretFor(s, text[:min(len(text), headSize)], true)
 	posix := ""
 	switch {
 	case in.opaque || in.shell != "bash" && in.shell != "sh" || path.Base(in.name) == "rbash":

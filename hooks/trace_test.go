@@ -109,7 +109,6 @@ func run(t *testing.T, s hooks.Script, p hooks.Policy) (hooks.Result, error) {
 
 // sh that is bash, as on Amazon Linux: told too, and still POSIX.
 func TestErrexitEndedInSh(t *testing.T) {
-	t.Parallel()
 	needs(t, "bash")
 	bash, err := exec.LookPath("bash")
 	if err != nil {
@@ -128,7 +127,6 @@ func TestErrexitEndedInSh(t *testing.T) {
 
 // Only the trap itself shows: what a script sees of itself is the same with it and without.
 func TestTraceIsTransparent(t *testing.T) {
-	t.Parallel()
 	needs(t, "bash")
 	script := `#!/bin/bash -u
 echo "0=$0 source=${BASH_SOURCE[*]} depth=${#BASH_SOURCE[@]} functions=${FUNCNAME[*]-} line=$LINENO args=$# last=$_ env=${BASH_ENV-unset}"
@@ -168,7 +166,6 @@ exit 9
 
 // Under report scripts run to their end, and say where enforce would have ended them.
 func TestErrexitReport(t *testing.T) {
-	t.Parallel()
 	needs(t, "bash")
 	for _, c := range []struct {
 		name, script string
@@ -235,7 +232,6 @@ func (f runnerFunc) Run(_ context.Context, s hooks.Script, argv []string, _ func
 
 // A shell that does not tell: the failure names what fails in normal operation.
 func TestErrexitSuspects(t *testing.T) {
-	t.Parallel()
 	for _, shell := range []string{"dash", "ksh", "mksh"} {
 		t.Run(shell, func(t *testing.T) {
 			needs(t, shell)

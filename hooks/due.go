@@ -1,0 +1,91 @@
+package hooks
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+)
+
+// missing is what a script needs to be started and is not on this machine: its user, its interpreter. With prepared
+// it is a warning: a script that runs before may bring it, and CheckDue looks again.
+func missing(s Script, prepared bool) (found []Problem) {
+	say := func(line int, message, advice, later string) {
+		if prepared {
+			advice = later
+		}
+		found = append(found, Problem{Line: line, Col: min(line, 1), Warning: prepared, Message: message + ": " + advice})
+	}
+	if s.RunAs != "" {
+		if _, err := user.Lookup(s.RunAs); err != nil {
+			say(0, fmt.Sprintf("runs as user %s, who is not on this machine", s.RunAs), "create the user in the AMI",
+				"BeforeInstall must have created the user by then, which is checked again")
+		}
+	}
+	text, info, _, err := readScript(s.File)
+	if err != nil || !info.Mode().IsRegular() || len(text) == 0 {
+		return found
+	}
+	in := interpretFor(s, text[:min(len(text), headSize)], true)
+	if in.binary || in.kernel == nil || badFirstLine(text, in) != "" {
+		return found
+	}
+	m := missingProgram(in.kernel[0], lookupPath(s.Env))
+	if m == "" && !in.opaque && in.name != in.kernel[0] {
+		m = missingProgram(in.name, lookupPath(s.Env))
+	}
+	if m != "" {
+		say(1, m, "install it in the AMI", "BeforeInstall must have installed it by then, which is checked again")
+	}
+	return found
+}
+
+// CheckDue looks, right before the scripts of one event are run, whether the users and interpreters are there that
+// Check has left to BeforeInstall. The error names all that are not.
+func CheckDue(scripts []Script) error {
+	var lines []string
+	for _, s := range scripts {
+		for _, p := range missing(s, false) {
+			p.File = s.Location
+			lines = append(lines, p.String())
+		}
+	}
+	if len(lines) > 0 {
+		return errors.New(strings.Join(lines, "; "))
+	}
+	return nil
+}
+
+// missingProgram says that an interpreter is not here, or nothing.
+func missingProgram(name, searchPath string) string {
+	if findProgram(name, searchPath) != "" {
+		return ""
+	}
+	if strings.Contains(name, "/") {
+		return fmt.Sprintf("its interpreter %s is not a program on this machine", name)
+	}
+	return fmt.Sprintf("its interpreter %s is not in PATH (%s)", name, searchPath)
+}
+
+func findProgram(name, searchPath string) string {
+	folders := filepath.SplitList(searchPath)
+	if strings.Contains(name, "/") {
+		folders = []string{""}
+	}
+	for _, folder := range folders {
+		file := filepath.Join(folder, name)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return file
+		}
+	}
+	return ""
+}
+
+func lookupPath(environ []string) string {
+	if p, ok := lookup(environ, "PATH"); ok {
+		return p
+	}
+	return DefaultPath
+}

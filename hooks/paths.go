@@ -1,0 +1,217 @@
+package hooks
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// Paths that mean something else here than under CodeDeploy's own agent.
+
+// BeforeFlip finds, in scripts that run before the link is flipped (BeforeInstall, AfterInstall), each line that names
+// the link: until then it is what is live, the last good release or the base of the image, and not what is being
+// installed. A command that destroys something there is an error, because nothing is left to go back to. With shielded,
+// the caller says that scripts cannot reach what is live; then all of it is a warning.
+func BeforeFlip(scripts []Script, link string, shielded bool) (found []Problem) {
+	for _, s := range scripts {
+		if s.Event != BeforeInstall && s.Event != AfterInstall {
+			continue
+		}
+		stmts := statements(s)
+		l := liveLines{link: link, script: s, shielded: shielded, values: map[string]string{}, said: map[uint]bool{}}
+		for _, stmt := range stmts {
+			syntax.Walk(stmt, l.enter)
+		}
+		for _, f := range l.found {
+			if !slices.Contains(found, f) {
+				found = append(found, f)
+			}
+		}
+	}
+	return found
+}
+
+// statements are those of a shell script; nil of anything else, or of one that does not parse.
+func statements(s Script) []*syntax.Stmt {
+	text, _, whole, err := readScript(s.File)
+	if err != nil || !whole || len(text) == 0 {
+		return nil
+	}
+	in := interpretFor(s, text[:min(len(text), headSize)], false)
+	if in.shell == "" {
+		return nil
+	}
+	language := in.shell
+	if language == "sh" {
+		language = "bash" // which understands it too
+	}
+	stmts, _ := parse(text, language)
+	return stmts
+}
+
+type liveLines struct {
+	link     string
+	script   Script
+	shielded bool
+	values   map[string]string // of variables that are set to a known text
+	inside   bool              // the working directory is in the link
+	said     map[uint]bool     // lines
+	found    []Problem
+}
+
+func (l *liveLines) enter(n syntax.Node) bool {
+	switch n := n.(type) {
+	case *syntax.Assign:
+		if n.Name != nil && n.Value != nil {
+			l.values[n.Name.Value] = l.expand(n.Value)
+		}
+	case *syntax.CallExpr:
+		l.call(n)
+	case *syntax.Redirect:
+		if n.Word != nil && l.names(l.expand(n.Word)) {
+			l.say(n.Word, "", false)
+		}
+	}
+	return true
+}
+
+// expand is a word with the variables that are known.
+func (l *liveLines) expand(w *syntax.Word) string {
+	var text strings.Builder
+	syntax.Walk(w, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.Lit:
+			text.WriteString(n.Value)
+		case *syntax.SglQuoted:
+			text.WriteString(n.Value)
+		case *syntax.ParamExp:
+			if value, ok := l.values[n.Param.Value]; ok && n.Exp == nil && n.Repl == nil && n.Slice == nil {
+				text.WriteString(value)
+			} else {
+				text.WriteString(unknown)
+			}
+			return false
+		case *syntax.CmdSubst, *syntax.ArithmExp, *syntax.ProcSubst:
+			text.WriteString(unknown)
+			return false
+		}
+		return true
+	})
+	return text.String()
+}
+
+// names reports whether a word names the link or what lies below it.
+func (l *liveLines) names(word string) bool {
+	for i := 0; ; {
+		at := strings.Index(word[i:], l.link)
+		if at < 0 {
+			return false
+		}
+		begin, end := i+at, i+at+len(l.link)
+		before := begin == 0 || strings.ContainsRune("=:'\"@ ", rune(word[begin-1]))
+		after := end == len(word) || strings.ContainsRune("/:'\" *;", rune(word[end]))
+		if before && after {
+			return true
+		}
+		i = end
+	}
+}
+
+func (l *liveLines) call(c *syntax.CallExpr) {
+	args := make([]string, 0, len(c.Args))
+	for _, w := range c.Args {
+		args = append(args, l.expand(w))
+	}
+	args = withoutCarriers(args)
+	if len(args) == 0 {
+		return
+	}
+	name := path.Base(args[0])
+	named := slices.ContainsFunc(args, l.names)
+	if name == "cd" && len(args) > 1 {
+		l.inside = l.names(args[1]) || l.inside && !strings.HasPrefix(args[1], "/")
+	}
+	relative := l.inside && slices.ContainsFunc(args[1:], func(a string) bool { return !strings.HasPrefix(a, "/") && !strings.HasPrefix(a, "-") })
+	destroys := destroys(name, args[1:])
+	switch {
+	case named && name == "echo" || name == "printf": // says it, and does nothing there
+	case named && destroys, relative && destroys:
+		l.say(c, strings.ReplaceAll(strings.Join(args, " "), unknown, "..."), true)
+	case named:
+		l.say(c, "", false)
+	}
+}
+
+// destroys reports whether a command takes something away from what its arguments name.
+func destroys(name string, args []string) bool {
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(args, w) })
+	}
+	recursive := slices.ContainsFunc(args, func(a string) bool {
+		return a == "--recursive" || isOption(a) && !strings.HasPrefix(a, "--") && strings.ContainsAny(a, "R")
+	})
+	switch name {
+	case "rm", "rmdir", "unlink", "shred", "mv":
+		return true
+	case "chown", "chmod", "chgrp":
+		return recursive
+	case "find":
+		return has("-delete") || has("rm")
+	case "rsync":
+		return slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--delete") })
+	case "git":
+		return has("clean") || has("reset")
+	}
+	return false
+}
+
+func (l *liveLines) say(n syntax.Node, command string, destroys bool) {
+	line := n.Pos().Line()
+	if l.said[line] {
+		return
+	}
+	l.said[line] = true
+	right := "write $USHER_RELEASE_DIR"
+	if l.script.Event == BeforeInstall {
+		right = "leave it to the deployment, whose release directory is new each time, or do it in AfterInstall in $USHER_RELEASE_DIR"
+	}
+	message := fmt.Sprintf("in %s %s is still what is live, not what is being installed: %s", l.script.Event, l.link, right)
+	if destroys {
+		message = fmt.Sprintf("`%s` in %s destroys what is live, and nothing is left to go back to: %s", briefCommand([]byte(command)), l.script.Event, right)
+	}
+	l.found = append(l.found, Problem{File: l.script.Location, Line: int(line), Col: int(n.Pos().Col()), Message: message, Warning: !destroys || l.shielded})
+}
+
+// agentPaths are the places of CodeDeploy's own agent, which is not there.
+var agentPaths = []string{"/opt/codedeploy-agent", "/var/log/aws/codedeploy-agent", "/etc/codedeploy-agent"}
+
+// ofTheAgent finds the lines of a script that name places of CodeDeploy's own agent.
+func ofTheAgent(stmts []*syntax.Stmt) (found []Problem) {
+	said := map[uint]bool{}
+	for _, stmt := range stmts {
+		syntax.Walk(stmt, func(n syntax.Node) bool {
+			w, ok := n.(*syntax.Word)
+			if !ok || said[w.Pos().Line()] {
+				return true
+			}
+			text := wordText(w)
+			for _, p := range agentPaths {
+				if !strings.Contains(text, p) {
+					continue
+				}
+				said[w.Pos().Line()] = true
+				message := fmt.Sprintf("%s is CodeDeploy's own agent's, and not on this server", p)
+				if strings.Contains(text, "deployment-root") {
+					message = "the unpacked revision is not below /opt/codedeploy-agent here: it is the working directory in every event; leave the path out, or write $PWD"
+				}
+				found = append(found, Problem{Line: int(w.Pos().Line()), Col: int(w.Pos().Col()), Warning: true, Message: message})
+				break
+			}
+			return true
+		})
+	}
+	return found
+}
