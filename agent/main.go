@@ -144,6 +144,9 @@ func (a *agent) start(ctx context.Context) (err error) {
 	if err := a.layout.CheckOwners(); err != nil { // whatever is done there would be for somebody else than root
 		return a.decline(ctx, unfit{err})
 	}
+	if a.rec.Damaged {
+		return a.goOnWithLive(ctx)
+	}
 	return nil
 }
 

@@ -9,7 +9,7 @@
 // What can go wrong with the file, and what happens:
 //   - A last line cut short by a crash or a power cut is ignored and overwritten.
 //   - Any other line that cannot be read makes the file damaged: it is set aside as
-//     record.jsonl.damaged-TIME, the readable lines before it are kept, and Open says so.
+//     record.jsonl.damaged-TIME, the readable lines before it are kept, and Open says so: see Damaged.
 //   - A record of another instance, or of the same instance from another image (an image baked from a
 //     machine that already ran, a root volume that was replaced), is not ours: it is set aside as
 //     record.jsonl.of-INSTANCE-IMAGE, and the new one is empty.
@@ -19,7 +19,6 @@ package record
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -105,7 +104,8 @@ type Owner struct{ Instance, Image, Boot string }
 
 // Record is the open file and its replay.
 type Record struct {
-	Notice string // what Open did about a foreign or damaged file, for the journal; "" if nothing
+	Notice  string // what Open did about a foreign or damaged file, for the journal; "" if nothing
+	Damaged bool   // the state lacks all from an unreadable line on: the caller has to look at what is live
 
 	path  string
 	mu    sync.Mutex
@@ -147,6 +147,7 @@ func Open(dir string, owner Owner) (*Record, error) {
 	case damaged != nil:
 		aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
 		r.Notice = fmt.Sprintf("the record %s is damaged (%v): set aside as %s, going on from the %d lines before it", path, damaged, aside, len(entries))
+		r.Damaged = true
 		err = r.replace(path, aside, entries)
 	default:
 		err = r.file.Truncate(good) // drops a torn last line
@@ -179,42 +180,6 @@ func (r *Record) open(path string) error {
 		return fmt.Errorf("cannot lock the record %s: %w", path, err)
 	}
 	r.file = f
-	return syncDir(filepath.Dir(path))
-}
-
-// replace moves the record at path aside and starts a new one with the given entries. The new file is
-// complete before it gets its name, so a crash in between leaves the old one.
-func (r *Record) replace(path, aside string, entries []Entry) error {
-	var b bytes.Buffer
-	for _, e := range entries {
-		line, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		b.Write(append(line, '\n'))
-	}
-	next := path + ".new"
-	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	old := r.file
-	if err := r.open(next); err != nil {
-		r.file = old
-		return err
-	}
-	defer old.Close()
-	if _, err := r.file.Write(b.Bytes()); err != nil {
-		return err
-	}
-	if err := r.file.Sync(); err != nil {
-		return err
-	}
-	if err := os.Link(path, aside); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	if err := os.Rename(next, path); err != nil {
-		return err
-	}
 	return syncDir(filepath.Dir(path))
 }
 
@@ -306,15 +271,4 @@ func syncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
-}
-
-// safeName keeps a foreign value from naming a path.
-func safeName(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-') {
-			b[i] = '_'
-		}
-	}
-	return string(b[:min(len(b), 64)])
 }
