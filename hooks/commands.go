@@ -61,6 +61,10 @@ var ofVerb = map[string]struct {
 	"iptables":      {[]string{"-D", "-C"}, "has status 1 when there is no such rule"},
 }
 
+// changes are the commands that fail when what they make is there already, or what they take away is not. A script
+// that asks before (`if [ -e FILE ]`, `id USER ||`) knows that.
+var changes = wordSet("kill useradd adduser groupadd userdel umount unlink rm rmdir mv mkdir ln")
+
 // risk tells why a command fails in normal operation, and what to write instead; "" when it does not.
 func (r *risks) risk(args []string) (why, write string) {
 	name := path.Base(args[0])

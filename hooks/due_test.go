@@ -154,9 +154,11 @@ func TestNeeds(t *testing.T) {
 		"a.sh":     "#!/bin/bash\nset -e\n. ./lib.sh\nhelper\nsudo -u shop npm ci\nX=1; echo $X $DEPLOYMENT_ID $PATH $HOME $RELEASE ${DEBUG:-0} $RAILS_ENV $1 $?\nfor F in a b; do echo $F; done\n/usr/bin/aws s3 ls\n./child.sh\n$DIR/tool\nread NAME </dev/null; echo $NAME\n",
 		"lib.sh":   "helper() { jq . <package.json; }\nRELEASE=1\n",
 		"child.sh": "#!/bin/sh\ncurl -sf localhost\n",
+		"os.sh":    "#!/bin/sh\n. /etc/os-release\necho $VERSION_ID\n",
 		"b.rb":     "#!/usr/bin/env ruby\n",
 	}
-	n := hooks.NeedsOf(scriptsOf(t, files, hooks.Script{Event: hooks.AfterInstall, Location: "a.sh", RunAs: "deploy"}, hooks.Script{Event: hooks.ValidateService, Location: "b.rb"}))
+	n := hooks.NeedsOf(scriptsOf(t, files, hooks.Script{Event: hooks.AfterInstall, Location: "a.sh", RunAs: "deploy"}, hooks.Script{Event: hooks.ValidateService, Location: "b.rb", RunAs: "root"},
+		hooks.Script{Event: hooks.ValidateService, Location: "os.sh"}))
 	if got, want := fmt.Sprint(n), "{[deploy] [ruby] [/usr/bin/aws curl jq npm] [DIR RAILS_ENV]}"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -12,7 +12,7 @@ import (
 
 // Needs is what the scripts of a revision need of the server, as far as their text tells. All lists are sorted.
 type Needs struct {
-	Users        []string `json:"users,omitempty"`        // of runas
+	Users        []string `json:"users,omitempty"`        // of runas, but for root
 	Interpreters []string `json:"interpreters,omitempty"` // of first lines: a path, or a name that env looks up
 	Commands     []string `json:"commands,omitempty"`     // of shell scripts, but for those that every server has
 	Variables    []string `json:"variables,omitempty"`    // that shell scripts read, and neither they nor usher set
@@ -21,12 +21,18 @@ type Needs struct {
 // NeedsOf reads the scripts, and the files of the revision that they read or run.
 func NeedsOf(scripts []Script) Needs {
 	n := needs{users: map[string]bool{}, interpreters: map[string]bool{}, commands: map[string]bool{}, read: map[string]bool{},
-		set: map[string]bool{}, functions: map[string]bool{}, files: map[string]bool{}}
+		set: map[string]bool{}, functions: map[string]bool{}, files: map[string]bool{}, open: map[string]bool{},
+		reads: map[string]map[string]bool{}}
 	for _, s := range scripts {
-		if s.RunAs != "" {
+		if s.RunAs != "" && s.RunAs != "root" {
 			n.users[s.RunAs] = true
 		}
 		n.script(s)
+	}
+	for file, names := range n.reads {
+		if !n.open[file] {
+			maps.Copy(n.read, names)
+		}
 	}
 	for name := range n.functions {
 		delete(n.commands, name)
@@ -47,7 +53,9 @@ func NeedsOf(scripts []Script) Needs {
 
 type needs struct {
 	users, interpreters, commands, read, set, functions map[string]bool
-	files                                               map[string]bool // that were read
+	files                                               map[string]bool            // that were read
+	open                                                map[string]bool            // of these, those that read a file of the server, which may set anything
+	reads                                               map[string]map[string]bool // variables, by file
 }
 
 func (n *needs) script(s Script) {
@@ -89,7 +97,10 @@ func (n *needs) node(node syntax.Node, s Script) {
 	case *syntax.ParamExp:
 		// ${X:-default} and the like need nothing; small letters are a script's own, read from a file it sources.
 		if node.Exp == nil && node.Param != nil && isEnvironmental(node.Param.Value) {
-			n.read[node.Param.Value] = true
+			if n.reads[s.File] == nil {
+				n.reads[s.File] = map[string]bool{}
+			}
+			n.reads[s.File][node.Param.Value] = true
 		}
 	case *syntax.CallExpr:
 		n.call(node, s)
@@ -123,8 +134,8 @@ func (n *needs) call(c *syntax.CallExpr, s Script) {
 		}
 		return
 	case name == "." || name == "source":
-		if len(args) > 1 {
-			n.file(args[1], s)
+		if len(args) > 1 && !n.file(args[1], s) {
+			n.open[s.File] = true
 		}
 		return
 	case shells[path.Base(name)] != "":

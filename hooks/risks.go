@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ type risks struct {
 	shell    string
 	pipefail bool
 	off      bool // by `set +e`
+	asked    int  // depth of what runs only when a condition says so
 	exists   func(name string) bool
 	found    []Problem
 	commands []string       // as they are written, for each of found
@@ -137,7 +139,13 @@ func (r *risks) statement(s *syntax.Stmt, handled bool) {
 		} else {
 			r.statement(c.X, handled || !r.pipefail)
 		}
+		if isList(c) {
+			r.asked++
+		}
 		r.statement(c.Y, handled)
+		if isList(c) {
+			r.asked--
+		}
 	case *syntax.ArithmCmd:
 		if assigns(c.X) && !handled && !r.off {
 			r.say(s, "`%s` has status 1 when its result is 0, and -e ends the script: write `: $((...))`, or an assignment", r.source(s))
@@ -153,7 +161,9 @@ func (r *risks) statement(s *syntax.Stmt, handled bool) {
 	case *syntax.IfClause:
 		for branch := c; branch != nil; branch = branch.Else {
 			r.list(branch.Cond, true)
+			r.asked++
 			r.list(branch.Then, handled)
+			r.asked--
 		}
 	case *syntax.WhileClause:
 		r.list(c.Cond, true)
@@ -229,6 +239,9 @@ func (r *risks) call(s *syntax.Stmt, c *syntax.CallExpr, handled bool) {
 		return
 	}
 	why, write := r.risk(args)
+	if r.asked > 0 && changes[path.Base(args[0])] {
+		why = ""
+	}
 	if why == "" && callFails(c) && silenced(s) {
 		why, write = "throws its errors away, so it is expected to fail", orTrue
 	}

@@ -17,8 +17,10 @@ func TestRisks(t *testing.T) {
 		want         []string
 	}{
 		{"a first launch", "#!/bin/bash\nLOG=/tmp/shop-start.log\necho starting >> $LOG\nPID=$(pgrep -f shop-0.jar)\nif [ -z \"$PID\" ]; then\n  echo nothing\nelse\n  kill -15 $PID\nfi\necho started\n", []string{
-			"4:1: warning: `pgrep -f shop-0.jar` " + newServer + endsIt + "`pgrep -f shop-0.jar || true`",
-			"8:3: warning: `kill -15 $PID` fails when there is nothing to kill, as on a new server" + endsIt + "`kill -15 $PID || true`"}},
+			"4:1: warning: `pgrep -f shop-0.jar` " + newServer + endsIt + "`pgrep -f shop-0.jar || true`"}},
+		{"asked before", "#!/bin/bash\nid shop >/dev/null 2>&1 || useradd shop\n[ -d /srv/shop ] || mkdir /srv/shop\nif [ -f /etc/old ]; then rm /etc/old; fi\n[ -n \"$PID\" ] && kill $PID\nif true; then pgrep shop; fi\n", []string{
+			"6:15: warning: `pgrep shop` " + newServer + endsIt + "`pgrep shop || true`"}},
+		{"kill", "#!/bin/bash\nkill $(pgrep shop)\n", []string{"2:1: warning: `kill $(pgrep shop)` fails when there is nothing to kill, as on a new server" + endsIt + "`kill $(pgrep shop) || true`"}},
 		{"a status that the next line reads", "#!/bin/bash\nlast=$(cat /tmp/shop-last-run 2>/dev/null)\nif [ $? -ne 0 ]; then\n  last=none\nfi\n",
 			[]string{"2:1: warning: line 3 reads the status of this with $?, and -e ends the script before that: write `last=$(cat /tmp/shop-last-run 2>/dev/null) || status=$?`, or make it the condition of the `if`"}},
 		{"its own way out", "#!/bin/bash\nset +e\nlast=$(cat /tmp/x)\nif [ $? -ne 0 ]; then last=none; fi\npkill shop\ndocker stop shop\n",
