@@ -5,23 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go/middleware"
 	"go.uber.org/zap"
 
 	"usher/agent/bundle"
+	"usher/agent/clients"
 	"usher/agent/config"
 	"usher/agent/doctor"
-	"usher/agent/hostcommand"
 	"usher/agent/instance"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
 	"usher/agent/release"
 	"usher/agent/retry"
-	"usher/agent/revision"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -32,23 +30,16 @@ type agent struct {
 	log    *zap.Logger
 	notify *systemd.Notifier
 
-	me       instance.Identity
-	metadata *instance.Metadata
-	rec      *record.Record
-	spent    *spent
-	repeats  *retry.Repeats
-	clock    *awsClock
-	layout   release.Layout
-	runner   hooks.Runner
+	me      instance.Identity
+	rec     *record.Record
+	spent   *spent
+	repeats *retry.Repeats
+	layout  release.Layout
+	runner  hooks.Runner
 
-	calls       *doctor.Watch // usher doctor sees the clients' calls; nil otherwise
-	aws         aws.Config    // of the clients below
-	autoscaling lifecycle.API
-	codedeploy  revision.API
-	s3          bundle.S3API
-	commands    *hostcommand.Client // nil: CodeDeploy's deployments are not answered
-	http        *http.Client
-	limiter     *retry.Limiter // which the calls of a launch pass
+	calls   *doctor.Watch // usher doctor sees the clients' calls; nil otherwise
+	clients clients.Server
+	limiter *retry.Limiter // which the calls of a launch pass
 
 	control      *control
 	seen         string    // the target lifecycle state that boot acted on
@@ -246,6 +237,13 @@ func finishedMessage(step string) string {
 		return systemd.MessageRolledBack
 	}
 	return systemd.MessageStepFinished
+}
+
+// connect makes the AWS clients. observe sees their calls; it may be nil.
+func (a *agent) connect(ctx context.Context, observe func(*middleware.Stack) error) error {
+	a.limiter = retry.NewLimiter(a.cfg.RetryTimeout)
+	return a.clients.Connect(ctx, clients.Options{Identity: a.me, Version: version(), HostCommands: a.cfg.HostCommands, Secure: a.cfg.EnableAuthPolicy,
+		SignerCA: a.cfg.SignerCA, Notify: a.commandNotice, Debug: func(text string) { a.log.Debug(text) }, Observe: observe})
 }
 
 // waiting says that metadata is not ready.

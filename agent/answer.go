@@ -34,7 +34,7 @@ func (a *agent) acknowledge(ctx context.Context, cmd hostcommand.Command, noop b
 		return hostcommand.Retryable(err) && time.Since(began) < pickUp && !a.isLeaving(ctx)
 	}
 	err = a.retries().DoIf(ctx, retryable, func() (err error) {
-		status, err = a.commands.Acknowledge(ctx, cmd, noop)
+		status, err = a.clients.Commands.Acknowledge(ctx, cmd, noop)
 		return err
 	})
 	if err != nil && ctx.Err() == nil && !hostcommand.Retryable(err) {
@@ -75,7 +75,7 @@ func (a *agent) skip(ctx context.Context, cmd hostcommand.Command) error {
 // success, because a failure would be one of a deployment.
 func (a *agent) updateNothing(ctx context.Context, cmd hostcommand.Command) error {
 	const why = "usher is updated by its package: nothing was done"
-	status, err := a.commands.Acknowledge(ctx, cmd, false)
+	status, err := a.clients.Commands.Acknowledge(ctx, cmd, false)
 	if err != nil || status == hostcommand.Succeeded || status == hostcommand.Failed {
 		return err
 	}
@@ -124,7 +124,7 @@ func (a *agent) deliver(ctx context.Context, done record.Command, cmd hostcomman
 func (a *agent) tell(ctx context.Context, id string, r hostcommand.Result) error {
 	for began := time.Now(); ; {
 		try, cancel := context.WithTimeout(ctx, reportAttempt)
-		err := a.commands.Complete(try, id, r)
+		err := a.clients.Commands.Complete(try, id, r)
 		unreachable := try.Err() != nil
 		cancel()
 		a.notify.Alive()

@@ -22,7 +22,7 @@ func (a *agent) boot(ctx context.Context) error {
 	defer a.control.launching(ctx)()
 	a.finishSuccess()
 	began := time.Now()
-	launch, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Launching))
+	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me, a.looking(lifecycle.Launching))
 	a.spent.since(began, "", partLifecycle)
 	a.seen = launch.Target()
 	if err != nil {
@@ -60,7 +60,7 @@ func (a *agent) boot(ctx context.Context) error {
 // decline gives up a launch on a server that cannot keep a record. Nothing is deployed there, because it
 // could not be known afterwards; and nobody is left waiting for the hook's timeout.
 func (a *agent) decline(ctx context.Context, failure error) error {
-	launch, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Launching))
+	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me, a.looking(lifecycle.Launching))
 	if err != nil {
 		return errors.Join(failure, err)
 	}

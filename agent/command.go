@@ -65,7 +65,7 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 	}
 	d, failure := a.commanded(ctx, spec, rev)
 	if failure == nil {
-		work, done := lifecycle.WhileStaying(ctx, a.metadata)
+		work, done := lifecycle.WhileStaying(ctx, a.clients.Metadata)
 		failure = d.event(work, cmd.Event)
 		done()
 	}
@@ -87,7 +87,7 @@ func (a *agent) understand(ctx context.Context, cmd hostcommand.Command) (spec h
 		return hostcommand.Retryable(err) && time.Since(began) < pickUp && !a.isLeaving(ctx)
 	}
 	err = a.retries().DoIf(ctx, retryable, func() (err error) {
-		spec, err = a.commands.Specification(ctx, cmd)
+		spec, err = a.clients.Commands.Specification(ctx, cmd)
 		return err
 	})
 	if err == nil {
@@ -153,7 +153,7 @@ func (a *agent) letGo(ctx context.Context, cmd hostcommand.Command, why error) {
 // carried it out, or CodeDeploy could not be told.
 func (a *agent) goOn(ctx context.Context) error {
 	due := a.rec.State().CommandDue()
-	if due == nil || a.commands == nil || due.ID == a.told { // told, and the disk did not take it
+	if due == nil || a.clients.Commands == nil || due.ID == a.told { // told, and the disk did not take it
 		return nil
 	}
 	cmd := hostcommand.Command{ID: due.ID, Execution: due.Execution, Event: due.Event}

@@ -13,11 +13,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"go.uber.org/zap"
 
+	"usher/agent/clients"
 	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/groups"
 	"usher/agent/hostcommand"
-	"usher/agent/instance"
 	"usher/agent/policy"
 	"usher/agent/revision"
 	"usher/systemd"
@@ -40,19 +40,19 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 		cfg = config.Default() // the rest is looked at all the same
 	}
 	examineDisk(ctx, r, cfg)
-	a := &agent{cfg: cfg, log: zap.NewNop(), notify: new(systemd.Notifier), metadata: instance.NewMetadata(), calls: new(doctor.Watch),
+	a := &agent{cfg: cfg, log: zap.NewNop(), notify: new(systemd.Notifier), clients: clients.New(), calls: new(doctor.Watch),
 		layout: cfg.Layout()}
 	patient, cancel := context.WithTimeout(ctx, metadataTime)
 	defer cancel()
-	if a.me, err = a.metadata.Discover(patient, nil); err != nil {
-		a.calls.Asked("metadata", a.metadata.Endpoint(), err)
+	if a.me, err = a.clients.Metadata.Discover(patient, nil); err != nil {
+		a.calls.Asked("metadata", a.clients.Metadata.Endpoint(), err)
 		a.calls.Places(r)
 		r.Problem("metadata", "on a workstation name an environment: usher doctor ENV", "%v; nothing in AWS was looked at", err)
 		return
 	}
 	r.OK("metadata", "%s (%s, %s) in %s, account %s, by IMDSv2", a.me.InstanceID, a.me.ImageID, a.me.InstanceType, a.me.AvailabilityZone, a.me.AccountID)
-	a.calls.Asked("metadata", a.metadata.Endpoint(), nil)
-	target, err := a.metadata.TargetLifecycleState(patient)
+	a.calls.Asked("metadata", a.clients.Metadata.Endpoint(), nil)
+	target, err := a.clients.Metadata.TargetLifecycleState(patient)
 	if err != nil {
 		r.Problem("metadata", "", "%v", err)
 	}
@@ -60,7 +60,7 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 	if a.cfg, err = cfg.ForInstance(a.me); err != nil {
 		r.Problem("agent.yml", "", "%v", err)
 	}
-	if err := a.connect(ctx); err != nil {
+	if err := a.connect(ctx, a.calls.Observe); err != nil {
 		r.Problem("agent.yml", "", "%v", err)
 		return
 	}
@@ -74,7 +74,7 @@ func (a *agent) examineAWS(ctx context.Context, r *doctor.Report) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTime)
 	defer cancel()
 	brief, done := context.WithTimeout(ctx, stsTime)
-	who, err := sts.NewFromConfig(a.aws).GetCallerIdentity(brief, &sts.GetCallerIdentityInput{})
+	who, err := sts.NewFromConfig(a.clients.AWS).GetCallerIdentity(brief, &sts.GetCallerIdentityInput{})
 	done()
 	if a.calls.Unanswered("sts") {
 		r.Warn("identity", "usher itself does not need STS: go by the other lines", "STS cannot be reached to ask who this is: %v", err)
@@ -90,7 +90,7 @@ func (a *agent) examineAWS(ctx context.Context, r *doctor.Report) {
 	rev := a.examineRevision(ctx, r)
 	size := int64(0)
 	if rev.S3 != nil {
-		size = r.Object(ctx, a.s3, policy.Instance, a.me.Region, doctor.Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag})
+		size = r.Object(ctx, a.clients.S3, policy.Instance, a.me.Region, doctor.Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag})
 	} else if rev.GitHub != nil {
 		r.Warn("bundle", "", "%s is downloaded from GitHub: not tried", rev)
 	}
@@ -104,7 +104,7 @@ func (a *agent) examineRevision(ctx context.Context, r *doctor.Report) (rev revi
 	if a.cfg.Application == "" || a.cfg.DeploymentGroup == "" {
 		return rev // told before
 	}
-	rev, err := revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+	rev, err := revision.Latest(ctx, a.clients.CodeDeploy, a.cfg.Application, a.cfg.DeploymentGroup)
 	switch {
 	case errors.Is(err, revision.ErrNone):
 		r.Call(policy.Instance, "GetDeploymentGroup", nil)
@@ -120,7 +120,7 @@ func (a *agent) examineRevision(ctx context.Context, r *doctor.Report) (rev revi
 
 // examineGroup looks at the Auto Scaling group, its launch hook and who else deploys to it.
 func (a *agent) examineGroup(ctx context.Context, r *doctor.Report, size int64) {
-	api := autoscaling.NewFromConfig(a.aws)
+	api := autoscaling.NewFromConfig(a.clients.AWS)
 	out, err := api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{a.me.InstanceID}})
 	if !r.Call(policy.Instance, "DescribeAutoScalingInstances", err) {
 		return
@@ -140,7 +140,7 @@ func (a *agent) examineGroup(ctx context.Context, r *doctor.Report, size int64) 
 	for key, value := range a.me.Tags {
 		tags[key] = value
 	}
-	r.OneGroup(ctx, codedeploy.NewFromConfig(a.aws), groups.Deployment{Application: a.cfg.Application, Group: a.cfg.DeploymentGroup}, doctor.Server{Group: group, Tags: tags})
+	r.OneGroup(ctx, codedeploy.NewFromConfig(a.clients.AWS), groups.Deployment{Application: a.cfg.Application, Group: a.cfg.DeploymentGroup}, doctor.Server{Group: group, Tags: tags})
 }
 
 // pollTime is how long an answer to a poll is waited for: the service itself waits for commands, but says no at once.
@@ -148,11 +148,11 @@ const pollTime = 3 * time.Second
 
 // examineCommands asks for a host command once. One that is there stays there: only an agent acknowledges it.
 func (a *agent) examineCommands(ctx context.Context, r *doctor.Report) {
-	if a.commands == nil {
+	if a.clients.Commands == nil {
 		r.OK("commands", "host_commands is false: CodeDeploy's deployments are not answered")
 		return
 	}
-	at := a.commands.Endpoint()
+	at := a.clients.Commands.Endpoint()
 	var sent atomic.Bool
 	whole := ctx
 	ctx, cancel := context.WithTimeout(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -160,7 +160,7 @@ func (a *agent) examineCommands(ctx context.Context, r *doctor.Report) {
 	}), pollTime)
 	defer cancel()
 	const answer = "CodeDeploy answers polls for host commands"
-	cmd, err := a.commands.Poll(ctx)
+	cmd, err := a.clients.Commands.Poll(ctx)
 	unanswered := err
 	if sent.Load() { // whatever became of it: somebody took it
 		unanswered = nil
@@ -192,7 +192,7 @@ func (a *agent) examineCommand(ctx context.Context, r *doctor.Report, cmd *hostc
 	if cmd == nil || cmd.Event == hostcommand.UpdateAgent {
 		return
 	}
-	spec, err := a.commands.Specification(ctx, *cmd)
+	spec, err := a.clients.Commands.Specification(ctx, *cmd)
 	if err != nil {
 		r.Assume(false, "a deployment's specification can be verified", err.Error())
 		return

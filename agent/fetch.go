@@ -36,11 +36,11 @@ func (a *agent) bring(ctx context.Context, rev revision.Revision, archive *os.Fi
 	err := a.retries().DoIf(ctx, retryable, func() (err error) {
 		if rev.S3 != nil {
 			o := bundle.S3Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag}
-			got, stats, err = bundle.UnpackS3(ctx, a.s3, o, archive, rev.S3.BundleType, dir, a.limits(), progress)
+			got, stats, err = bundle.UnpackS3(ctx, a.clients.S3, o, archive, rev.S3.BundleType, dir, a.limits(), progress)
 			return err
 		}
 		g := bundle.GitHub{API: a.cfg.GitHubAPI, Repository: rev.GitHub.Repository, CommitID: rev.GitHub.CommitID}
-		got, err = bundle.FetchGitHub(ctx, a.http, g, archive, a.cfg.MaxBytes, progress)
+		got, err = bundle.FetchGitHub(ctx, a.clients.HTTP, g, archive, a.cfg.MaxBytes, progress)
 		return err
 	})
 	if err != nil {

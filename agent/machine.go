@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"usher/agent/retry"
@@ -47,65 +43,43 @@ func (a *agent) awaitMachine(ctx context.Context) error {
 	return a.awaitMounts(ctx, filepath.Dir(a.cfg.Link), a.cfg.Base, a.cfg.Releases)
 }
 
-// mountEvery is between two looks at what is mounted.
-const mountEvery = time.Second
+// clockTimeout is how long a deployment waits for the time to be set. chrony needs seconds. Most scripts do not mind, and
+// the calls to AWS are made all the same: it goes on then.
+const clockTimeout, clockInterval = time.Minute, 2 * time.Second
+
+// awaitTime gives what sets the time a while before a deployment begins. Metadata, which costs nothing, is what tells.
+func (a *agent) awaitTime(ctx context.Context) {
+	for began, logged := time.Now(), false; a.clients.Clock.Problem() != ""; logged = true {
+		if !logged {
+			a.log.Warn(a.clients.Clock.Problem()+": waiting for the time to be set (is chrony enabled?). What AWS waits for is counted by its own clock", systemd.ID(systemd.MessageClockWrong))
+		}
+		if time.Since(began) > min(clockTimeout, a.cfg.RetryTimeout) {
+			a.log.Error(a.clients.Clock.Problem()+", and its time is not being set: the deployment goes on. Enable chrony in the image", systemd.ID(systemd.MessageClockWrong))
+			return
+		}
+		a.notify.Alive()
+		if !retry.Pause(ctx, min(clockInterval, a.cfg.RetryTimeout)) {
+			return
+		}
+		_, _ = a.clients.Metadata.TargetLifecycleState(ctx) // for its Date
+	}
+}
+
+// mountInterval is between two looks at what is mounted.
+const mountInterval = time.Second
 
 // awaitMounts waits until volumes of /etc/fstab that the paths are on are mounted, for as long as the configuration
 // retries. What would be written before would be covered by the volume.
 func (a *agent) awaitMounts(ctx context.Context, paths ...string) error {
 	for began := time.Now(); ; {
-		err := notMounted(paths...)
+		err := systemd.NotMounted(paths...)
 		if err == nil || time.Since(began) > a.cfg.RetryTimeout {
 			return err
 		}
 		a.logRetry("waiting", 0, err)
 		a.notify.Alive()
-		if !retry.Pause(ctx, mountEvery) {
+		if !retry.Pause(ctx, mountInterval) {
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// notMounted is an error when a path is on a volume of /etc/fstab that is not mounted. One that is mounted by hand
-// (noauto) does not count. What cannot be read says nothing.
-func notMounted(paths ...string) error {
-	var mounted, wanted []string
-	eachLine("/proc/self/mountinfo", func(fields []string) {
-		if len(fields) > 4 {
-			mounted = append(mounted, unescaped(fields[4]))
-		}
-	})
-	eachLine("/etc/fstab", func(fields []string) {
-		if len(fields) < 4 || strings.HasPrefix(fields[0], "#") || slices.Contains(strings.Split(fields[3], ","), "noauto") {
-			return
-		}
-		if point := filepath.Clean(unescaped(fields[1])); filepath.IsAbs(point) && point != "/" {
-			wanted = append(wanted, point)
-		}
-	})
-	for _, path := range paths {
-		for _, point := range wanted {
-			if (path == point || strings.HasPrefix(path, point+"/")) && !slices.Contains(mounted, point) {
-				return fmt.Errorf("%s is on %s, a volume of /etc/fstab that is not mounted: what is written there now would be covered by it. "+
-					"See `systemctl status %[2]s`; RequiresMountsFor= in usher.service makes the agent wait for it", path, point)
-			}
-		}
-	}
-	return nil
-}
-
-func eachLine(file string, do func(fields []string)) {
-	f, err := os.Open(file)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		do(strings.Fields(lines.Text()))
-	}
-}
-
-// unescaped is a path of fstab or mountinfo, where white space is written in octal.
-func unescaped(path string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
 }

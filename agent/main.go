@@ -16,8 +16,8 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"usher/agent/cli"
+	"usher/agent/clients"
 	"usher/agent/config"
-	"usher/agent/instance"
 	"usher/agent/record"
 	"usher/agent/retry"
 	"usher/systemd"
@@ -72,14 +72,13 @@ func runCommand() cli.Command {
 		log := newLogger(in.Stderr, level)
 		cfg, err := config.Load(file)
 		if err == nil {
-			err = checkEnvironment()
+			err = clients.CheckEnvironment()
 		}
 		if err != nil {
 			log.Error(err.Error())
 			return exitUsage
 		}
-		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), spent: new(spent), repeats: new(retry.Repeats), clock: new(awsClock)}
-		a.metadata = instance.NewMetadata(a.clock.ofMetadata)
+		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), spent: new(spent), repeats: new(retry.Repeats), clients: clients.New()}
 		if err := a.notify.Ready(); err != nil {
 			log.Warn(err.Error())
 		}
@@ -124,7 +123,7 @@ func (a *agent) start(ctx context.Context) (err error) {
 	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), a.me.InstanceID, a.me.ImageID, a.me.Region,
 		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", a.me.Region))
 	a.layout = a.cfg.Layout()
-	if err := a.connect(ctx); err != nil {
+	if err := a.connect(ctx, nil); err != nil {
 		return err
 	}
 	owner := record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID}
@@ -157,12 +156,12 @@ const tagsLate = 30 * time.Second
 // identify finds out who this instance is, and whose server.
 func (a *agent) identify(ctx context.Context) (err error) {
 	for began := time.Now(); ; {
-		if a.me, err = a.metadata.Discover(ctx, a.waiting); err != nil {
+		if a.me, err = a.clients.Metadata.Discover(ctx, a.waiting); err != nil {
 			return err
 		}
 		cfg, err := a.cfg.ForInstance(a.me)
 		if err == nil {
-			a.cfg, a.me.PendingTime = cfg, a.clock.here(a.me.PendingTime)
+			a.cfg, a.me.PendingTime = cfg, a.clients.Clock.Here(a.me.PendingTime)
 			return nil
 		}
 		if time.Since(began) > min(tagsLate, a.cfg.RetryTimeout) {

@@ -23,8 +23,8 @@ func (a *agent) receive(ctx context.Context) (orders chan order, ended chan stru
 	orders, ended = make(chan order), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for again, last := 0, ""; a.commands != nil; {
-			next, err := a.commands.Next(ctx)
+		for again, last := 0, ""; a.clients.Commands != nil; {
+			next, err := a.clients.Commands.Next(ctx)
 			if err != nil {
 				return
 			}

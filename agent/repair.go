@@ -38,7 +38,7 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 	if a.seen != "" && a.seen != "InService" || time.Since(a.obeyed) < a.silence() {
 		return again, nil // in a warm pool, in standby, on its way out: what comes then looks for itself
 	}
-	rev, err := revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+	rev, err := revision.Latest(ctx, a.clients.CodeDeploy, a.cfg.Application, a.cfg.DeploymentGroup)
 	switch {
 	case rev.Underway != "":
 		return again / repairSooner, nil
@@ -58,7 +58,7 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 		return again, nil
 	}
 	a.log.Warn(fmt.Sprintf("the deployment group has moved on to %s without this server: deploying it", rev), systemd.ID(systemd.MessageDrift))
-	work, done := lifecycle.WhileStaying(ctx, a.metadata)
+	work, done := lifecycle.WhileStaying(ctx, a.clients.Metadata)
 	defer done()
 	if err = a.deployLatest(work, record.ByRepair); err != nil {
 		a.tries++
@@ -117,7 +117,7 @@ func (a *agent) abandoned(ctx context.Context) error {
 		return nil
 	}
 	a.asked = time.Now()
-	rev, err := revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+	rev, err := revision.Latest(ctx, a.clients.CodeDeploy, a.cfg.Application, a.cfg.DeploymentGroup)
 	switch {
 	case rev.Group == "" || err != nil && rev.GroupID == "":
 		return fmt.Errorf("cannot see whether deployment %s goes on: %w", open.ID, err)

@@ -86,7 +86,7 @@ func (a *agent) isLeaving(ctx context.Context) bool {
 	if !a.serving {
 		return false
 	}
-	target, err := a.metadata.TargetLifecycleState(ctx)
+	target, err := a.clients.Metadata.TargetLifecycleState(ctx)
 	return err == nil && leaving(target)
 }
 
@@ -100,7 +100,7 @@ func (a *agent) lookAgain() time.Duration {
 
 // watch looks where Auto Scaling is taking the instance, and acts when that has changed.
 func (a *agent) watch(ctx context.Context) error {
-	target, err := a.metadata.TargetLifecycleState(ctx)
+	target, err := a.clients.Metadata.TargetLifecycleState(ctx)
 	a.atRest(target)
 	switch {
 	case err != nil, target == a.seen: // metadata that does not answer now will
@@ -130,7 +130,7 @@ func (a *agent) terminate(ctx context.Context) error {
 		return nil
 	}
 	a.log.Info("Auto Scaling is terminating this instance: stopping the application", systemd.ID(systemd.MessageTerminating))
-	end, err := lifecycle.Find(ctx, a.autoscaling, a.metadata, a.me, a.looking(lifecycle.Terminating))
+	end, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me, a.looking(lifecycle.Terminating))
 	if err != nil {
 		_ = a.say(err) // the application is stopped all the same
 	}

@@ -114,7 +114,7 @@ func (a *agent) latest(ctx context.Context, by string) (*deployment, error) {
 func (a *agent) groupRevision(ctx context.Context) (revision.Revision, error) {
 	var rev revision.Revision
 	err := a.limiter.DoAfter(ctx, retry.CodeDeployDelay, func() (err error) {
-		rev, err = revision.Latest(ctx, a.codedeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+		rev, err = revision.Latest(ctx, a.clients.CodeDeploy, a.cfg.Application, a.cfg.DeploymentGroup)
 		return err
 	})
 	if err == nil && !rev.Pinned() {
@@ -159,7 +159,7 @@ func (a *agent) deployRelease(ctx context.Context, r release.Release) error {
 
 // pin finds out which content a revision without ETag and version has now.
 func (a *agent) pin(ctx context.Context, rev revision.Revision) (revision.Revision, error) {
-	version, etag, err := bundle.FindS3(ctx, a.s3, bundle.S3Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key})
+	version, etag, err := bundle.FindS3(ctx, a.clients.S3, bundle.S3Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key})
 	if err != nil {
 		return rev, fmt.Errorf("the revision was registered without ETag and version: %w", err)
 	}

@@ -261,7 +261,7 @@ func (d *deployment) flip(context.Context, string) (string, error) {
 		return "", err
 	}
 	d.spent.since(began, stepFlip, partSettle)
-	if err := notMounted(filepath.Dir(d.layout.LinkPath()), d.cfg.Releases); err != nil {
+	if err := systemd.NotMounted(filepath.Dir(d.layout.LinkPath()), d.cfg.Releases); err != nil {
 		return "", err
 	}
 	if err := d.layout.Flip(d.release.Tree); err != nil {

@@ -1,4 +1,4 @@
-package main
+package clients
 
 import (
 	"crypto/x509"
@@ -25,8 +25,8 @@ const defaultsFile = "/etc/default/usher"
 // proxies are the variables that net/http takes a proxy from.
 var proxies = []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"}
 
-// checkEnvironment finds the first variable that cannot be used; the error is config.ErrInvalid.
-func checkEnvironment() error {
+// CheckEnvironment finds the first variable of the agent's environment that cannot be used; the error is config.ErrInvalid.
+func CheckEnvironment() error {
 	if instance.SwitchedOff() {
 		return fmt.Errorf("%w: %w", config.ErrInvalid, instance.ErrSwitchedOff)
 	}

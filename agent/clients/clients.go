@@ -1,0 +1,163 @@
+// Package clients makes the AWS clients of a server's agent, once, and knows what they have in common: where credentials
+// come from, how long an answer may take to begin, which proxy, endpoints and certificates the service's environment names, and
+// how far this server's clock is off.
+//
+//	s := clients.New()                  // metadata: who is this instance?
+//	err := s.Connect(ctx, options)      // everything else; nothing is called yet
+//
+// The contract:
+//
+//   - Nothing is asked of AWS before the first call: credentials come from metadata then. Root's ~/.aws does not count.
+//   - Credentials that AWS says have expired are dropped, and metadata is asked for new ones at the next call.
+//   - The clients of Auto Scaling and CodeDeploy do not repeat throttled calls by themselves (see package retry); that of S3 does.
+//   - [CheckEnvironment] finds every variable that cannot be used, before anybody is asked anything.
+//   - What a person has to correct is a config.ErrInvalid.
+package clients
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+
+	"usher/agent/config"
+	"usher/agent/hostcommand"
+	"usher/agent/instance"
+	"usher/agent/retry"
+)
+
+// Server are the clients of a server's agent. They are safe for concurrent use.
+type Server struct {
+	Metadata *instance.Metadata
+	Clock    *Clock // what the answers of metadata and Auto Scaling say of this server's
+
+	AWS         aws.Config // of the clients below, for more of them; they are nil before Connect
+	AutoScaling *autoscaling.Client
+	CodeDeploy  *codedeploy.Client
+	S3          *s3.Client
+	Commands    *hostcommand.Client // nil: CodeDeploy's deployments are not answered
+	HTTP        *http.Client        // without a timeout of its own: for GitHub, where bundle bounds each attempt
+}
+
+// Options are for whom and how the clients are made.
+type Options struct {
+	Identity     instance.Identity
+	Version      string                        // of usher; every host command's call says it
+	HostCommands bool                          // there is to be a client of host commands
+	Secure       bool                          // it asks codedeploy-commands-secure
+	SignerCA     string                        // path of a PEM file: who may have signed a specification; "" for anybody
+	Notify       func(hostcommand.Event)       // what that client has to say; nil: dropped
+	Debug        func(text string)             // what the SDK logs
+	Observe      func(*middleware.Stack) error // sees every call; may be nil
+}
+
+// New is a Server that has metadata and its clock, and no other client.
+func New() Server {
+	clock := new(Clock)
+	return Server{Metadata: instance.NewMetadata(clock.ofMetadata), Clock: clock}
+}
+
+// answerTimeout is how long AWS may take to begin an answer. The SDK itself waits for ever, and on a
+// connection that a NAT has dropped that is one heartbeat, then the launch. The shortest hook (30 s) wants a
+// heartbeat every 10 s.
+const answerTimeout = 8 * time.Second
+
+// Connect makes the other clients. Nothing is called yet.
+func (s *Server) Connect(ctx context.Context, o Options) error {
+	cfg, err := awsconfig.LoadDefaultConfig(ctx,
+		awsconfig.WithRegion(o.Identity.Region),
+		awsconfig.WithSharedConfigFiles([]string{}),
+		awsconfig.WithSharedCredentialsFiles([]string{}),
+		awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = answerTimeout
+		})),
+		awsconfig.WithEC2RoleCredentialOptions(func(r *ec2rolecreds.Options) { r.Client = s.Metadata.Client() }),
+		awsconfig.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+			o.Debug(fmt.Sprintf(format, v...))
+		})))
+	if err != nil {
+		return fmt.Errorf("cannot set the AWS clients up: %w", err)
+	}
+	if cached, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
+		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))
+	}
+	if o.Observe != nil {
+		cfg.APIOptions = append(cfg.APIOptions, o.Observe)
+	}
+	s.AutoScaling = autoscaling.NewFromConfig(cfg, func(a *autoscaling.Options) {
+		a.Retryer, a.APIOptions = retry.WithoutThrottleRetries(), append(a.APIOptions, s.Clock.ofAutoScaling)
+	})
+	s.CodeDeploy = codedeploy.NewFromConfig(cfg, func(c *codedeploy.Options) { c.Retryer = retry.WithoutThrottleRetries() })
+	s.S3 = s3.NewFromConfig(cfg)
+	s.AWS = cfg
+	s.HTTP = &http.Client{Transport: http.DefaultTransport}
+	if o.HostCommands {
+		s.Commands, err = commands(ctx, cfg, o)
+	}
+	return err
+}
+
+// commands makes the client of CodeDeploy's host commands.
+func commands(ctx context.Context, cfg aws.Config, opt Options) (*hostcommand.Client, error) {
+	me := opt.Identity
+	o := hostcommand.Options{
+		Region: me.Region, Version: "usher/" + opt.Version, Credentials: cfg.Credentials, Notify: opt.Notify,
+		Host: fmt.Sprintf("arn:%s:ec2:%s:%s:instance/%s", cmp.Or(me.Partition, "aws"), me.Region, me.AccountID, me.InstanceID),
+		// The SDK knows no such service: its variable is named as the SDK would.
+		Endpoint: cmp.Or(os.Getenv("AWS_ENDPOINT_URL_CODEDEPLOY_COMMANDS"), aws.ToString(cfg.BaseEndpoint)),
+		Secure:   opt.Secure,
+	}
+	if o.Endpoint == "" {
+		like := codedeploy.NewFromConfig(cfg).Options().EndpointOptions // what AWS_USE_FIPS_ENDPOINT and its like say
+		place := hostcommand.Place{Region: me.Region, Secure: o.Secure, FIPS: like.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled,
+			DualStack: like.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled}
+		var err error
+		if o.Endpoint, err = hostcommand.Endpoint(ctx, place); err != nil {
+			return nil, fmt.Errorf("%w: %v", config.ErrInvalid, err)
+		}
+	}
+	if sdk, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok && sdk.GetTransport().TLSClientConfig != nil {
+		o.RootCAs = sdk.GetTransport().TLSClientConfig.RootCAs // of AWS_CA_BUNDLE
+	}
+	if opt.SignerCA != "" {
+		text, err := os.ReadFile(opt.SignerCA)
+		if err != nil {
+			return nil, fmt.Errorf("%w: cannot read signer_ca_file: %v", config.ErrInvalid, err)
+		}
+		o.SignerCA = x509.NewCertPool()
+		if !o.SignerCA.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%w: signer_ca_file %s holds no certificate in PEM", config.ErrInvalid, opt.SignerCA)
+		}
+	}
+	return hostcommand.New(o), nil
+}
+
+// forgetExpired drops credentials that AWS says have expired, so that the next try asks metadata for new
+// ones. Without it they are kept until the time they came with, which may be hours away.
+func forgetExpired(cached *aws.CredentialsCache) func(*middleware.Stack) error {
+	return func(calls *middleware.Stack) error {
+		return calls.Initialize.Add(middleware.InitializeMiddlewareFunc("ForgetExpired", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+			middleware.InitializeOutput, middleware.Metadata, error) {
+			out, about, err := next.HandleInitialize(ctx, in)
+			if e := smithy.APIError(nil); errors.As(err, &e) && (e.ErrorCode() == "ExpiredToken" || e.ErrorCode() == "ExpiredTokenException") {
+				cached.Invalidate()
+			}
+			return out, about, err
+		}), middleware.Before)
+	}
+}
