@@ -37,7 +37,9 @@
 // # What it never does
 //
 //   - Complete an action twice, or one of another hook, instance or CodeDeploy's own.
-//   - Write into a release that is live, into the base, or through a link at a destination.
+//   - Write into a release that is live, into the base, or through a link or a mount at a destination.
+//   - Delete across a mount, or anything that is not its own.
+//   - Follow a link that somebody other than root made, or run as root a script that somebody else can write to.
 //   - Run a script of an event that is recorded as finished, unless the server was restarted before a large
 //     release was on the disk: then its deployment begins again.
 //   - Move anything into place that was not verified, or run any script of a revision before all are checked.

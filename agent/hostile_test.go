@@ -52,7 +52,7 @@ func TestScriptsOfAReleaseThatWasGivenAway(t *testing.T) {
 				one["appspec.yml"] = strings.Replace(one["appspec.yml"], "source: /,", "source: VERSION,", 1)
 			}
 			one["scripts/stop.sh"] += ". \"$(dirname \"$0\")/lib.sh\"\nbeside\n"
-			one["scripts/lib.sh"] = "beside() { echo \"beside, in $(cat VERSION)\" >> " + s.path("trace") + "; }\n"
+			one["scripts/lib.sh"] = "beside() { echo \"beside, in $(cat VERSION) and $(cat \"${0%/*}/../VERSION\")\" >> " + s.path("trace") + "; }\n"
 			one["scripts/after.sh"] += "chown -R 12345:12345 \"$USHER_RELEASE_DIR\" .\n"
 			s.publish("shop-1", one)
 			server := s.cloud.Launch("web", standin.LaunchOptions{})
@@ -79,7 +79,7 @@ func TestScriptsOfAReleaseThatWasGivenAway(t *testing.T) {
 				t.Errorf("root ran the user's scripts: %s", owned)
 			}
 			trace := s.trace()
-			for _, want := range []string{"ApplicationStop 1", "beside, in 1", "ApplicationStart 1"} {
+			for _, want := range []string{"ApplicationStop 1", "beside, in 1 and 1", "ApplicationStart 1"} {
 				if !strings.Contains(trace, want) {
 					t.Errorf("the scripts that were checked were not run: %q is missing in\n%s", want, trace)
 				}

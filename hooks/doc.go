@@ -45,6 +45,12 @@
 // what was installed by ${USHER_RELEASE_DIR:-/opt/app}: that agent has no releases, and installs at the destination
 // itself. The scripts of the folder example do so.
 //
+// The script itself is the one that was checked: the appspec, and everything in the top-level directories that hook scripts
+// are in, are kept apart as the bundle had them (/opt/app-releases/ID.scripts). As long as they are the same in the
+// release, and only root can change them there, a script is run from there. Once a hook has given the release away
+// (`chown -R`), or changed a script, it is run from where it is kept: ${0%/*} is then a directory of that copy, with what lay
+// beside the script, and ${0%/*}/.. has links to the rest of the release. Write to the working directory, not there.
+//
 // # Environment
 //
 // These variables, and no others; one without a value is not set. What the agent has in its own

@@ -7,6 +7,7 @@
 //	/opt/app-releases/ID/         a release: what the link points to
 //	/opt/app-releases/ID.bundle/  the unpacked revision, when the release is a copy of it or of parts (Layout.Mapped)
 //	/opt/app-releases/ID.json     what usher knows of the release (Facts)
+//	/opt/app-releases/ID.scripts/ its appspec and hook scripts, as they were when they were checked (see ScriptsDir)
 //	/opt/app-releases/.incoming-* a release in the making: never linked to, removed by the next attempt
 //	/opt/app-releases/.saved-ID/  files outside the link that the deployment under way has replaced
 //
@@ -17,7 +18,14 @@
 // never neither.
 //
 // Files whose destination is outside the link cannot be switched that way. They are replaced one by one,
-// each by a rename, after the old ones were saved; Restore puts the saved ones back.
+// each by a rename, after the old ones were saved; what the release before installed and this one has not is
+// removed with them, and directories that only it made. Restore puts all of it back.
+//
+// All this is done as root, in places that other users may have a part in: by descriptors, following no link that they
+// could have made (package safepath). What such a user has put in the place of a file of ours is that user's: it is neither
+// replaced without asking nor removed. Nothing is removed across a mount, and no release that processes run from. Of what
+// is in the folder of releases, ID.json with all that Facts are makes ID usher's; .incoming-*, .removing-* and .saved-* are
+// usher's by name.
 //
 // Caveats. Releases must be on one filesystem with each other; the link may be on another. Processes that
 // resolved the link before a flip go on using the old release: they must be restarted or reloaded, by the
@@ -160,6 +168,7 @@ func (l Layout) Incoming(id string) (string, error) {
 // name. A release of that id that is in the way is replaced, and must not be live. mapped is Mapped's answer for its
 // appspec.
 func (l Layout) Accept(incoming string, f Facts, mapped bool) (Release, error) {
+	f.Mapped = mapped
 	kept, err := l.keepScripts(incoming, &f)
 	if err == nil {
 		err = bundle.Sync(incoming)
@@ -178,6 +187,7 @@ func (l Layout) Accept(incoming string, f Facts, mapped bool) (Release, error) {
 // release is in use from the beginning: after a power cut nobody takes it for whole.
 func (l Layout) Take(incoming string, f Facts, mapped bool) (Release, error) {
 	f.Status = InUse
+	f.Mapped = mapped
 	kept, err := l.keepScripts(incoming, &f)
 	if err != nil {
 		return Release{}, fmt.Errorf("cannot write release %s to disk: %w", f.ID, err)

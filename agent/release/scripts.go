@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"usher/agent/appspec"
 	"usher/agent/safepath"
@@ -20,9 +21,11 @@ import (
 // kept in ID.scripts, which is root's. What is run is what is kept: in its place in the release while it is the same
 // there and nobody but root can change it (or the user whom the script runs as), else from ID.scripts.
 //
-// Kept are the appspec and all that is in the directories of hook scripts, with what is below, so that a script finds what
-// it sources beside it ("$(dirname "$0")/lib.sh"); of the revision's own top directory only the files. Links are kept as
-// the files they lead to. Whatever else a script reads, by its working directory, is of the release.
+// Kept are the appspec and all that is in the directories of hook scripts, from the revision's top on: of scripts/hooks/start.sh
+// all of scripts, so that a script finds what it sources beside it ("$(dirname "$0")/lib.sh"); of the top itself, where a
+// script may lie too, only the files. Links are kept as the files they lead to. Everything else of the top is a link into the
+// release ("${0%/*}/../VERSION"): what a script reads there, or by its working directory, is the release's, and whoever that
+// was given to may have changed it.
 
 // keepScripts copies the appspec and the hook scripts of the unpacked revision in incoming, which nobody else can write
 // to yet, beside it. Of a revision without scripts there is nothing to keep but the fact.
@@ -49,7 +52,7 @@ func (l Layout) keepScripts(incoming string, f *Facts) (kept string, err error) 
 	var done []string
 	for _, scripts := range spec.Hooks {
 		for _, s := range scripts {
-			dir := path.Dir(path.Clean(s.Location))
+			dir, _, _ := strings.Cut(path.Dir(path.Clean(s.Location)), "/")
 			if slices.Contains(done, dir) {
 				continue
 			}
@@ -59,7 +62,22 @@ func (l Layout) keepScripts(incoming string, f *Facts) (kept string, err error) 
 			}
 		}
 	}
-	return kept, nil
+	return kept, linkRest(incoming, kept, filepath.Base(l.paths(*f).Bundle))
+}
+
+// linkRest makes links to what is not kept of the revision's top, where it will be.
+func linkRest(incoming, kept, release string) error {
+	entries, err := os.ReadDir(incoming)
+	for _, e := range entries {
+		if err != nil {
+			break
+		}
+		at := filepath.Join(kept, e.Name())
+		if _, missing := os.Lstat(at); errors.Is(missing, fs.ErrNotExist) {
+			err = os.Symlink(filepath.Join("..", release, e.Name()), at)
+		}
+	}
+	return err
 }
 
 // maxDeep bounds directories in each other, which links could make endless.
@@ -188,6 +206,9 @@ func same(kept, placed *safepath.Dir, uid int) bool {
 		info, err := kept.Stat(name)
 		if err != nil {
 			return false
+		}
+		if info.IsLink() { // into the release
+			continue
 		}
 		if !info.IsDir() {
 			if !sameFile(kept, placed, name, uid) {
