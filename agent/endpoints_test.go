@@ -211,7 +211,7 @@ func TestDoctorSaysWhatDoesNotHold(t *testing.T) {
 			t.Errorf("no answer has %s", c.from)
 		}
 		d.finds(doctor.Warning, "assumption: "+c.want)
-		d.finds(doctor.Warning, `usher may misunderstand this account: report this line (README, "The first real account")`)
+		d.finds(doctor.Warning, `usher may misunderstand this account: report this line (systemd/README.md, "The first day in a real account")`)
 	}
 	d := s.doctor(server)
 	for _, want := range []string{

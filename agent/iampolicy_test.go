@@ -221,11 +221,11 @@ func TestThePolicyOfADeveloper(t *testing.T) {
 	h.replay(policy.Developer, h.callsBy(false), "s3:AbortMultipartUpload") // of an upload that fails half-way
 }
 
-// What the README shows is what the command prints.
+// What the platform engineer's page shows is what the command prints.
 func TestThePolicyInTheReadme(t *testing.T) {
 	t.Parallel()
 	const words = "iam-policy --group GROUP --application APPLICATION --deployment-group DEPLOYMENT-GROUP --bucket BUCKET --prefix PREFIX --region REGION --account ACCOUNT"
-	readme, err := os.ReadFile(path.Join(house, "README.md"))
+	readme, err := os.ReadFile(path.Join(house, "packaging", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestThePolicyInTheReadme(t *testing.T) {
 	x, _ := json.Marshal(a)
 	y, _ := json.Marshal(b)
 	if string(x) != string(y) {
-		t.Errorf("README.md has\n%s\nusher %s prints\n%s", shown, words, got.stdout)
+		t.Errorf("packaging/README.md has\n%s\nusher %s prints\n%s", shown, words, got.stdout)
 	}
 }
 

@@ -5,8 +5,7 @@
 // # Events
 //
 // A deployment is a line of lifecycle events. An appspec names scripts for them; the scripts of one
-// event run one after the other in the order of the appspec, then the role hooks of that event. The
-// first script that fails ends the deployment.
+// event run one after the other in the order of the appspec, then the role hooks of that event.
 //
 //	ApplicationStop   the scripts of the revision that is live now, if there is one; on the first
 //	                  deployment of an instance nothing runs
@@ -24,9 +23,18 @@
 // and AfterAllowTraffic, around CodeDeploy's own BlockTraffic and AllowTraffic, run only when the
 // CodeDeploy service orders them, in a deployment with a load balancer; a launch has none of them.
 //
-// When a script fails, /opt/app points again to the release that was live before, if it was flipped
-// already, and the ApplicationStart scripts of that release are run. An instance that is being launched
-// does not enter service. The failed release is kept for diagnosis.
+// # When a script fails
+//
+// The first script that fails ends its event, and with it the deployment: /opt/app points again to the release
+// that was live before, if it was flipped already, files outside it are restored, and the ApplicationStart scripts of
+// that release are run. An instance that is being launched does not enter service. The failed release is kept for
+// diagnosis.
+//
+// One thing is no failure of the deployment: a script of the release that is live, in ApplicationStop,
+// BeforeBlockTraffic or AfterBlockTraffic. It ends its event with a warning, and the deployment goes on, because a new
+// revision cannot correct the old one's scripts and would never get in.
+//
+// # Twice
 //
 // An event may be run again from its first script: after the instance has rebooted in the middle of
 // it, or after the agent was killed. When the instance loses power before a large release is on the disk, which
@@ -130,7 +138,7 @@
 // And these, each at its line with what to write instead, because they fail in normal operation, where CodeDeploy's
 // agent goes on and -e ends the script: pgrep, pkill, killall, kill, docker stop, service ... stop, systemctl
 // stop|status|is-active, crontab -l, grep, diff, cmp, id USER, getent, which, useradd, mkdir without -p, ln -s without -f, rm
-// and mv of what may not be there, ((i++)), read -d ”, a command whose errors go to /dev/null, one whose status the
+// and mv of what may not be there, ((i++)), read -d "", a command whose errors go to /dev/null, one whose status the
 // next line reads with $?, and a function that ends with `[ ... ] && ...`. A condition (if, while, !, || and
 // before &&) is none of these, and what makes or removes something is none where the script asks before. Files of the revision that a script reads with `.` are looked at too.
 //
@@ -199,8 +207,8 @@
 // The AMI of a role (application server, job server) can bring scripts of its own, for any application:
 // the files in /etc/usher/hooks.d/EVENT/, run after the revision's in the order of their names. They
 // get the same environment and working directory, run as the agent's user with the timeout of 3600
-// seconds, and are checked in the same way. What editors and package managers leave (dotfiles, *~,
-// *.dpkg-*, *.ucf-*, *.rpmnew, *.rpmsave, *.rpmorig) is skipped. A folder that is not named after an
+// seconds, and are checked in the same way. What editors and package managers leave (dotfiles, `*~`,
+// `*.dpkg-*`, `*.ucf-*`, `*.rpmnew`, `*.rpmsave`, `*.rpmorig`) is skipped. A folder that is not named after an
 // event that runs scripts is an error, and so is a hook that every user could change.
 //
 // # Output

@@ -33,9 +33,17 @@ drwxr-xr-x /opt/app-base
 -rw-r--r-- /usr/share/bash-completion/completions/usher
 drwxr-xr-x /usr/share/doc/usher
 -rw-r--r-- /usr/share/doc/usher/README.md
+drwxr-xr-x /usr/share/doc/usher/agent
+-rw-r--r-- /usr/share/doc/usher/agent/README.md
 -rw-r--r-- /usr/share/doc/usher/changelog.gz
 -rw-r--r-- /usr/share/doc/usher/copyright
+drwxr-xr-x /usr/share/doc/usher/hooks
+-rw-r--r-- /usr/share/doc/usher/hooks/README.md
 -rw-r--r-- /usr/share/doc/usher/licences.gz
+drwxr-xr-x /usr/share/doc/usher/packaging
+-rw-r--r-- /usr/share/doc/usher/packaging/README.md
+drwxr-xr-x /usr/share/doc/usher/systemd
+-rw-r--r-- /usr/share/doc/usher/systemd/README.md
 -rw-r--r-- /usr/share/fish/vendor_completions.d/usher.fish
 -rw-r--r-- /usr/share/man/man8/usher.8.gz
 -rw-r--r-- ZSH/_usher`

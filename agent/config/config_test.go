@@ -11,7 +11,7 @@ import (
 )
 
 // packaged is the configuration file that lands on the image, readme the page with the table of its keys.
-const packaged, readme = "../../packaging/agent.yml", "../../README.md"
+const packaged, readme = "../../packaging/agent.yml", "../../packaging/README.md"
 
 // setting is a line of it: a key with its default, behind a #. Prose has a space there.
 var setting = regexp.MustCompile(`(?m)^#([a-z_]+):(.*)$`)

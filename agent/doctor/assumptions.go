@@ -22,7 +22,7 @@ func (r *Report) Assume(held bool, what, saw string) {
 		r.OK("assumption", "%s: %s", what, saw)
 		return
 	}
-	r.Warn("assumption", "usher may misunderstand this account: report this line (README, \"The first real account\")", "%s does not hold: %s", what, saw)
+	r.Warn("assumption", "usher may misunderstand this account: report this line (systemd/README.md, \"The first day in a real account\")", "%s does not hold: %s", what, saw)
 }
 
 // transitions are the two that Auto Scaling documents.

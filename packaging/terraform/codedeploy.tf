@@ -7,7 +7,7 @@ resource "aws_codedeploy_app" "application" {
 }
 
 # By the instances' tags, and not by their Auto Scaling groups: CodeDeploy would put a launch hook of its own on
-# those, which waits for its own agent.
+# those, which makes each launch wait for a deployment of its as well.
 resource "aws_codedeploy_deployment_group" "environment" {
   app_name               = var.create_application ? aws_codedeploy_app.application[0].name : var.application
   deployment_group_name  = var.deployment_group
