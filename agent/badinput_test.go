@@ -121,6 +121,11 @@ func TestBadRevision(t *testing.T) {
 	script := func(text string) func(s *stage, f files) files {
 		return func(_ *stage, f files) files { return f.with(files{"scripts/after.sh": text}) }
 	}
+	unprepared := func(text string) func(s *stage, f files) files { // no BeforeInstall may bring what is missing
+		return func(s *stage, f files) files {
+			return script(text)(s, appspec("  BeforeInstall: [{location: scripts/before.sh}]\n", "")(s, f))
+		}
+	}
 	for _, c := range []struct {
 		name   string
 		change func(s *stage, f files) files
@@ -135,12 +140,12 @@ func TestBadRevision(t *testing.T) {
 		{"has a tab in its appspec", func(_ *stage, f files) files {
 			return f.with(files{"appspec.yml": "version: 0.0\nos: linux\nhooks:\n\tAfterInstall:\n"})
 		}, "appspec.yml:4:1: a tab stands in the indentation, which YAML does not allow: use spaces"},
-		{"has an unknown key", appspec("permissions:", "permisions:"), `appspec.yml:11:1: unknown key "permisions" in the appspec: did you mean permissions?`},
+		{"has hooks under another name", appspec("hooks:", "hook:"), `: unknown key "hook" in the appspec, and nothing of it would run: did you mean hooks?`},
 		{"has an unknown event", appspec("AfterInstall:", "AfterInstal:"), `appspec.yml:8:3: unknown lifecycle event "AfterInstal": did you mean AfterInstall?`},
 		{"hooks an event that runs no scripts", appspec("AfterInstall:", "Install:"), "appspec.yml:8:3: Install runs no scripts: the deployment does it by itself; events that run scripts are BeforeBlockTraffic, "},
 		{"has a mode that is none", appspec("mode: 0644", "mode: 0988"), `mode "0988" must be 1 to 4 octal digits, such as 0644`},
 		{"gives a key twice", appspec("os: linux", "os: linux\nos: linux"), `appspec.yml:3:1: "os" is given twice: line 2 has it already`},
-		{"has two unknown keys", appspec("os: linux", "os: linux\nowner: me\nteam: us"), `the revision has 2 problems, the first: appspec.yml:3:1: unknown key "owner" in the appspec`},
+		{"has two problems", appspec("os: linux", "os: windows\nHooks: {}"), `the revision has 2 problems, the first: appspec.yml:2:5: os must be linux, not "windows": this is an agent for Linux servers`},
 		{"is for Windows", appspec("os: linux", "os: windows"), `appspec.yml:2:5: os must be linux, not "windows": this is an agent for Linux servers`},
 		{"installs a file it does not have", appspec("source: /", "source: /public"), "appspec.yml:4:5: source public is not in the revision"},
 		{"installs into the base", func(s *stage, f files) files {
@@ -149,13 +154,12 @@ func TestBadRevision(t *testing.T) {
 		{"leaves the bundle with a source", appspec("source: /", "source: ../.."), `appspec.yml:4:14: source "../.." leads out of the bundle: it must name something inside it`},
 		{"leaves the bundle with a script", appspec("scripts/after.sh", "../../../bin/true"), `appspec.yml:8:29: location "../../../bin/true" leads out of the bundle: scripts come with the revision`},
 		{"has a timeout in minutes", appspec("timeout: 20", "timeout: 5m"), `appspec.yml:10:62: timeout "5m" must be a whole number of seconds, such as 300`},
-		{"runs a script as an unknown user", appspec("location: scripts/after.sh", "location: scripts/after.sh, runas: shopkeeper"), "scripts/after.sh: runs as user shopkeeper, who is not on this machine: create the user in the AMI"},
+		{"runs its first script as an unknown user", appspec("location: scripts/before.sh", "location: scripts/before.sh, runas: shopkeeper"), "scripts/before.sh: runs as user shopkeeper, who is not on this machine: create the user in the AMI"},
 		{"names a script it does not have", appspec("scripts/after.sh", "scripts/afterwards.sh"), "scripts/afterwards.sh: does not exist, and AfterInstall needs it"},
 		{"names a script that is nearly there", appspec("scripts/after.sh", "scripts/aftr.sh"), "scripts/aftr.sh: does not exist, and AfterInstall needs it: did you mean scripts/after.sh?"},
-		{"has an empty script", script(""), "scripts/after.sh: is empty"},
 		{"has a script that does not parse", script("#!/bin/sh\nset -e\nif true; then\n  echo yes\n"), "scripts/after.sh:3:1: does not parse: `if` statement must end with `fi`"},
-		{"has a script for an interpreter that is not there", script("#!/usr/bin/tclsh9\nputs hello\n"), "scripts/after.sh:1:1: its interpreter /usr/bin/tclsh9 is not a program on this machine: install it in the AMI"},
-		{"has a script for an interpreter env does not find", script("#!/usr/bin/env tclsh9\nputs hello\n"), "scripts/after.sh:1:1: its interpreter tclsh9 is not in PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin): install it in the AMI"},
+		{"has a script for an interpreter that is not there", unprepared("#!/usr/bin/tclsh9\nputs hello\n"), "scripts/after.sh:1:1: its interpreter /usr/bin/tclsh9 is not a program on this machine: install it in the AMI"},
+		{"has a script for an interpreter env does not find", unprepared("#!/usr/bin/env tclsh9\nputs hello\n"), "scripts/after.sh:1:1: its interpreter tclsh9 is not in PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin): install it in the AMI"},
 		{"has a script from Windows", script("#!/bin/sh\r\nset -e\r\ntrue\r\n"), "scripts/after.sh:1:1: has Windows line ends (CRLF): run dos2unix"},
 		{"has a script that is a folder", func(_ *stage, f files) files {
 			return f.with(files{"scripts/after.sh": "-", "scripts/after.sh/x": "x"})

@@ -191,15 +191,17 @@ func TestErrexit(t *testing.T) {
 		live                  string
 		says                  []string
 	}{
-		{"enforce ends a script that does not ask for it, and warns", "enforce", careless, "base",
-			[]string{"warning: " + warning + "no `set -e` before this: when it fails, the script goes on; usher runs it with -e; put `set -e` at the top"}},
+		{"enforce ends a script that does not ask for it", "enforce", careless, "base", []string{"script scripts/after.sh failed with exit code 1"}},
+		{"report lets it go on, and says where enforce would have ended it", "report", strings.Replace(careless, "/sh", "/bash", 1), "1",
+			[]string{"| went on", "errexit would have ended scripts/after.sh at scripts/after.sh:2, where `false` had status 1"}},
 		{"require refuses such a script", "require", careless, "base", []string{"error: " + warning + "no `set -e` before this: "}},
 		{"off lets it go on, as CodeDeploy does", "off", careless, "1", []string{"| went on"}},
 		{"enforce leaves a script alone that asks for it", "enforce", "#!/bin/sh\nset -e\nfalse\n", "base", nil},
 		{"require takes a script that asks for it", "require", "#!/bin/sh\nset -e\ntrue\n", "1", nil},
 		{"off does not switch it off", "off", "#!/bin/sh\nset -e\nfalse\n", "base", nil},
-		{"enforce reaches bash through env", "enforce", "#!/usr/bin/env bash\nfalse\necho went on\n", "base", []string{"warning: " + warning}},
-		{"enforce reaches a script without a first line", "enforce", "true\nfalse\necho went on\n", "base", []string{"warning: " + warning}},
+		{"enforce reaches bash through env", "enforce", "#!/usr/bin/env bash\nfalse\necho went on\n", "base",
+			[]string{"errexit (-e) ended it at scripts/after.sh:2, where `false` had status 1"}},
+		{"enforce reaches a script without a first line", "enforce", "true\nfalse\necho went on\n", "base", []string{"script scripts/after.sh failed with exit code 1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
@@ -209,7 +211,7 @@ func TestErrexit(t *testing.T) {
 			s.expect("live", s.live(), c.live)
 			s.expect("verdict", answers(server), map[string]string{"1": "usher-launch CONTINUE", "base": "usher-launch ABANDON"}[c.live])
 			s.said(r, c.says...)
-			if c.errexit != "off" && strings.Contains(r.text(), "| went on") {
+			if c.live == "base" && strings.Contains(r.text(), "| went on") {
 				t.Error("the script went on")
 			}
 			if c.says == nil && strings.Contains(r.text(), "set -e") {
