@@ -141,6 +141,9 @@ func (a *agent) pruned(protect []string) (removed []string, err error) {
 		defer cancel()
 		out, done, err := a.apart(ctx, last, placement{Step: stepPrune, Retain: a.cfg.KeepReleases, Protect: protect},
 			func() bool { return a.layout.PruneReaches(a.cfg.KeepReleases, protect...) })
+		if done && err == nil && out.Left != "" {
+			err = errors.New(out.Left)
+		}
 		if done {
 			return out.Removed, err
 		}

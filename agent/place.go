@@ -59,6 +59,7 @@ type placed struct {
 	Outside, Dirs     []string // of Install: see release.Facts
 	Owners            map[string]int
 	Removed           []string // of Prune: the releases that are gone
+	Left              string   // of Prune: why others are not; the unit has not failed for that
 	Error             string   // "" for none
 }
 
@@ -177,8 +178,10 @@ func (p placement) do(ctx context.Context) (out placed, err error) {
 	case p.Step == stepRollback: // whatever became of the release
 		return out, p.Layout.Restore(p.Release)
 	case p.Step == stepPrune:
-		out.Removed, err = p.Layout.Prune(p.Retain, p.Protect...)
-		return out, err
+		if out.Removed, err = p.Layout.Prune(p.Retain, p.Protect...); err != nil {
+			out.Left = err.Error()
+		}
+		return out, nil
 	case !ok:
 		return out, fmt.Errorf("cannot find release %s", p.Release)
 	case p.Step == stepKeep:

@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"mvdan.cc/sh/v3/syntax"
+
+	"usher/agent/safepath"
 )
 
 // bash tells where errexit ended a script, or would have: its ERR trap is run under the same conditions. The trap is
@@ -143,7 +145,7 @@ func (t trace) file(name string) string { return filepath.Join(t.dir, name) }
 
 func (t trace) remove() {
 	if t.dir != "" {
-		_ = os.RemoveAll(t.dir)
+		_ = safepath.RemoveAll(t.dir)
 	}
 }
 
