@@ -58,6 +58,10 @@ type Shape struct {
 	pattern *regexp.Regexp
 }
 
+// beyond are words that a service answers though its enumerations lack them, because they cannot be asked for: by the
+// member whose documentation says so. They count only while it does.
+var beyond = map[string]string{"MinimumHealthyHosts.type": "MOST_CONCURRENCY"}
+
 // load reads a service's model, and what its documentation and the SDK add.
 func load(service, folder string) (*Model, error) {
 	m := &Model{Service: service}
@@ -97,12 +101,15 @@ func merged(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// document collects the documented values of every member. Where a shape has no constraint of its own, and so says
+// document collects what the documentation of every member says: the words beyond an enumeration, and documented values. Where a shape has no constraint of its own, and so says
 // nothing but what the string is, what one of its members documents holds for all: LifecycleTransition.
 func (m *Model) document() {
 	byShape := map[string][]string{}
 	for name, s := range m.Shapes {
 		for member, ref := range s.Members {
+			if extra := beyond[name+"."+member]; extra != "" && strings.Contains(ref.Documentation, extra) {
+				m.Shapes[ref.Shape].Enum = merged(m.Shapes[ref.Shape].Enum, []string{extra})
+			}
 			values := m.documented(name, member, ref)
 			if to := m.Shapes[ref.Shape]; len(values) > 0 && to.Type == "string" && to.Max == nil && to.Pattern == "" {
 				byShape[ref.Shape] = merged(byShape[ref.Shape], values)
