@@ -21,6 +21,7 @@ import (
 	"usher/agent/doctor"
 	"usher/agent/format"
 	"usher/agent/release"
+	"usher/agent/retry"
 	"usher/agent/revision"
 	"usher/agent/safepath"
 	"usher/hooks"
@@ -97,7 +98,8 @@ func (l *layDown) download(ctx context.Context) (err error) {
 		return fmt.Errorf("cannot unlink the file for the bundle: %w", err)
 	}
 	options := []func(*awsconfig.LoadOptions) error{awsconfig.WithEC2IMDSRegion(), awsconfig.WithHTTPClient(
-		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = developerTimeout }))}
+		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = developerTimeout })),
+		awsconfig.WithAPIOptions(retry.Deadline(developerTimeout))}
 	if l.region != "" {
 		options = append(options, awsconfig.WithRegion(l.region))
 	}

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usher/agent/doctor"
+	"usher/agent/retry"
 	"usher/agent/rollout"
 )
 
@@ -105,7 +106,7 @@ func indented(text string) string {
 	return "    " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ")
 }
 
-// developerTimeout is how long AWS may take to begin an answer. S3 may need a while to put parts together.
+// developerTimeout is how long AWS may take to begin an answer, and to end it. S3 may need a while to put parts together.
 const developerTimeout = 30 * time.Second
 
 // connect makes the clients, with the credentials that AWS's own tools would use here.
@@ -114,6 +115,7 @@ func (d *developer) connect(ctx context.Context) error {
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.ResponseHeaderTimeout = developerTimeout
 		})),
+		config.WithAPIOptions(retry.Deadline(developerTimeout)),
 	}
 	if d.env.Region != "" {
 		options = append(options, config.WithRegion(d.env.Region))

@@ -72,9 +72,9 @@ func New() Server {
 	return Server{Metadata: instance.NewMetadata(clock.ofMetadata), Clock: clock}
 }
 
-// answerTimeout is how long AWS may take to begin an answer. The SDK itself waits for ever, and on a
-// connection that a NAT has dropped that is one heartbeat, then the launch. The shortest hook (30 s) wants a
-// heartbeat every 10 s.
+// answerTimeout is how long an attempt of a call may take, to the last byte of its answer. The SDK itself waits for
+// ever, and on a connection that a NAT has dropped that is one heartbeat, then the launch. It is less than a third of the
+// shortest hook (30 s), so that a heartbeat that is lost is followed by another in time.
 const answerTimeout = 8 * time.Second
 
 // Connect makes the other clients. Nothing is called yet.
@@ -83,9 +83,8 @@ func (s *Server) Connect(ctx context.Context, o Options) error {
 		awsconfig.WithRegion(o.Identity.Region),
 		awsconfig.WithSharedConfigFiles([]string{}),
 		awsconfig.WithSharedCredentialsFiles([]string{}),
-		awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-			t.ResponseHeaderTimeout = answerTimeout
-		})),
+		awsconfig.WithHTTPClient(awshttp.NewBuildableClient()),
+		awsconfig.WithAPIOptions(retry.Deadline(answerTimeout)),
 		awsconfig.WithEC2RoleCredentialOptions(func(r *ec2rolecreds.Options) { r.Client = s.Metadata.Client() }),
 		awsconfig.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
 			o.Debug(fmt.Sprintf(format, v...))

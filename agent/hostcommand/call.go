@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -59,21 +60,28 @@ func (c *Client) attempt(ctx context.Context, timeout time.Duration, op string, 
 
 // send signs one request, sends it, and reads the answer into out. An answer may be empty.
 func (c *Client) send(ctx context.Context, timeout time.Duration, op string, body []byte, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(timeout, func() { cancel(retry.Late{Op: op, After: timeout}) })
+	defer timer.Stop()
 	req, err := c.request(ctx, op, body)
 	if err != nil {
 		return err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return &smithyhttp.RequestSendError{Err: err}
+		return unsent(ctx, err)
 	}
 	defer resp.Body.Close()
+	if timeout > callTimeout {
+		timer.Stop() // the poll was held, and has ended
+		timer = time.AfterFunc(callTimeout, func() { cancel(retry.Late{Op: op, After: callTimeout}) })
+		defer timer.Stop()
+	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return &smithyhttp.RequestSendError{Err: err}
+		return unsent(ctx, err)
 	case len(answer) > maxAnswer:
 		return fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
 	case resp.StatusCode != http.StatusOK:
@@ -85,6 +93,14 @@ func (c *Client) send(ctx context.Context, timeout time.Duration, op string, bod
 		return &smithy.DeserializationError{Err: err}
 	}
 	return nil
+}
+
+// unsent is the error of a request without a whole answer. One that came too late is not said to be cancelled.
+func unsent(ctx context.Context, err error) error {
+	if late := (retry.Late{}); errors.As(context.Cause(ctx), &late) {
+		err = late
+	}
+	return &smithyhttp.RequestSendError{Err: err}
 }
 
 // request is the signed request.

@@ -22,8 +22,9 @@ import (
 const (
 	// pollTimeout: the service holds a poll for about 45 s, and was seen to hold it for 61.
 	pollTimeout = 80 * time.Second
-	// callTimeout is for one attempt of the other calls; they are answered in 20 to 50 ms.
-	callTimeout = 30 * time.Second
+	// callTimeout is for one attempt of the other calls, and of a poll for its body once its answer has begun; they are
+	// answered in 20 to 50 ms.
+	callTimeout = 8 * time.Second
 	// connectTimeout is for the connection, and again for TLS. A network that needs longer is broken.
 	connectTimeout = 10 * time.Second
 	// idleTimeout: between two events there may be minutes of a script; a NAT forgets sooner or later.

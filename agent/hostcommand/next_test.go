@@ -247,7 +247,7 @@ func TestComplete(t *testing.T) {
 		{"no permission is one", []http.HandlerFunc{fails(403, "AccessDeniedException"), nothing}, 0, 1, "AccessDeniedException", 0},
 		{"a role that is not known yet", []http.HandlerFunc{fails(400, "UnrecognizedClientException"), nothing}, time.Second, 2, "", 2},
 		{"a clock that is being set", []http.HandlerFunc{fails(400, "InvalidSignatureException"), nothing}, time.Second, 2, "", 2},
-		{"never", []http.HandlerFunc{after(time.Hour, nothing)}, 10 * time.Minute, 20, "gave up (context deadline exceeded)", 1},
+		{"never", []http.HandlerFunc{after(time.Hour, nothing)}, 10 * time.Minute, 48, "gave up (context deadline exceeded)", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -277,20 +277,20 @@ func TestCallsTimeOut(t *testing.T) {
 			_, _ = io.WriteString(w, "{")
 			retry.Pause(r.Context(), time.Hour)
 		}
-		c, _ := inBubble(t, nil, after(time.Hour, nothing), slow, after(29*time.Second, says(200, `{"CommandStatus":"InProgress"}`)))
+		c, _ := inBubble(t, nil, after(time.Hour, nothing), slow, after(7*time.Second, says(200, `{"CommandStatus":"InProgress"}`)))
 		began := time.Now()
-		if status, err := c.Acknowledge(t.Context(), command, false); err != nil || status != InProgress || time.Since(began) != 89*time.Second {
+		if status, err := c.Acknowledge(t.Context(), command, false); err != nil || status != InProgress || time.Since(began) != 23*time.Second {
 			t.Errorf("%s, %v after %s", status, err, time.Since(began))
 		}
 		c, s := inBubble(t, nil, after(time.Hour, nothing))
 		began = time.Now()
-		if _, err := c.Acknowledge(t.Context(), command, false); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 2*time.Minute || len(s.seen()) != 4 {
+		if _, err := c.Acknowledge(t.Context(), command, false); !errors.As(err, new(retry.Late)) || time.Since(began) != 4*callTimeout || len(s.seen()) != 4 {
 			t.Errorf("%v after %s and %d attempts", err, time.Since(began), len(s.seen()))
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		began = time.Now()
-		if _, err := c.Acknowledge(ctx, command, false); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 40*time.Second {
+		if _, err := c.Acknowledge(ctx, command, false); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 20*time.Second {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
 	})

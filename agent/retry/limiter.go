@@ -45,6 +45,9 @@ const (
 	// are told holds a call to CodeDeploy back, and not the other way around. A call that has waited for the longest pause is
 	// not delayed again: a deployment does not wait for an Auto Scaling that throttles for an hour.
 	CodeDeployDelay = 250 * time.Millisecond
+	// maxTurn: a call that is not answered by then, with all its attempts, does not hold the next one back any longer. Calls
+	// are answered in a fraction of a second, and it is less than a third of the shortest hook's heartbeat timeout (30 s).
+	maxTurn = 9 * time.Second
 	// resetAfter: how long after the end of a pause a throttled call counts as the first again. An agent serves for months.
 	resetAfter = 5 * time.Minute
 )
@@ -93,14 +96,7 @@ func (l *Limiter) acquire(ctx context.Context, delay time.Duration) (answered fu
 			if !l.throttling() {
 				return func() {}, nil
 			}
-			active := make(chan struct{})
-			l.active = active
-			return func() {
-				l.mu.Lock()
-				defer l.mu.Unlock()
-				l.active = nil
-				close(active)
-			}, nil
+			return l.turn(), nil
 		}
 		l.mu.Unlock()
 		if before == nil {
@@ -114,6 +110,25 @@ func (l *Limiter) acquire(ctx context.Context, delay time.Duration) (answered fu
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+	}
+}
+
+// turn begins a call that goes alone, with l.mu held. It ends with ended, or after maxTurn.
+func (l *Limiter) turn() (ended func()) {
+	active := make(chan struct{})
+	l.active = active
+	end := sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.active == active {
+			l.active = nil
+		}
+		close(active)
+	})
+	late := time.AfterFunc(maxTurn, end)
+	return func() {
+		late.Stop()
+		end()
 	}
 }
 

@@ -254,3 +254,24 @@ func TestCallEndsWithItsContext(t *testing.T) {
 		pauses(t, &c, nil) // who did not wait leaves nothing behind
 	})
 }
+
+// A call that is not answered does not hold the others back for ever.
+func TestATurnEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Limiter
+		pauses(t, &c, errThrottled)
+		Pause(t.Context(), c.Remaining())
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { _ = c.Do(t.Context(), func() error { <-ctx.Done(); return nil }) })
+		synctest.Wait()
+		began := time.Now()
+		for range 2 { // and the turn of the second is its own
+			if err := c.Do(t.Context(), func() error { return nil }); err != nil || time.Since(began) != maxTurn {
+				t.Errorf("%v after %s behind a call that is never answered, want %s", err, time.Since(began), maxTurn)
+			}
+		}
+		cancel()
+		all.Wait()
+	})
+}

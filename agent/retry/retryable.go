@@ -20,7 +20,8 @@ var (
 	sdk    = retry.IsErrorRetryables(retry.DefaultRetryables)
 	server = sync.OnceValue(func() retry.IsErrorRetryables {
 		clock := retry.RetryableErrorCode{Codes: map[string]struct{}{"ExpiredToken": {}, "ExpiredTokenException": {}, "RequestTimeTooSkewed": {}}}
-		return slices.Concat(retry.IsErrorRetryables{clock}, retry.DefaultRetryables, retry.IsErrorRetryables{retry.IsErrorRetryableFunc(noCredentials)})
+		// noCredentials before the SDK's own, which takes metadata's time that is over for a call that the caller cancelled
+		return slices.Concat(retry.IsErrorRetryables{clock, retry.IsErrorRetryableFunc(noCredentials)}, retry.DefaultRetryables)
 	})
 	throttles = retry.IsErrorThrottles(retry.DefaultThrottles)
 )
@@ -102,7 +103,10 @@ func Status(err error) int {
 
 // noCredentials: the SDK has no type for a provider that failed.
 func noCredentials(err error) aws.Ternary {
-	return aws.BoolTernary(strings.Contains(err.Error(), "failed to refresh cached credentials"))
+	if strings.Contains(err.Error(), "failed to refresh cached credentials") {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
 }
 
 // expiredCertificate recognises a certificate whose time has not come, or is over: of AWS's that is a clock that is wrong.

@@ -100,6 +100,7 @@ type Request struct {
 type Fault struct {
 	Delay          time.Duration // before anything else
 	DropConnection bool          // no answer: the connection is closed (Go's client repeats a GET once by itself)
+	Stall          bool          // the call is served; of its answer only the head and half of the body arrive, and the connection stays open
 	AfterEffect    bool          // the call takes effect first, then its answer is replaced by this fault
 
 	Status  int    // the answer's HTTP status; 0 with a Code: what the service uses for it

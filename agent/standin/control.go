@@ -117,6 +117,9 @@ func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 	if c.options.Observe != nil {
 		c.options.Observe(Exchange{wire.name, req.op, body, answer.status, answer.code, answer.body, fault.answers()})
 	}
+	if fault.Stall {
+		w = stalled{w, r}
+	}
 	w.Header().Set("Content-Type", wire.contentType)
 	w.Header().Set("X-Amzn-Requestid", answer.id)
 	w.WriteHeader(answer.status)

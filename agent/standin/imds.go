@@ -130,6 +130,9 @@ func (m *metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		call.ErrorCode = "ConnectionDropped"
 		panic(http.ErrAbortHandler)
 	}
+	if fault.Stall {
+		w = stalled{w, r}
+	}
 	w.Header().Set("Server", "EC2ws")
 	switch {
 	case fault.Body != nil:

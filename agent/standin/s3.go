@@ -57,6 +57,9 @@ func (c *Cloud) s3Front() http.Handler {
 			call.ErrorCode = "ConnectionDropped"
 			panic(http.ErrAbortHandler)
 		}
+		if fault.Stall {
+			w = stalled{w, r}
+		}
 		if fault.answers() && !fault.AfterEffect {
 			s3Fault(w, r, &call, fault)
 			return
