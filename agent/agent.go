@@ -32,7 +32,7 @@ type agent struct {
 
 	me      instance.Identity
 	rec     *record.Record
-	spent   *spent
+	timings *record.Timings
 	repeats *retry.Repeats
 	layout  release.Layout
 	runner  hooks.Runner
@@ -56,35 +56,8 @@ type agent struct {
 	unprivileged bool      // not root, and meant to do without (rehearsal)
 }
 
-// append records an entry of the deployment under way.
-func (a *agent) append(e record.Entry) error {
-	if e.Run == 0 {
-		e.Run = a.rec.State().Runs
-	}
-	e.Parts = a.spent.take()
-	return a.rec.Append(e)
-}
-
-// note is append where a failure must not stop what is being done: a rollback, a verdict.
-func (a *agent) note(e record.Entry) {
-	if err := a.append(e); err != nil {
-		a.log.Error(err.Error())
-	}
-}
-
-// noteAsIs is note for a line that may be of no deployment.
-func (a *agent) noteAsIs(e record.Entry) {
-	e.Parts = a.spent.take()
-	if err := a.rec.Append(e); err != nil {
-		a.log.Error(err.Error())
-	}
-}
-
-// undone says whether nothing that a failed deployment did is left: its rollback succeeded, or none began.
-func (a *agent) undone() bool {
-	last := a.rec.State().Last
-	return last == nil || last.End == record.Succeeded || last.Undone
-}
+// logError puts an error into the journal where it stops nothing.
+func (a *agent) logError(err error) { a.log.Error(err.Error()) }
 
 // said is an error that is in the journal already.
 type said struct{ error }
@@ -234,9 +207,9 @@ func scriptOf(err error) string {
 // finishedMessage is the MESSAGE_ID of a step that finished.
 func finishedMessage(step string) string {
 	switch step {
-	case stepFlip:
+	case record.StepFlip:
 		return systemd.MessageFlipped
-	case stepRollback:
+	case record.StepRollback:
 		return systemd.MessageRolledBack
 	}
 	return systemd.MessageStepFinished

@@ -39,7 +39,7 @@ func (a *agent) acknowledge(ctx context.Context, cmd hostcommand.Command, noop b
 	})
 	if err != nil && ctx.Err() == nil && !hostcommand.Retryable(err) {
 		a.letGo(ctx, cmd, err)
-		a.note(record.Entry{What: record.Answered, Command: cmd.ID, Error: err.Error()})
+		a.rec.AppendOrLog(record.Entry{What: record.Reported, Command: cmd.ID, Error: err.Error()}, a.logError)
 	}
 	return status, err
 }
@@ -89,7 +89,7 @@ func (a *agent) answer(ctx context.Context, cmd hostcommand.Command, failure err
 	if err != nil {
 		return fmt.Errorf("cannot encode the result of a host command: %w", err)
 	}
-	a.note(record.Entry{What: record.Answering, Command: cmd.ID, Result: string(text)})
+	a.rec.AppendOrLog(record.Entry{What: record.Reporting, Command: cmd.ID, Result: string(text)}, a.logError)
 	return a.deliver(ctx, record.Command{ID: cmd.ID, Result: string(text)}, cmd)
 }
 
@@ -100,7 +100,7 @@ func (a *agent) deliver(ctx context.Context, done record.Command, cmd hostcomman
 	if err := json.Unmarshal([]byte(done.Result), &r); err != nil {
 		return fmt.Errorf("cannot read the result of a host command from the record: %w", err)
 	}
-	answered := record.Entry{What: record.Answered, Command: done.ID}
+	answered := record.Entry{What: record.Reported, Command: done.ID}
 	err := a.tell(ctx, done.ID, r)
 	switch {
 	case ctx.Err() != nil:
@@ -113,7 +113,7 @@ func (a *agent) deliver(ctx context.Context, done record.Command, cmd hostcomman
 		a.letGo(ctx, cmd, err)
 	}
 	a.told = done.ID
-	a.note(answered)
+	a.rec.AppendOrLog(answered, a.logError)
 	if a.rec.State().Open() == nil {
 		a.prune() // after CodeDeploy knows: it costs time
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"usher/agent/format"
+	"usher/agent/record"
 	"usher/agent/standin"
 )
 
@@ -72,7 +73,7 @@ func TestBlameOfALaunch(t *testing.T) {
 	s.answered("plot", 3, "", "usher plot: nothing was deployed yet\n")
 	id := s.publish("shop-1", s.app("1"))
 	// Longer than anything here takes, and shorter than this machine is up: the kernel's start is not the instance's.
-	age := min(10*time.Minute, time.Since(bootTime())/2)
+	age := min(10*time.Minute, time.Since(record.BootTime())/2)
 	server := s.cloud.Launch("web", standin.LaunchOptions{HoldPending: true, Age: age})
 	r := s.start(server, "-once")
 	r.says("is live and good")

@@ -23,7 +23,7 @@ func (a *agent) boot(ctx context.Context) error {
 	a.finishSuccess()
 	began := time.Now()
 	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me, a.looking(lifecycle.Launching))
-	a.spent.since(began, "", partLifecycle)
+	a.timings.Since(began, "", record.PartLifecycle)
 	a.seen = launch.Target()
 	if err != nil {
 		return a.say(err)
@@ -146,11 +146,11 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 	case held:
 		began := time.Now()
 		a.hold(ctx, launch)
-		a.spent.since(began, "", partHold)
+		a.timings.Since(began, "", record.PartHold)
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // the next start holds on, from the record
 		}
-	case a.cfg.OnFailure == config.OnFailureContinue && a.undone():
+	case a.cfg.OnFailure == config.OnFailureContinue && a.rec.State().RolledBack():
 		a.log.Warn("on_failure is continue: the server goes into service with what was live before")
 		result = lifecycle.Continue
 	case a.cfg.OnFailure == config.OnFailureContinue:
@@ -165,11 +165,11 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 
 // complete is the only caller of Complete. What it is about to do is on disk before it does it.
 func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result lifecycle.Verdict, failure error) error {
-	entry := record.Entry{What: record.Deciding, Verdict: string(result), Wait: launch.State()}
+	entry := record.Entry{What: record.Completing, Verdict: string(result), LifecycleState: launch.State()}
 	if due := a.rec.State().VerdictDue(); due != nil {
-		entry.Run = due.Run
+		entry.Sequence = due.Sequence
 	}
-	a.noteAsIs(entry)
+	a.rec.AppendOrLog(entry, a.logError)
 	a.notify.Status("completing the lifecycle action with %s", result)
 	if result == lifecycle.Abandon && launch.Kind() == lifecycle.Action { // first: soon the instance is gone, and its journal with it
 		a.lastWords(failure)
@@ -181,8 +181,8 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 		}
 		return said{err}
 	}
-	entry.What, entry.Detail = record.Decided, string(outcome)
-	a.noteAsIs(entry)
+	entry.What, entry.Detail = record.Completed, string(outcome)
+	a.rec.AppendOrLog(entry, a.logError)
 	log := a.log.With(zap.String("lifecycle_result", string(result)), zap.String("lifecycle_state", launch.State()))
 	switch outcome {
 	case lifecycle.Completed:

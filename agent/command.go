@@ -60,7 +60,7 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 		if status == hostcommand.Failed {
 			a.letGo(ctx, cmd, why)
 		}
-		a.note(record.Entry{What: record.Answered, Command: cmd.ID})
+		a.rec.AppendOrLog(record.Entry{What: record.Reported, Command: cmd.ID}, a.logError)
 		return nil
 	}
 	d, failure := a.commanded(ctx, spec, rev)
@@ -73,7 +73,7 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 		return failure // the next start goes on from the record
 	}
 	if failure == nil && noop && status == hostcommand.Succeeded { // CodeDeploy wants to know no more
-		a.note(record.Entry{What: record.Answered, Command: cmd.ID})
+		a.rec.AppendOrLog(record.Entry{What: record.Reported, Command: cmd.ID}, a.logError)
 		return nil
 	}
 	return a.answer(ctx, cmd, failure)
@@ -137,7 +137,7 @@ func (a *agent) appendCommand(cmd hostcommand.Command) error {
 	if due := a.rec.State().CommandDue(); due != nil && due.ID == cmd.ID {
 		return nil
 	}
-	return a.append(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event})
+	return a.rec.Append(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event})
 }
 
 // letGo rolls the deployment of a command back that will not go on: CodeDeploy has given it up here, or is about
@@ -203,7 +203,7 @@ func (a *agent) nothingToDoFor(spec hostcommand.Specification, rev revision.Revi
 func (a *agent) isGood(id string) bool {
 	past := a.rec.State()
 	return past.Good != nil && sameRelease(past.Good.Release, id) && a.isLive(past.Good.Release) && past.Open() == nil &&
-		(past.Last.Run == past.Good.Run || past.Last.Undone)
+		(past.Last.Sequence == past.Good.Sequence || past.Last.RolledBack)
 }
 
 // commanded is the deployment that a specification is of: begun, or gone on with.
@@ -241,16 +241,16 @@ func (d *deployment) event(ctx context.Context, event string) error {
 	case hooks.Install:
 		steps[0].do = d.install
 	case hooks.AfterInstall:
-		steps = append(steps, step{stepFlip, d.flip})
+		steps = append(steps, step{record.StepFlip, d.flip})
 	}
-	if d.past.End == record.GaveUp {
+	if d.past.End == record.Abandoned {
 		return fmt.Errorf("deployment %s has failed on this server and was rolled back: %s", d.id, d.past.Error)
 	}
 	if d.past.End == record.Succeeded {
 		if d.past.Finished[event] {
 			return nil
 		}
-		if err := d.append(record.Entry{What: record.Reopened}); err != nil {
+		if err := d.rec.Append(record.Entry{What: record.Reopened}); err != nil {
 			return err
 		}
 		d.past = d.rec.State().Last
@@ -281,7 +281,7 @@ func (a *agent) noop(event string, spec hostcommand.Specification) bool {
 	switch {
 	case event == hooks.DownloadBundle, event == hooks.Install, event == hooks.AfterInstall, event == hooks.ValidateService:
 		return false
-	case last != nil && (last.End == record.GaveUp || last.FailedStep != ""):
+	case last != nil && (last.End == record.Abandoned || last.FailedStep != ""):
 		return false // it has failed
 	}
 	if last == nil {

@@ -22,10 +22,10 @@ func (a *agent) goOnWithLive(ctx context.Context) error {
 		return nil
 	}
 	past := a.rec.State()
-	if past.Open() == nil && past.Good != nil && past.Good.Release == live.ID && past.Last.Run == past.Good.Run {
+	if past.Open() == nil && past.Good != nil && past.Good.Release == live.ID && past.Last.Sequence == past.Good.Sequence {
 		return nil // that is what it says
 	}
-	lost := &record.Deployment{ID: "record-damaged", Run: past.Runs + 1}
+	lost := &record.Deployment{ID: "record-damaged", Sequence: past.Sequence + 1}
 	if past.Good != nil && past.Good.Release == live.ID {
 		lost.ID = past.Good.ID
 	} else if past.Last != nil && past.Last.Release == live.ID {
@@ -41,7 +41,7 @@ func (a *agent) goOnWithLive(ctx context.Context) error {
 		}
 		of := *lost
 		of.Release, of.Revision = r.ID, r.Revision
-		_, done, err := a.apart(ctx, &of, placement{Step: stepRollback, Release: r.ID}, func() bool { return a.layout.RestoreReaches(r.ID) })
+		_, done, err := a.apart(ctx, &of, placement{Step: record.StepRollback, Release: r.ID}, func() bool { return a.layout.RestoreReaches(r.ID) })
 		if !done {
 			err = a.layout.Restore(r.ID)
 		}
@@ -50,9 +50,9 @@ func (a *agent) goOnWithLive(ctx context.Context) error {
 		}
 	}
 	err = errors.Join(
-		a.append(record.Entry{What: record.Begun, Run: lost.Run, Deployment: lost.ID, By: record.ByRepair, Revision: live.Revision,
+		a.rec.Append(record.Entry{What: record.Begun, Sequence: lost.Sequence, Deployment: lost.ID, By: record.ByRepair, Revision: live.Revision,
 			Release: live.ID, Live: live.Tree, Fallback: live.Tree}),
-		a.append(record.Entry{What: record.Succeeded, Run: lost.Run, Revision: live.Revision, Release: live.ID, Detail: "the record was damaged: gone on with what is live"}))
+		a.rec.Append(record.Entry{What: record.Succeeded, Sequence: lost.Sequence, Revision: live.Revision, Release: live.ID, Detail: "the record was damaged: gone on with what is live"}))
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ import (
 // before is live again when deploy returns.
 func (d *deployment) deploy(ctx context.Context) error {
 	defer d.landing.Wait() // nobody else looks after it; a sync cannot be called off
-	if d.past.Landing != "" && d.release.ID != "" {
+	if d.past.Syncing != "" && d.release.ID != "" {
 		d.land() // of an agent that ended before it knew
 	}
 	for _, s := range []step{
@@ -32,7 +32,7 @@ func (d *deployment) deploy(ctx context.Context) error {
 		{hooks.BeforeInstall, d.scripts},    // from here on: scripts of the new revision
 		{hooks.Install, d.install},          // files into the release directory, permissions
 		{hooks.AfterInstall, d.scripts},     //
-		{stepFlip, d.flip},                  // the link, in one rename, to what is on the disk by then
+		{record.StepFlip, d.flip},           // the link, in one rename, to what is on the disk by then
 		{hooks.ApplicationStart, d.scripts}, //
 		{hooks.ValidateService, d.scripts},  //
 	} {
@@ -64,11 +64,6 @@ type step struct {
 	name string
 	do   func(ctx context.Context, event string) (detail string, err error)
 }
-
-const (
-	stepFlip     = "Flip"
-	stepRollback = "Rollback"
-)
 
 // run does one step. When it fails, what was live before is put back, and the deployment has failed.
 func (d *deployment) run(ctx context.Context, s step) error {
@@ -108,7 +103,7 @@ func (d *deployment) do(ctx context.Context, s step) error {
 	}
 	log.With(zap.String("error", err.Error())).Error(fmt.Sprintf("%s failed after %s: %s", s.name, format.Duration(elapsed), strings.TrimPrefix(err.Error(), s.name+" ")), systemd.ID(systemd.MessageStepFailed),
 		duration, zap.String("hook_script", scriptOf(err)))
-	d.note(record.Entry{What: record.Failed, Step: s.name, Seconds: elapsed.Seconds(), Error: err.Error()})
+	d.rec.AppendOrLog(record.Entry{What: record.Failed, Step: s.name, Seconds: elapsed.Seconds(), Error: err.Error()}, d.logError)
 	return err
 }
 
@@ -122,10 +117,10 @@ func (d *deployment) rollBack(ctx context.Context, failed string, cause error) e
 		failure = fmt.Errorf("%s: %w", failed, cause)
 	}
 	outcome := record.RolledBack
-	if err := d.do(ctx, step{stepRollback, d.undo}); err != nil {
+	if err := d.do(ctx, step{record.StepRollback, d.undo}); err != nil {
 		failure, outcome = errors.Join(failure, fmt.Errorf("and the rollback failed: %w", err)), "not rolled back"
 	}
-	d.note(record.Entry{What: record.GaveUp, Error: failure.Error(), Detail: outcome})
+	d.rec.AppendOrLog(record.Entry{What: record.Abandoned, Error: failure.Error(), Detail: outcome}, d.logError)
 	d.log.With(zap.String("error", failure.Error())).Error(fmt.Sprintf("deployment %s failed: %v", d.id, failure), systemd.ID(systemd.MessageDeploymentFailed))
 	return said{failure}
 }

@@ -44,15 +44,15 @@ func (a *agent) bring(ctx context.Context, rev revision.Revision, archive *os.Fi
 		return err
 	})
 	if err != nil {
-		a.spent.since(began, hooks.DownloadBundle, partDownload)
+		a.timings.Since(began, hooks.DownloadBundle, record.PartDownload)
 		return fetched{}, err
 	}
 	download := got.Arrived.Sub(began)
-	a.spent.add(record.Part{Step: hooks.DownloadBundle, Name: partDownload, Began: began.UTC(), Seconds: download.Seconds()})
+	a.timings.Add(record.Part{Step: hooks.DownloadBundle, Name: record.PartDownload, Began: began.UTC(), Seconds: download.Seconds()})
 	if rev.GitHub != nil {
 		stats, err = bundle.Unpack(ctx, archive, bundle.Tgz, dir, a.limits())
 	}
-	a.spent.since(got.Arrived, hooks.DownloadBundle, partUnpack)
+	a.timings.Since(got.Arrived, hooks.DownloadBundle, record.PartUnpack)
 	if err != nil {
 		return fetched{}, err
 	}

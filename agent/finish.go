@@ -18,7 +18,7 @@ import (
 // succeed records that the release is good. From here on the verdict is CONTINUE; what goes wrong in
 // tidying up is said, and no failure.
 func (d *deployment) succeed(ctx context.Context) error {
-	if err := d.append(record.Entry{What: record.Succeeded, Revision: d.source.name, Release: d.release.ID}); err != nil {
+	if err := d.rec.Append(record.Entry{What: record.Succeeded, Revision: d.source.name, Release: d.release.ID}); err != nil {
 		return d.rollBack(ctx, "recording the success", err)
 	}
 	d.finishSuccess()
@@ -65,7 +65,7 @@ func (a *agent) finishSuccess() {
 // would bring it back.
 func (a *agent) settle() {
 	last := a.rec.State().Last
-	if last == nil || last.End != record.Succeeded || last.By != record.ByCommand || last.Settled {
+	if last == nil || last.End != record.Succeeded || last.By != record.ByCommand || last.Finalized {
 		return
 	}
 	if r, ok := a.layout.Load(last.Release); ok {
@@ -74,7 +74,7 @@ func (a *agent) settle() {
 			return
 		}
 	}
-	a.note(record.Entry{What: record.Settled, Run: last.Run})
+	a.rec.AppendOrLog(record.Entry{What: record.Finalized, Sequence: last.Sequence}, a.logError)
 }
 
 // keep ends a deployment that succeeded, for the files outside the link.
@@ -89,7 +89,7 @@ func (a *agent) keep(r release.Release, d *record.Deployment) error {
 // restore puts back the files outside the link.
 func (d *deployment) restore(ctx context.Context) error {
 	id := d.source.id
-	_, done, err := d.apart(ctx, d.past, placement{Step: stepRollback, Release: id}, func() bool { return d.layout.RestoreReaches(id) })
+	_, done, err := d.apart(ctx, d.past, placement{Step: record.StepRollback, Release: id}, func() bool { return d.layout.RestoreReaches(id) })
 	if !done {
 		return d.layout.Restore(id)
 	}
@@ -119,7 +119,7 @@ func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 		}
 		started := "none is run of what is neither a release nor the base"
 		if known {
-			started, err = d.scriptsOf(ctx, stepRollback, hooks.ApplicationStart, of)
+			started, err = d.scriptsOf(ctx, record.StepRollback, hooks.ApplicationStart, of)
 		}
 		if err != nil {
 			err = fmt.Errorf("ApplicationStart of what was live before failed: %w", err)
@@ -141,5 +141,5 @@ func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 // have been stopped.
 func (d *deployment) hasBegun() bool {
 	last := d.rec.State().Last
-	return last != nil && slices.ContainsFunc(last.Started, func(step string) bool { return step != stepRollback })
+	return last != nil && slices.ContainsFunc(last.Started, func(step string) bool { return step != record.StepRollback })
 }

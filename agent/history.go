@@ -109,7 +109,7 @@ func historyCommand() cli.Command {
 }
 
 // describe is a deployment of the record.
-func describe(p record.Past, now time.Time) deploymentStatus {
+func describe(p record.DeploymentHistory, now time.Time) deploymentStatus {
 	d := deploymentStatus{Deployment: p.ID, What: cmp.Or(p.By, "launch"), Release: p.Release, Revision: p.Revision, Began: p.Began, Ended: p.Ended,
 		Verdict: p.Verdict, Seconds: p.Took(now).Seconds(), Steps: []doneStep{}}
 	if p.By == record.ByOperator {
@@ -118,8 +118,8 @@ func describe(p record.Past, now time.Time) deploymentStatus {
 	switch p.End {
 	case record.Succeeded:
 		d.Outcome = outcomeSucceeded
-	case record.GaveUp:
-		d.Outcome, d.RolledBack, d.Step, d.Error = outcomeFailed, p.Undone, p.Step(), p.Error
+	case record.Abandoned:
+		d.Outcome, d.RolledBack, d.Step, d.Error = outcomeFailed, p.RolledBack, p.Step(), p.Error
 	case record.Superseded:
 		d.Outcome, d.Step = outcomeSuperseded, p.Step()
 	default:

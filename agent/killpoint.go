@@ -25,7 +25,7 @@ func init() {
 		panic("USHER_KILL_AT: " + err.Error())
 	}
 	lines := 0
-	record.AtPoint = func(e record.Entry, written bool) {
+	record.CrashHook = func(e record.Entry, written bool) {
 		if !written {
 			lines++
 		}

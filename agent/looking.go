@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"usher/agent/lifecycle"
+	"usher/agent/record"
 	"usher/systemd"
 )
 
@@ -22,7 +23,7 @@ func (a *agent) looking(transition string) lifecycle.Options {
 		switch n.What {
 		case lifecycle.Waiting:
 			if transition == lifecycle.Launching {
-				a.spent.moment(time.Now(), n.State)
+				a.timings.Mark(time.Now(), n.State)
 			}
 			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Retrying:
@@ -68,7 +69,7 @@ func (a *agent) waitBegan() time.Time {
 	case last != nil && last.By == "" && last.Began.After(decided.At): // an agent began on this wait, and was restarted
 		return laterOf(began, last.Began)
 	case decided.Boot != a.me.BootID: // rebooted at rest: nobody has begun on this wait
-		return laterOf(began, bootTime())
+		return laterOf(began, record.BootTime())
 	}
 	return a.rested
 }

@@ -78,7 +78,7 @@ func runCommand() cli.Command {
 			log.Error(err.Error())
 			return exitUsage
 		}
-		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), spent: new(spent), repeats: new(retry.Repeats), clients: clients.New()}
+		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), timings: new(record.Timings), repeats: new(retry.Repeats), clients: clients.New()}
 		if err := a.notify.Ready(); err != nil {
 			log.Warn(err.Error())
 		}
@@ -96,7 +96,7 @@ func runCommand() cli.Command {
 		a.control = a.listen(ctx)
 		defer a.control.close()
 		err = a.boot(ctx)
-		a.spent.take() // of this boot, and not of what is deployed later
+		a.timings.Drain() // of this boot, and not of what is deployed later
 		if once || ctx.Err() != nil {
 			return a.ended(ctx, err)
 		}
@@ -113,12 +113,12 @@ func runCommand() cli.Command {
 func (a *agent) start(ctx context.Context) (err error) {
 	a.notify.Status("waiting for instance metadata")
 	began := time.Now()
-	a.spent.since(bootTime(), "", partBoot)
+	a.timings.Since(record.BootTime(), "", record.PartBoot)
 	if err = a.identify(ctx); err != nil {
 		return err
 	}
-	a.spent.since(began, "", partMetadata)
-	a.spent.moment(a.me.PendingTime, partLaunched)
+	a.timings.Since(began, "", record.PartMetadata)
+	a.timings.Mark(a.me.PendingTime, record.PartLaunched)
 	a.log = a.log.With(zap.String("instance_id", a.me.InstanceID), zap.String("application", a.cfg.Application), zap.String("deployment_group", a.cfg.DeploymentGroup))
 	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), a.me.InstanceID, a.me.ImageID, a.me.Region,
 		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", a.me.Region))
@@ -133,10 +133,12 @@ func (a *agent) start(ctx context.Context) (err error) {
 	if err != nil {
 		if !errors.Is(err, record.ErrLocked) { // that one is at work
 			a.rec = record.InMemory(owner)
+			a.rec.Timings = a.timings
 			err = a.decline(ctx, cmp.Or(readOnly(a.cfg.StateDir), err))
 		}
 		return err
 	}
+	a.rec.Timings = a.timings
 	if a.rec.Notice != "" {
 		a.log.Warn(a.rec.Notice, systemd.ID(systemd.MessageRecordForeign))
 	}

@@ -70,7 +70,7 @@ func (a *agent) apart(ctx context.Context, of *record.Deployment, p placement, r
 	if !ok || !systemd.Sandboxed() {
 		return out, false, nil
 	}
-	what := fmt.Sprintf("%s-%d-%s", of.ID, of.Run, p.Step)
+	what := fmt.Sprintf("%s-%d-%s", of.ID, of.Sequence, p.Step)
 	if p.Step == stepPrune { // it may follow a deployment more than once, and what it has done is not to be taken up
 		what += "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	}
@@ -175,7 +175,7 @@ func (p placement) do(ctx context.Context) (out placed, err error) {
 	out.Unit = p.Unit
 	r, ok := p.Layout.Load(p.Release)
 	switch {
-	case p.Step == stepRollback: // whatever became of the release
+	case p.Step == record.StepRollback: // whatever became of the release
 		return out, p.Layout.Restore(p.Release)
 	case p.Step == stepPrune:
 		if out.Removed, err = p.Layout.Prune(p.Retain, p.Protect...); err != nil {

@@ -151,7 +151,7 @@ func rehearsal(root string, policy hooks.Policy, stdout io.Writer) (*agent, erro
 	}
 	c := config.Default()
 	c.Errexit = policy
-	a := &agent{cfg: c, log: newLogger(stdout, 0), notify: new(systemd.Notifier), unprivileged: os.Geteuid() != 0, spent: new(spent),
+	a := &agent{cfg: c, log: newLogger(stdout, 0), notify: new(systemd.Notifier), unprivileged: os.Geteuid() != 0, timings: new(record.Timings),
 		layout: release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases, Root: root},
 		me:     instance.Identity{InstanceID: "i-rehearsal", ImageID: "ami-rehearsal", Region: "rehearsal"}}
 	a.cfg.RoleHooks, a.cfg.StateDir = filepath.Join(root, c.RoleHooks), filepath.Join(root, c.StateDir)
@@ -168,8 +168,11 @@ func rehearsal(root string, policy hooks.Policy, stdout io.Writer) (*agent, erro
 			}
 		}
 	}
-	a.rec, err = record.Open(a.cfg.StateDir, record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID})
-	return a, err
+	if a.rec, err = record.Open(a.cfg.StateDir, record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID}); err != nil {
+		return nil, err
+	}
+	a.rec.Timings = a.timings
+	return a, nil
 }
 
 // rehearse deploys the revision at path. Each rehearsal is a deployment of its own, so a second one in the

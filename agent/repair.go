@@ -87,10 +87,10 @@ func (a *agent) isBehind(rev revision.Revision) bool {
 				good.Release, rev, good.ID), systemd.ID(systemd.MessageDrift))
 		}
 		return false
-	case last != nil && last.End == record.GaveUp && sameRelease(last.Release, rev.ID()):
+	case last != nil && last.End == record.Abandoned && sameRelease(last.Release, rev.ID()):
 		// Its scripts have failed here, and that was said. A bundle that could not be had may be had now.
 		// So may a disk that could not be written to; no script runs in Flip.
-		return last.FailedStep == "" || last.FailedStep == hooks.DownloadBundle || last.FailedStep == stepFlip
+		return last.FailedStep == "" || last.FailedStep == hooks.DownloadBundle || last.FailedStep == record.StepFlip
 	}
 	return true
 }

@@ -55,9 +55,9 @@ func (a *agent) serve(ctx context.Context) {
 			o.taken <- err
 		case <-look.C:
 			err = errors.Join(a.watch(ctx), a.goOn(ctx), a.abandoned(ctx))
-			if past := a.rec.State(); past.Open() == nil && past.Runs != rested {
+			if past := a.rec.State(); past.Open() == nil && past.Sequence != rested {
 				rest()
-				rested = past.Runs
+				rested = past.Sequence
 			}
 			look.Reset(a.lookAgain())
 		case <-drift.C:
@@ -144,7 +144,7 @@ func (a *agent) terminate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d := &deployment{agent: a, id: past.Good.ID, past: &record.Deployment{Run: past.Runs}, live: live, env: hooks.Environment{
+	d := &deployment{agent: a, id: past.Good.ID, past: &record.Deployment{Sequence: past.Sequence}, live: live, env: hooks.Environment{
 		ApplicationName: a.cfg.Application, DeploymentID: past.Good.ID, DeploymentGroupName: a.cfg.DeploymentGroup,
 		InstanceID: a.me.InstanceID, Region: a.me.Region, AutoScalingGroupName: end.Group()}}
 	began := time.Now()

@@ -73,8 +73,8 @@ func (a *agent) checkAgain(ctx context.Context) error {
 		a.log.Info(fmt.Sprintf("release %s is still the group's revision: it is started and validated again", live.ID),
 			systemd.ID(systemd.MessageRevisionChecked))
 		d.release = live
-		for _, done := range []string{hooks.ApplicationStop, hooks.DownloadBundle, hooks.BeforeInstall, hooks.Install, hooks.AfterInstall, stepFlip} {
-			if err := d.append(record.Entry{What: record.Finished, Step: done, Detail: "as before"}); err != nil {
+		for _, done := range []string{hooks.ApplicationStop, hooks.DownloadBundle, hooks.BeforeInstall, hooks.Install, hooks.AfterInstall, record.StepFlip} {
+			if err := d.rec.Append(record.Entry{What: record.Finished, Step: done, Detail: "as before"}); err != nil {
 				return err
 			}
 		}
@@ -94,7 +94,7 @@ func (a *agent) latest(ctx context.Context, by string) (*deployment, error) {
 		rev, err = a.groupRevision(ctx)
 		return err
 	})
-	a.spent.since(began, "", partRevision)
+	a.timings.Since(began, "", record.PartRevision)
 	if open := a.rec.State().Open(); err != nil && open != nil && ctx.Err() == nil {
 		a.giveUp(ctx, open, err) // what is live must not stay what was never validated
 	}
@@ -204,8 +204,8 @@ func (a *agent) begin(ctx context.Context, by, id string, src source, env hooks.
 	if err != nil {
 		return nil, err
 	}
-	run := a.rec.State().Runs + 1
-	if err := a.append(record.Entry{What: record.Begun, Run: run, Deployment: id, By: by,
+	run := a.rec.State().Sequence + 1
+	if err := a.rec.Append(record.Entry{What: record.Begun, Sequence: run, Deployment: id, By: by,
 		Revision: src.name, Release: src.id, Live: live, Fallback: a.orBase(live)}); err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (a *agent) begin(ctx context.Context, by, id string, src source, env hooks.
 // lost says that the release of a deployment that was cut off may not have survived: the server was restarted while it
 // was on its way to the disk.
 func (a *agent) lost(open *record.Deployment) bool {
-	return open.End == "" && open.FailedStep == "" && open.Landing != "" && open.Landing != a.me.BootID && !a.isLive(open.Release)
+	return open.End == "" && open.FailedStep == "" && open.Syncing != "" && open.Syncing != a.me.BootID && !a.isLive(open.Release)
 }
 
 // deployment is the one that the record tells of.
@@ -267,5 +267,5 @@ func (a *agent) giveUp(ctx context.Context, open *record.Deployment, why error) 
 			a.log.Warn(err.Error(), systemd.ID(systemd.MessagePruneFailed))
 		}
 	}
-	return a.undone()
+	return a.rec.State().RolledBack()
 }

@@ -47,7 +47,7 @@ func (r *reader) line(e record.Entry) {
 		}
 	case record.Finished, record.Failed:
 		r.done(e)
-	case record.Succeeded, record.GaveUp, record.Superseded:
+	case record.Succeeded, record.Abandoned, record.Superseded:
 		r.cut(e.Time)
 		r.end = e.Time
 	case record.Commanded:
@@ -55,11 +55,11 @@ func (r *reader) line(e record.Entry) {
 			r.add(span{step: spanWait, part: "for CodeDeploy's next command", began: r.answered, ended: e.Time, kind: kindOutside})
 		}
 		r.answered = time.Time{}
-	case record.Answered:
+	case record.Reported:
 		r.answered = e.Time
-	case record.Deciding:
+	case record.Completing:
 		r.deciding = e.Time
-	case record.Decided:
+	case record.Completed:
 		r.decided(e)
 	}
 	r.last, r.boot = e.Time, e.Boot
@@ -98,7 +98,7 @@ func (r *reader) done(e record.Entry) {
 			r.t.spans[n].state = stateFailed // its last part is what failed
 		}
 	}
-	if e.Step == stepFlip && e.What == record.Finished {
+	if e.Step == record.StepFlip && e.What == record.Finished {
 		r.t.moments = append(r.t.moments, moment{e.Time, "live"})
 	}
 	r.step = -1
@@ -137,21 +137,21 @@ func (r *reader) before(e record.Entry) {
 		switch {
 		case p.Step != "":
 			r.part(p, ended)
-		case p.Name == partBoot:
+		case p.Name == record.PartBoot:
 			if up.Equal(p.Began) {
-				r.add(span{step: partBoot, part: "from there to usher's start", began: p.Began, ended: ended, kind: kindOutside})
+				r.add(span{step: record.PartBoot, part: "from there to usher's start", began: p.Began, ended: ended, kind: kindOutside})
 			}
-		case p.Name == partLaunched:
+		case p.Name == record.PartLaunched:
 			if gap := up.Sub(p.Began); first && gap >= 0 && gap < longestBoot {
-				r.t.moments = append(r.t.moments, moment{p.Began, partLaunched})
+				r.t.moments = append(r.t.moments, moment{p.Began, record.PartLaunched})
 				to := "usher's" // where the kernel says nothing, or is older than the instance
-				if slices.ContainsFunc(r.t.spans[n:], func(s span) bool { return s.step == partBoot }) {
+				if slices.ContainsFunc(r.t.spans[n:], func(s span) bool { return s.step == record.PartBoot }) {
 					to = "the kernel's"
 				}
 				r.add(span{step: spanInstance, part: "from EC2's launch to " + to + " start", began: p.Began, ended: up, kind: kindOutside})
 			}
-		case p.Name == partHold:
-			r.add(span{step: partHold, part: "for a person to look", began: p.Began, ended: ended, kind: kindOutside})
+		case p.Name == record.PartHold:
+			r.add(span{step: record.PartHold, part: "for a person to look", began: p.Began, ended: ended, kind: kindOutside})
 		case p.Seconds == 0 && strings.HasSuffix(p.Name, ":Wait"):
 			if r.waited.IsZero() { // an agent that is started again sees it again
 				r.waited = p.Began
@@ -169,17 +169,17 @@ func (r *reader) before(e record.Entry) {
 func started(parts []record.Part, newBoot bool) (at time.Time) {
 	launched := time.Time{}
 	for _, p := range parts {
-		if p.Name == partLaunched {
+		if p.Name == record.PartLaunched {
 			launched = p.Began
 		}
 	}
 	for _, p := range parts {
 		switch {
 		case p.Step != "":
-		case p.Name == partBoot && p.Began.Before(launched): // a kernel older than the instance: a container's host
-		case p.Name == partBoot && newBoot && p.Seconds < longestBoot.Seconds():
+		case p.Name == record.PartBoot && p.Began.Before(launched): // a kernel older than the instance: a container's host
+		case p.Name == record.PartBoot && newBoot && p.Seconds < longestBoot.Seconds():
 			return p.Began
-		case p.Name == partMetadata:
+		case p.Name == record.PartMetadata:
 			at = p.Began
 		}
 	}
@@ -188,15 +188,15 @@ func started(parts []record.Part, newBoot bool) (at time.Time) {
 
 // about is what usher did in spans that are no steps.
 var about = map[string]string{
-	partMetadata:  "who am I?",
-	partLifecycle: "finding the launch",
-	partRevision:  "asking CodeDeploy",
+	record.PartMetadata:  "who am I?",
+	record.PartLifecycle: "finding the launch",
+	record.PartRevision:  "asking CodeDeploy",
 }
 
 // part is a part of the step that is under way.
 func (r *reader) part(p record.Part, ended time.Time) {
 	s := span{step: p.Step, part: p.Name, inside: true, began: p.Began, ended: ended, kind: kindScript}
-	if p.Step == hooks.DownloadBundle || p.Step == stepFlip {
+	if p.Step == hooks.DownloadBundle || p.Step == record.StepFlip {
 		s.kind = kindUsher
 	}
 	r.add(s)

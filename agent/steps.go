@@ -68,7 +68,7 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer d.spent.since(time.Now(), hooks.DownloadBundle, partCheck)
+	defer d.timings.Since(time.Now(), hooks.DownloadBundle, record.PartCheck)
 	plan, err := d.judge(dir)
 	if err != nil {
 		return "", err
@@ -81,7 +81,7 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 		return got.detail, d.use()
 	}
 	// The disk works while the scripts do. After a command it must not: until the next comes, anything may happen.
-	if err := d.append(record.Entry{What: record.Landing}); err != nil {
+	if err := d.rec.Append(record.Entry{What: record.SyncStarted}); err != nil {
 		return "", err
 	}
 	if d.release, err = d.layout.Take(dir, facts, plan.Mapped); err != nil {
@@ -93,15 +93,12 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 
 // land brings the release to the disk in the background, and records when it is there.
 func (d *deployment) land() {
-	taken, run := d.release, d.past.Run
+	taken, run := d.release, d.past.Sequence
 	d.landing.Go(func() {
 		if d.crashed = d.layout.Settle(taken); d.crashed != nil {
 			return // flip says it
 		}
-		// Not by note, which would take along what the steps have spent meanwhile.
-		if err := d.rec.Append(record.Entry{What: record.Landed, Run: run}); err != nil {
-			d.log.Error(err.Error())
-		}
+		d.rec.AppendOrLog(record.Entry{What: record.Synced, Sequence: run}, d.logError)
 	})
 }
 
@@ -168,14 +165,14 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event string, of relea
 	env, before := d.env, d.wouldEnd
 	env.ReleaseDir = of.Tree
 	for n, s := range list {
-		s.ID = fmt.Sprintf("%s-%d-%s-%d", d.id, d.past.Run, step, n)
+		s.ID = fmt.Sprintf("%s-%d-%s-%d", d.id, d.past.Sequence, step, n)
 		s.Dir, s.Env = of.Bundle, env.Environ(event)
 		if boot, done := d.past.Scripts[s.ID]; done && boot == d.me.BootID {
 			continue
 		}
 		began := time.Now()
 		err := d.script(ctx, s)
-		d.spent.since(began, step, s.Location)
+		d.timings.Since(began, step, s.Location)
 		if err != nil {
 			return "", err
 		}
@@ -260,7 +257,7 @@ func (d *deployment) flip(context.Context, string) (string, error) {
 	if err := cmp.Or(d.crashed, d.layout.Settle(d.release)); err != nil { // the kernel tells the first only, and once
 		return "", err
 	}
-	d.spent.since(began, stepFlip, partSettle)
+	d.timings.Since(began, record.StepFlip, record.PartSync)
 	if err := systemd.NotMounted(filepath.Dir(d.layout.LinkPath()), d.cfg.Releases); err != nil {
 		return "", err
 	}
@@ -270,11 +267,11 @@ func (d *deployment) flip(context.Context, string) (string, error) {
 	return d.layout.LinkPath() + " -> " + d.release.Tree, nil
 }
 
-// remember is append, but for a rollback: when the disk is full, what was live comes first.
+// remember is record.Append, but for a rollback: when the disk is full, what was live comes first.
 func (d *deployment) remember(e record.Entry) error {
-	if e.Step == stepRollback {
-		d.note(e)
+	if e.Step == record.StepRollback {
+		d.rec.AppendOrLog(e, d.logError)
 		return nil
 	}
-	return d.append(e)
+	return d.rec.Append(e)
 }

@@ -66,7 +66,7 @@ type moment struct {
 const longestBoot = 30 * time.Minute
 
 // timelineOf is the timeline of a deployment, as it is now.
-func timelineOf(p record.Past, owner record.Owner, now time.Time) timeline {
+func timelineOf(p record.DeploymentHistory, owner record.Owner, now time.Time) timeline {
 	r := reader{t: timeline{deployment: describe(p, now), owner: owner}, id: p.ID, step: -1}
 	for _, e := range p.Lines {
 		r.line(e)
@@ -107,7 +107,7 @@ func later(a, b time.Time) time.Time {
 
 // withoutBoot begins with the agent.
 func (t timeline) withoutBoot() timeline {
-	first := slices.IndexFunc(t.spans, func(s span) bool { return s.step != spanInstance && s.step != partBoot })
+	first := slices.IndexFunc(t.spans, func(s span) bool { return s.step != spanInstance && s.step != record.PartBoot })
 	if first < 0 {
 		return t
 	}

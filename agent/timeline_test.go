@@ -29,7 +29,7 @@ func newTold() *told {
 // line adds a line, d after the one before.
 func (r *told) line(d time.Duration, e record.Entry) *told {
 	r.now = r.now.Add(d)
-	e.Time, e.Boot, e.Instance, e.Image, e.Run, e.Deployment = r.now, r.boot, "i-0123456789abcdef0", "ami-0fedcba987654321f", 1, r.id
+	e.Time, e.Boot, e.Instance, e.Image, e.Sequence, e.Deployment = r.now, r.boot, "i-0123456789abcdef0", "ami-0fedcba987654321f", 1, r.id
 	r.lines = append(r.lines, e)
 	return r
 }
@@ -38,12 +38,12 @@ func (r *told) line(d time.Duration, e record.Entry) *told {
 func (r *told) up(by string) *told {
 	at := func(d time.Duration) time.Time { return r.now.Add(d) }
 	parts := []record.Part{
-		{Name: partBoot, Began: at(9 * time.Second), Seconds: 11.2},
-		{Name: partMetadata, Began: at(20200 * time.Millisecond), Seconds: 0.031},
-		{Name: partLaunched, Began: at(0)},
-		{Name: partLifecycle, Began: at(20240 * time.Millisecond), Seconds: 0.062},
+		{Name: record.PartBoot, Began: at(9 * time.Second), Seconds: 11.2},
+		{Name: record.PartMetadata, Began: at(20200 * time.Millisecond), Seconds: 0.031},
+		{Name: record.PartLaunched, Began: at(0)},
+		{Name: record.PartLifecycle, Began: at(20240 * time.Millisecond), Seconds: 0.062},
 		{Name: "Pending:Wait", Began: at(20305 * time.Millisecond)},
-		{Name: partRevision, Began: at(20310 * time.Millisecond), Seconds: 0.12},
+		{Name: record.PartRevision, Began: at(20310 * time.Millisecond), Seconds: 0.12},
 	}
 	return r.line(20450*time.Millisecond, record.Entry{What: record.Begun, By: by, Release: "shop-1.4.0-90abcdef", Revision: "s3://revisions/shop-1.4.0.zip", Parts: parts})
 }
@@ -70,14 +70,14 @@ func scripts(d time.Duration, names ...string) (parts []record.Part) {
 // verdict ends the launch.
 func (r *told) verdict(what, verdict string, d time.Duration) *told {
 	return r.line(d, record.Entry{What: what, Error: "AfterInstall script scripts/render.sh failed", Detail: record.RolledBack}).
-		line(time.Millisecond, record.Entry{What: record.Deciding, Verdict: verdict, Wait: "Pending:Wait"}).
-		line(80*time.Millisecond, record.Entry{What: record.Decided, Verdict: verdict, Wait: "Pending:Wait", Detail: "completed"})
+		line(time.Millisecond, record.Entry{What: record.Completing, Verdict: verdict, LifecycleState: "Pending:Wait"}).
+		line(80*time.Millisecond, record.Entry{What: record.Completed, Verdict: verdict, LifecycleState: "Pending:Wait", Detail: "completed"})
 }
 
 // good is a launch as most are.
 func (r *told) good() *told {
 	return r.up("").step("ApplicationStop", 0).
-		step("DownloadBundle", 3200*time.Millisecond, append(scripts(2100*time.Millisecond, partDownload), append(scripts(time.Second, partUnpack), scripts(90*time.Millisecond, partCheck)...)...)...).
+		step("DownloadBundle", 3200*time.Millisecond, append(scripts(2100*time.Millisecond, record.PartDownload), append(scripts(time.Second, record.PartUnpack), scripts(90*time.Millisecond, record.PartCheck)...)...)...).
 		step("BeforeInstall", 410*time.Millisecond, scripts(400*time.Millisecond, "scripts/prepare.sh")...).
 		step("Install", 300*time.Millisecond).
 		step("AfterInstall", 6100*time.Millisecond, append(scripts(4*time.Second, "scripts/migrate.sh"), scripts(2*time.Second, "/etc/usher/hooks.d/AfterInstall/50-certificates.sh")...)...).
@@ -135,9 +135,9 @@ func (r *told) fails(name, why string, d time.Duration, parts ...record.Part) *t
 func (r *told) rebooted(d time.Duration, e record.Entry) *told {
 	r.now, r.boot = r.now.Add(d), "boot-2"
 	e.Parts = []record.Part{
-		{Name: partBoot, Began: r.now, Seconds: 8.5},
-		{Name: partMetadata, Began: r.now.Add(8500 * time.Millisecond), Seconds: 0.02},
-		{Name: partLaunched, Began: r.now.Add(-time.Hour)},
+		{Name: record.PartBoot, Began: r.now, Seconds: 8.5},
+		{Name: record.PartMetadata, Began: r.now.Add(8500 * time.Millisecond), Seconds: 0.02},
+		{Name: record.PartLaunched, Began: r.now.Add(-time.Hour)},
 	}
 	return r.line(8600*time.Millisecond, e)
 }
@@ -146,8 +146,8 @@ func (r *told) rebooted(d time.Duration, e record.Entry) *told {
 func (r *told) restarted(d time.Duration, e record.Entry) *told {
 	r.now = r.now.Add(d)
 	e.Parts = []record.Part{
-		{Name: partBoot, Began: r.now.Add(-time.Minute), Seconds: 60},
-		{Name: partMetadata, Began: r.now, Seconds: 0.02},
+		{Name: record.PartBoot, Began: r.now.Add(-time.Minute), Seconds: 60},
+		{Name: record.PartMetadata, Began: r.now, Seconds: 0.02},
 	}
 	return r.line(50*time.Millisecond, e)
 }
@@ -158,25 +158,25 @@ func (r *told) command(d time.Duration, deployment, event string) *told {
 }
 
 func (r *told) answered(deployment, event string) *told {
-	return r.line(5*time.Millisecond, record.Entry{What: record.Answering, Command: deployment + event}).
-		line(45*time.Millisecond, record.Entry{What: record.Answered, Command: deployment + event})
+	return r.line(5*time.Millisecond, record.Entry{What: record.Reporting, Command: deployment + event}).
+		line(45*time.Millisecond, record.Entry{What: record.Reported, Command: deployment + event})
 }
 
 // failed is a launch whose script fails, and is rolled back.
 func failed() *told {
 	return newTold().up("").
-		step("DownloadBundle", 2*time.Second, scripts(time.Second, partDownload, partUnpack)...).
+		step("DownloadBundle", 2*time.Second, scripts(time.Second, record.PartDownload, record.PartUnpack)...).
 		fails("AfterInstall", "script scripts/render.sh failed with exit code 1", 3*time.Second, scripts(1500*time.Millisecond, "scripts/migrate.sh", "scripts/render.sh")...).
 		step("Rollback", 700*time.Millisecond, scripts(650*time.Millisecond, "scripts/start.sh")...).
-		line(time.Millisecond, record.Entry{What: record.GaveUp, Error: "x", Detail: record.RolledBack}).
-		line(40*time.Second, record.Entry{What: record.Deciding, Verdict: "ABANDON", Parts: []record.Part{
-			{Name: partHold, Began: newTold().now.Add(26200 * time.Millisecond), Seconds: 39.9}}}).
-		line(80*time.Millisecond, record.Entry{What: record.Decided, Verdict: "ABANDON", Detail: "completed"})
+		line(time.Millisecond, record.Entry{What: record.Abandoned, Error: "x", Detail: record.RolledBack}).
+		line(40*time.Second, record.Entry{What: record.Completing, Verdict: "ABANDON", Parts: []record.Part{
+			{Name: record.PartHold, Began: newTold().now.Add(26200 * time.Millisecond), Seconds: 39.9}}}).
+		line(80*time.Millisecond, record.Entry{What: record.Completed, Verdict: "ABANDON", Detail: "completed"})
 }
 
 // rebooted is a launch in the middle of which the server was restarted.
 func rebooted() *told {
-	return newTold().up("").step("DownloadBundle", 2*time.Second, scripts(time.Second, partDownload, partUnpack)...).
+	return newTold().up("").step("DownloadBundle", 2*time.Second, scripts(time.Second, record.PartDownload, record.PartUnpack)...).
 		line(time.Millisecond, record.Entry{What: record.Started, Step: "AfterInstall"}).
 		rebooted(4*time.Second, record.Entry{What: record.Started, Step: "AfterInstall"}).
 		line(5*time.Second, record.Entry{What: record.Finished, Step: "AfterInstall", Seconds: 5}).
@@ -261,8 +261,8 @@ func TestBlame(t *testing.T) {
       0ms  Flip
 `},
 		{"the deployment was sooner than Auto Scaling", newTold().line(0, record.Entry{What: record.Begun}).step("Flip", 0).
-			line(time.Millisecond, record.Entry{What: record.Succeeded}).line(0, record.Entry{What: record.Deciding, Verdict: "CONTINUE"}).
-			line(3*time.Second, record.Entry{What: record.Decided, Verdict: "CONTINUE", Detail: "completed",
+			line(time.Millisecond, record.Entry{What: record.Succeeded}).line(0, record.Entry{What: record.Completing, Verdict: "CONTINUE"}).
+			line(3*time.Second, record.Entry{What: record.Completed, Verdict: "CONTINUE", Detail: "completed",
 				Parts: []record.Part{{Name: "Pending:Wait", Began: newTold().now.Add(2900 * time.Millisecond)}}}),
 			`launch d-1AB2CD3EF: succeeded, CONTINUE after 3.0s
      2.9s  wait       for Pending:Wait

@@ -109,7 +109,7 @@ func unitRunner(t *testing.T) (*units, *observer.ObservedLogs) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { rec.Close() })
-	if err := rec.Append(record.Entry{What: record.Begun, Run: 1, Deployment: "d-1", Revision: "s3://bucket/shop.zip", Release: "r-1"}); err != nil {
+	if err := rec.Append(record.Entry{What: record.Begun, Sequence: 1, Deployment: "d-1", Revision: "s3://bucket/shop.zip", Release: "r-1"}); err != nil {
 		t.Fatal(err)
 	}
 	a := &agent{log: zap.New(core), notify: new(systemd.Notifier), rec: rec}

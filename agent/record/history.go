@@ -30,8 +30,8 @@ type Step struct {
 	Error   string    // of one that failed
 }
 
-// Past is one deployment as history tells it.
-type Past struct {
+// DeploymentHistory is one deployment as history tells it.
+type DeploymentHistory struct {
 	Deployment
 	Began   time.Time
 	Steps   []Step // in the order they first started
@@ -41,7 +41,7 @@ type Past struct {
 }
 
 // Took is how long the deployment took, or how long it is under way at now.
-func (p Past) Took(now time.Time) time.Duration {
+func (p DeploymentHistory) Took(now time.Time) time.Duration {
 	if !p.Ended.IsZero() {
 		now = p.Ended
 	}
@@ -49,7 +49,7 @@ func (p Past) Took(now time.Time) time.Duration {
 }
 
 // Step is the step that failed, or the one that is under way or was cut off; "" when there is neither.
-func (p Past) Step() string {
+func (p DeploymentHistory) Step() string {
 	if p.FailedStep != "" {
 		return p.FailedStep
 	}
@@ -63,10 +63,10 @@ func (p Past) Step() string {
 
 // History is everything a record tells.
 type History struct {
-	Owner       Owner  // whose record it is; Boot is of its last line
-	Deployments []Past // oldest first
-	State       State  // what an agent that opened the record now would go on from
-	Damaged     error  // what is wrong with a line in the middle: those from there on are missing here
+	Owner       Owner               // whose record it is; Boot is of its last line
+	Deployments []DeploymentHistory // oldest first
+	State       State               // what an agent that opened the record now would go on from
+	Damaged     error               // what is wrong with a line in the middle: those from there on are missing here
 }
 
 // ErrNone says that there is no record: no agent has run here.
@@ -108,16 +108,16 @@ func history(entries []Entry) (h History) {
 				of[len(of)-1].Ended = e.Time // superseded without a line of its own
 			}
 			of = append(of, h.State.Last)
-			h.Deployments = append(h.Deployments, Past{Began: e.Time})
-		case e.What == Decided:
-			if i := newest(of, e.Run); i >= 0 {
+			h.Deployments = append(h.Deployments, DeploymentHistory{Began: e.Time})
+		case e.What == Completed:
+			if i := newest(of, e.Sequence); i >= 0 {
 				h.Deployments[i].Verdict = e.Verdict
 			}
-		case open != nil && open.Run == e.Run:
+		case open != nil && open.Sequence == e.Sequence:
 			p := &h.Deployments[len(h.Deployments)-1]
 			p.Steps = step(p.Steps, e)
 		}
-		if i := newest(of, e.Run); i >= 0 {
+		if i := newest(of, e.Sequence); i >= 0 {
 			h.Deployments[i].Lines = append(h.Deployments[i].Lines, e)
 		}
 	}
@@ -131,7 +131,7 @@ func history(entries []Entry) (h History) {
 // newest is the index of the newest deployment that has this number, -1 without one.
 func newest(of []*Deployment, run int) int {
 	for i, d := range slices.Backward(of) {
-		if d.Run == run {
+		if d.Sequence == run {
 			return i
 		}
 	}

@@ -37,9 +37,9 @@ func told(h History) string {
 
 func TestHistory(t *testing.T) {
 	end := func(run int, what string) Entry {
-		return Entry{What: what, Run: run, Error: "exit code 3", Detail: RolledBack}
+		return Entry{What: what, Sequence: run, Error: "exit code 3", Detail: RolledBack}
 	}
-	failed := Entry{What: Failed, Run: 1, Step: "AfterInstall", Seconds: 2, Error: " exit code 3"}
+	failed := Entry{What: Failed, Sequence: 1, Step: "AfterInstall", Seconds: 2, Error: " exit code 3"}
 	for _, c := range []struct {
 		name    string
 		entries []Entry
@@ -47,19 +47,19 @@ func TestHistory(t *testing.T) {
 	}{
 		{"nothing yet", nil, ""},
 		{"under way", launch(), "d-1 : DownloadBundle 1.5s; AfterInstall under way; at AfterInstall \n"},
-		{"cut off and gone on with", append(launch(), Entry{What: Started, Run: 1, Step: "AfterInstall"}, Entry{What: Finished, Run: 1, Step: "AfterInstall", Seconds: 3}, end(1, Succeeded)),
+		{"cut off and gone on with", append(launch(), Entry{What: Started, Sequence: 1, Step: "AfterInstall"}, Entry{What: Finished, Sequence: 1, Step: "AfterInstall", Seconds: 3}, end(1, Succeeded)),
 			"d-1 succeeded: DownloadBundle 1.5s; AfterInstall 3s; \n"},
-		{"failed and undone", append(launch(), failed, Entry{What: Started, Run: 1, Step: "Rollback"},
-			Entry{What: Finished, Run: 1, Step: "Rollback", Detail: " all"}, end(1, GaveUp), Entry{What: Decided, Run: 1, Verdict: "ABANDON"}),
+		{"failed and undone", append(launch(), failed, Entry{What: Started, Sequence: 1, Step: "Rollback"},
+			Entry{What: Finished, Sequence: 1, Step: "Rollback", Detail: " all"}, end(1, Abandoned), Entry{What: Completed, Sequence: 1, Verdict: "ABANDON"}),
 			"d-1 gave-up: DownloadBundle 1.5s; AfterInstall 2s exit code 3; Rollback 0s all; at AfterInstall ABANDON\n"},
-		{"superseded without a line that says so", append(launch(), Entry{What: Begun, Run: 2, Deployment: "d-2"}, end(2, Succeeded)),
+		{"superseded without a line that says so", append(launch(), Entry{What: Begun, Sequence: 2, Deployment: "d-2"}, end(2, Succeeded)),
 			"d-1 superseded: DownloadBundle 1.5s; AfterInstall under way; at AfterInstall \nd-2 succeeded: \n"},
-		{"a verdict that comes late", append(launch(), end(1, Succeeded), Entry{What: Begun, Run: 2, Deployment: "d-2"}, Entry{What: Decided, Run: 1, Verdict: "CONTINUE"}),
+		{"a verdict that comes late", append(launch(), end(1, Succeeded), Entry{What: Begun, Sequence: 2, Deployment: "d-2"}, Entry{What: Completed, Sequence: 1, Verdict: "CONTINUE"}),
 			"d-1 succeeded: DownloadBundle 1.5s; AfterInstall under way; at AfterInstall CONTINUE\nd-2 : \n"},
-		{"steps taken over", []Entry{{What: Begun, Run: 1, Deployment: "d-1"}, {What: Finished, Run: 1, Step: "Install", Detail: " as before"}},
+		{"steps taken over", []Entry{{What: Begun, Sequence: 1, Deployment: "d-1"}, {What: Finished, Sequence: 1, Step: "Install", Detail: " as before"}},
 			"d-1 : Install 0s as before; \n"},
 		{"a step after the end", append(launch(), end(1, Succeeded), failed), "d-1 succeeded: DownloadBundle 1.5s; AfterInstall under way; at AfterInstall \n"},
-		{"a step of another deployment", append(launch(), Entry{What: Started, Run: 7, Step: "Flip"}), "d-1 : DownloadBundle 1.5s; AfterInstall under way; at AfterInstall \n"},
+		{"a step of another deployment", append(launch(), Entry{What: Started, Sequence: 7, Step: "Flip"}), "d-1 : DownloadBundle 1.5s; AfterInstall under way; at AfterInstall \n"},
 	} {
 		if got := told(history(c.entries)); got != c.want {
 			t.Errorf("%s:\n got: %q\nwant: %q", c.name, got, c.want)
@@ -79,7 +79,7 @@ func TestHistoryBesideAnAgent(t *testing.T) {
 	writing.Go(func() {
 		for n := range 300 {
 			for _, e := range launch() {
-				e.Run = n + 1
+				e.Sequence = n + 1
 				if err := r.Append(e); err != nil {
 					t.Error(err)
 				}
@@ -145,9 +145,9 @@ func TestHistoryOfADamagedRecord(t *testing.T) {
 // Whatever the lines, history ends in the state that Replay computes.
 func TestHistoryAgreesWithReplay(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		what := rapid.SampledFrom([]string{Begun, Started, Finished, Failed, ScriptDone, Succeeded, GaveUp, Superseded, Deciding, Decided, "of a later version"})
+		what := rapid.SampledFrom([]string{Begun, Started, Finished, Failed, ScriptDone, Succeeded, Abandoned, Superseded, Completing, Completed, "of a later version"})
 		entries := rapid.SliceOf(rapid.Custom(func(rt *rapid.T) Entry {
-			return Entry{What: what.Draw(rt, "what"), Run: rapid.IntRange(1, 4).Draw(rt, "run"), Step: rapid.SampledFrom([]string{"A", "B"}).Draw(rt, "step")}
+			return Entry{What: what.Draw(rt, "what"), Sequence: rapid.IntRange(1, 4).Draw(rt, "run"), Step: rapid.SampledFrom([]string{"A", "B"}).Draw(rt, "step")}
 		})).Draw(rt, "entries")
 		h, want := history(entries), Replay(entries)
 		if want.Last == nil {

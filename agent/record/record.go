@@ -18,7 +18,6 @@
 package record
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,8 +26,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // FileName is the record's name inside the state directory.
@@ -40,24 +37,24 @@ const maxLine = 1 << 20
 
 // What happened, as the value of Entry.What.
 const (
-	Begun      = "begun"       // a deployment began: Revision, Release, Live and Fallback are set
-	Started    = "started"     // a step started
-	Finished   = "finished"    // a step finished: Seconds and Detail are set
-	Failed     = "failed"      // a step failed: Seconds and Error are set
-	ScriptDone = "script"      // a script of a step finished with exit status 0: Script is set
-	Succeeded  = "succeeded"   // the deployment ended: its release is good
-	GaveUp     = "gave-up"     // the deployment ended: rolled back, its release is bad; Error is set
-	Superseded = "superseded"  // the deployment was unfinished when the group moved on to another revision
-	RolledBack = "rolled back" // Detail of GaveUp: what was live before is live again
-	Deciding   = "deciding"    // a verdict is about to be sent: Verdict and Wait are set
-	Decided    = "decided"     // Auto Scaling took the verdict, or had decided before: Detail says which
-	Reopened   = "reopened"    // a deployment that had succeeded goes on with another event: its success is taken back
-	Commanded  = "commanded"   // a host command of CodeDeploy's is being carried out: Command, Execution and Step are set
-	Answering  = "answering"   // the result of the host command is about to be sent: Result is set
-	Answered   = "answered"    // CodeDeploy has the result of the host command
-	Landing    = "landing"     // the release is not on the disk yet, and its scripts do not wait for that
-	Landed     = "landed"      // now it is
-	Settled    = "settled"     // what a deployment by commands replaced was let go: nothing brings it back any more
+	Begun       = "begun"       // a deployment began: Revision, Release, Live and Fallback are set
+	Started     = "started"     // a step started
+	Finished    = "finished"    // a step finished: Seconds and Detail are set
+	Failed      = "failed"      // a step failed: Seconds and Error are set
+	ScriptDone  = "script"      // a script of a step finished with exit status 0: Script is set
+	Succeeded   = "succeeded"   // the deployment ended: its release is good
+	Abandoned   = "gave-up"     // the deployment ended: rolled back, its release is bad; Error is set
+	Superseded  = "superseded"  // the deployment was unfinished when the group moved on to another revision
+	RolledBack  = "rolled back" // Detail of GaveUp: what was live before is live again
+	Completing  = "deciding"    // the lifecycle action is about to be completed: Verdict and LifecycleState are set
+	Completed   = "decided"     // the lifecycle action is complete, with this result or one before: Detail says which
+	Reopened    = "reopened"    // a deployment that had succeeded goes on with another event: its success is taken back
+	Commanded   = "commanded"   // a host command of CodeDeploy's is being carried out: Command, Execution and Step are set
+	Reporting   = "answering"   // the result of the host command is about to be sent: Result is set
+	Reported    = "answered"    // CodeDeploy has the result of the host command
+	SyncStarted = "landing"     // the release is being synced while its scripts run; after a power cut it is not trusted
+	Synced      = "landed"      // the release is on the disk
+	Finalized   = "settled"     // what a deployment by commands had replaced was removed: nothing can bring it back
 )
 
 // What brought a deployment about, as the value of Entry.By. A launch writes nothing.
@@ -74,7 +71,7 @@ type Entry struct {
 	Instance string    `json:"instance"` // i-...
 	Image    string    `json:"image"`    // ami-...
 
-	Run        int    `json:"run,omitempty"`        // deployments on this server, counted from 1
+	Sequence   int    `json:"run,omitempty"`        // deployments on this server, counted from 1
 	Deployment string `json:"deployment,omitempty"` // CodeDeploy's id, d-...
 	Step       string `json:"step,omitempty"`       // lifecycle event, or Flip, Rollback
 	Script     string `json:"script,omitempty"`     // id of a finished script
@@ -90,12 +87,12 @@ type Entry struct {
 	Execution string `json:"execution,omitempty"` // CodeDeploy's DeploymentExecutionId
 	Result    string `json:"result,omitempty"`    // of a host command, in the form of the room that sends it
 
-	Verdict string  `json:"verdict,omitempty"` // CONTINUE or ABANDON
-	Wait    string  `json:"wait,omitempty"`    // the lifecycle state the verdict is for
-	Seconds float64 `json:"seconds,omitempty"`
-	Detail  string  `json:"detail,omitempty"`
-	Error   string  `json:"error,omitempty"`
-	Parts   []Part  `json:"parts,omitempty"` // what time was spent on since the line before, as far as it is known
+	Verdict        string  `json:"verdict,omitempty"` // CONTINUE or ABANDON
+	LifecycleState string  `json:"wait,omitempty"`    // the lifecycle state the verdict is for
+	Seconds        float64 `json:"seconds,omitempty"`
+	Detail         string  `json:"detail,omitempty"`
+	Error          string  `json:"error,omitempty"`
+	Parts          []Part  `json:"parts,omitempty"` // what time was spent on since the line before, as far as it is known
 }
 
 // Owner is whose record it is. Instance and Image must match the lines of an existing file; Boot is
@@ -104,8 +101,9 @@ type Owner struct{ Instance, Image, Boot string }
 
 // Record is the open file and its replay.
 type Record struct {
-	Notice  string // what Open did about a foreign or damaged file, for the journal; "" if nothing
-	Damaged bool   // the state lacks all from an unreadable line on: the caller has to look at what is live
+	Notice  string   // what Open did about a foreign or damaged file, for the journal; "" if nothing
+	Damaged bool     // the state lacks all from an unreadable line on: the caller has to look at what is live
+	Timings *Timings // written with the next line; nil keeps none
 
 	path  string
 	mu    sync.Mutex
@@ -114,9 +112,9 @@ type Record struct {
 	state State
 }
 
-// AtPoint, when set, is called before (false) and after (true) each line is made durable. It exists for
+// CrashHook, when set, is called before (false) and after (true) each line is made durable. It exists for
 // crash tests, which kill the process in it; nothing in the program sets it.
-var AtPoint func(e Entry, written bool)
+var CrashHook func(e Entry, written bool)
 
 // ErrLocked says that another usher process holds the record.
 var ErrLocked = errors.New("another usher holds the record")
@@ -167,57 +165,18 @@ func Open(dir string, owner Owner) (*Record, error) {
 // so it is enough to give a launch up, and not to make one.
 func InMemory(owner Owner) *Record { return &Record{owner: owner} }
 
-func (r *Record) open(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("cannot open the record: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("cannot lock %s: %w: stop it first (systemctl stop usher)", path, ErrLocked)
-		}
-		return fmt.Errorf("cannot lock the record %s: %w", path, err)
-	}
-	r.file = f
-	return syncDir(filepath.Dir(path))
-}
-
-// read returns the entries of f, the offset after the last whole one, and what is wrong with the first
-// bad line that is not merely the torn last one.
-func read(f *os.File) (entries []Entry, good int64, damaged, err error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, 0, nil, err
-	}
-	in := bufio.NewReaderSize(f, 64<<10)
-	for n := 1; ; n++ {
-		line, err := in.ReadBytes('\n')
-		if err == io.EOF {
-			return entries, good, nil, nil // whatever is in line has no newline: torn
-		}
-		if err != nil {
-			return nil, 0, nil, err
-		}
-		var e Entry
-		if len(line) > maxLine {
-			return entries, good, fmt.Errorf("line %d is %d bytes long", n, len(line)), nil
-		}
-		if err := json.Unmarshal(line, &e); err != nil {
-			if _, peek := in.Peek(1); peek == io.EOF { // a torn write may also end in a newline of the next try
-				return entries, good, nil, nil
-			}
-			return entries, good, fmt.Errorf("line %d: %v", n, err), nil
-		}
-		entries = append(entries, e)
-		good += int64(len(line))
-	}
-}
-
-// Append adds one line: it is on disk when Append returns. Time, Boot, Instance and Image are filled in.
-// A full disk leaves the file as it was.
+// Append adds one line: it is on disk when Append returns. Time, Boot, Instance and Image are filled in, and so is the
+// newest deployment's Sequence where the line has none, unless it completes a launch, which may have no deployment.
+// The line takes along what Timings has collected. A full disk leaves the file as it was.
 func (r *Record) Append(e Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if e.Sequence == 0 && e.What != Completing && e.What != Completed {
+		e.Sequence = r.state.Sequence
+	}
+	if e.What != Synced { // written in the background: what the step beside it has spent is not its own
+		e.Parts = append(e.Parts, r.Timings.Drain()...)
+	}
 	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
 	if r.file == nil { // in memory
 		r.state.apply(e)
@@ -227,8 +186,8 @@ func (r *Record) Append(e Entry) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode a line of the record: %w", err)
 	}
-	if AtPoint != nil {
-		AtPoint(e, false)
+	if CrashHook != nil {
+		CrashHook(e, false)
 	}
 	end, err := r.file.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -241,11 +200,19 @@ func (r *Record) Append(e Entry) error {
 		_ = r.file.Truncate(end) // the write's own error is the one to report
 		return fmt.Errorf("cannot append to the record %s: %w", r.path, err)
 	}
-	if AtPoint != nil {
-		AtPoint(e, true)
+	if CrashHook != nil {
+		CrashHook(e, true)
 	}
 	r.state.apply(e)
 	return nil
+}
+
+// AppendOrLog is Append where a failure must not stop what is being done: a rollback, or completing the lifecycle
+// action. The error goes to log.
+func (r *Record) AppendOrLog(e Entry, log func(error)) {
+	if err := r.Append(e); err != nil {
+		log(err)
+	}
 }
 
 // State is the replay of all lines so far.
@@ -261,14 +228,4 @@ func (r *Record) Close() error {
 		return nil
 	}
 	return r.file.Close()
-}
-
-// syncDir makes a new or renamed entry of dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

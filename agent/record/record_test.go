@@ -36,11 +36,11 @@ func mustAppend(t testing.TB, r *Record, entries ...Entry) {
 // launch is the record of a deployment up to and including AfterInstall started.
 func launch() []Entry {
 	return []Entry{
-		{What: Begun, Run: 1, Deployment: "d-1", Release: "app-1", Fallback: "/opt/app-base", Live: "/opt/app-base"},
-		{What: Started, Run: 1, Step: "DownloadBundle"},
-		{What: Finished, Run: 1, Step: "DownloadBundle", Seconds: 1.5},
-		{What: Started, Run: 1, Step: "AfterInstall"},
-		{What: ScriptDone, Run: 1, Step: "AfterInstall", Script: "d-1-1-AfterInstall-0"},
+		{What: Begun, Sequence: 1, Deployment: "d-1", Release: "app-1", Fallback: "/opt/app-base", Live: "/opt/app-base"},
+		{What: Started, Sequence: 1, Step: "DownloadBundle"},
+		{What: Finished, Sequence: 1, Step: "DownloadBundle", Seconds: 1.5},
+		{What: Started, Sequence: 1, Step: "AfterInstall"},
+		{What: ScriptDone, Sequence: 1, Step: "AfterInstall", Script: "d-1-1-AfterInstall-0"},
 	}
 }
 
@@ -58,9 +58,9 @@ func TestAnInterruptedDeploymentIsOpen(t *testing.T) {
 }
 
 func TestVerdicts(t *testing.T) {
-	good := append(launch(), Entry{What: Succeeded, Run: 1})
-	bad := append(launch(), Entry{What: Failed, Run: 1, Step: "AfterInstall", Error: "exit code 3"}, Entry{What: GaveUp, Run: 1, Error: "AfterInstall: exit code 3"})
-	deciding, decided := Entry{What: Deciding, Run: 1, Verdict: "CONTINUE"}, Entry{What: Decided, Run: 1, Verdict: "CONTINUE", Detail: "completed"}
+	good := append(launch(), Entry{What: Succeeded, Sequence: 1})
+	bad := append(launch(), Entry{What: Failed, Sequence: 1, Step: "AfterInstall", Error: "exit code 3"}, Entry{What: Abandoned, Sequence: 1, Error: "AfterInstall: exit code 3"})
+	deciding, decided := Entry{What: Completing, Sequence: 1, Verdict: "CONTINUE"}, Entry{What: Completed, Sequence: 1, Verdict: "CONTINUE", Detail: "completed"}
 	for _, c := range []struct {
 		name    string
 		entries []Entry
@@ -75,9 +75,9 @@ func TestVerdicts(t *testing.T) {
 		{"succeeded, verdict cut off", append(good, deciding), false, true, true, ""},
 		{"succeeded, verdict taken", append(good, deciding, decided), false, false, true, ""},
 		{"gave up, no verdict", bad, false, true, false, "AfterInstall: exit code 3"},
-		{"superseded by another", append(launch(), Entry{What: Begun, Run: 2, Deployment: "d-2"}), true, false, false, ""},
-		{"a step after the end counts for nothing", append(good, Entry{What: Started, Run: 1, Step: "AfterInstall"}), false, true, true, ""},
-		{"a step of another deployment counts for nothing", append(launch(), Entry{What: Finished, Run: 7, Step: "AfterInstall"}), true, false, false, ""},
+		{"superseded by another", append(launch(), Entry{What: Begun, Sequence: 2, Deployment: "d-2"}), true, false, false, ""},
+		{"a step after the end counts for nothing", append(good, Entry{What: Started, Sequence: 1, Step: "AfterInstall"}), false, true, true, ""},
+		{"a step of another deployment counts for nothing", append(launch(), Entry{What: Finished, Sequence: 7, Step: "AfterInstall"}), true, false, false, ""},
 	} {
 		s := Replay(c.entries)
 		text := ""
@@ -92,13 +92,13 @@ func TestVerdicts(t *testing.T) {
 
 func TestCommands(t *testing.T) {
 	and := func(entries []Entry, more ...Entry) []Entry { return slices.Concat(entries, more) }
-	before := and(launch(), Entry{What: Succeeded, Run: 1})
-	commanded := and(before, Entry{What: Begun, Run: 2, Deployment: "d-2", By: ByCommand, Release: "app-2"},
-		Entry{What: Commanded, Run: 2, Command: "c1", Execution: "x", Step: "ValidateService"}, Entry{What: Finished, Run: 2, Step: "ValidateService"})
-	succeeded := and(commanded, Entry{What: Succeeded, Run: 2})
-	answering := and(succeeded, Entry{What: Answering, Command: "c1", Result: "{}"})
-	answered := and(answering, Entry{What: Answered, Command: "c1"})
-	reopened := and(answered, Entry{What: Reopened, Run: 2}, Entry{What: Commanded, Run: 2, Command: "c2", Step: "BeforeAllowTraffic"})
+	before := and(launch(), Entry{What: Succeeded, Sequence: 1})
+	commanded := and(before, Entry{What: Begun, Sequence: 2, Deployment: "d-2", By: ByCommand, Release: "app-2"},
+		Entry{What: Commanded, Sequence: 2, Command: "c1", Execution: "x", Step: "ValidateService"}, Entry{What: Finished, Sequence: 2, Step: "ValidateService"})
+	succeeded := and(commanded, Entry{What: Succeeded, Sequence: 2})
+	answering := and(succeeded, Entry{What: Reporting, Command: "c1", Result: "{}"})
+	answered := and(answering, Entry{What: Reported, Command: "c1"})
+	reopened := and(answered, Entry{What: Reopened, Sequence: 2}, Entry{What: Commanded, Sequence: 2, Command: "c2", Step: "BeforeAllowTraffic"})
 	for _, c := range []struct {
 		name    string
 		entries []Entry
@@ -111,11 +111,11 @@ func TestCommands(t *testing.T) {
 		{"carried out", succeeded, "c1 ", false, "app-2"},
 		{"the answer was cut off", answering, "c1 {}", false, "app-2"},
 		{"answered", answered, "", false, "app-2"},
-		{"an answer to another command counts for nothing", and(commanded, Entry{What: Answered, Command: "c0"}), "c1 ", true, "app-1"},
+		{"an answer to another command counts for nothing", and(commanded, Entry{What: Reported, Command: "c0"}), "c1 ", true, "app-1"},
 		{"another event after the success", reopened, "c2 ", true, "app-1"},
-		{"it succeeds", and(reopened, Entry{What: Succeeded, Run: 2}), "c2 ", false, "app-2"},
-		{"it fails: what was good before is", and(reopened, Entry{What: GaveUp, Run: 2}), "c2 ", false, "app-1"},
-		{"one that failed is not opened again", and(reopened, Entry{What: GaveUp, Run: 2}, Entry{What: Reopened, Run: 2}), "c2 ", false, "app-1"},
+		{"it succeeds", and(reopened, Entry{What: Succeeded, Sequence: 2}), "c2 ", false, "app-2"},
+		{"it fails: what was good before is", and(reopened, Entry{What: Abandoned, Sequence: 2}), "c2 ", false, "app-1"},
+		{"one that failed is not opened again", and(reopened, Entry{What: Abandoned, Sequence: 2}, Entry{What: Reopened, Sequence: 2}), "c2 ", false, "app-1"},
 	} {
 		s := Replay(c.entries)
 		due := ""
@@ -179,7 +179,7 @@ func TestDamage(t *testing.T) {
 					t.Error("the file set aside is not what was found")
 				}
 			}
-			mustAppend(t, r, Entry{What: Begun, Run: 9, Deployment: "d-9"}) // it goes on
+			mustAppend(t, r, Entry{What: Begun, Sequence: 9, Deployment: "d-9"}) // it goes on
 			r.Close()
 			f, err := os.Open(filepath.Join(dir, FileName))
 			if err != nil {
@@ -208,9 +208,9 @@ func TestOneProcessAtATime(t *testing.T) {
 func TestReplayOfAnyCut(t *testing.T) {
 	steps := []string{"ApplicationStop", "DownloadBundle", "AfterInstall", "Flip"}
 	rapid.Check(t, func(rt *rapid.T) {
-		what := rapid.SampledFrom([]string{Begun, Started, Finished, Failed, ScriptDone, Succeeded, GaveUp, Superseded, Deciding, Decided})
+		what := rapid.SampledFrom([]string{Begun, Started, Finished, Failed, ScriptDone, Succeeded, Abandoned, Superseded, Completing, Completed})
 		entries := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) Entry {
-			return Entry{What: what.Draw(rt, "what"), Run: rapid.IntRange(1, 3).Draw(rt, "run"),
+			return Entry{What: what.Draw(rt, "what"), Sequence: rapid.IntRange(1, 3).Draw(rt, "run"),
 				Step: rapid.SampledFrom(steps).Draw(rt, "step"), Script: "s", Error: "x\ny", Release: "r"}
 		}), 0, 25).Draw(rt, "entries")
 
@@ -257,10 +257,10 @@ func TestReplayOfAnyCut(t *testing.T) {
 func TestReplayKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var s State
-		what := rapid.SampledFrom([]string{Begun, Started, Finished, Failed, ScriptDone, Succeeded, GaveUp, Superseded, Deciding, Decided, "of a later version"})
+		what := rapid.SampledFrom([]string{Begun, Started, Finished, Failed, ScriptDone, Succeeded, Abandoned, Superseded, Completing, Completed, "of a later version"})
 		for range rapid.IntRange(0, 60).Draw(rt, "n") {
 			before := s.clone()
-			e := Entry{What: what.Draw(rt, "what"), Run: rapid.IntRange(1, 4).Draw(rt, "run"), Step: rapid.SampledFrom([]string{"A", "B"}).Draw(rt, "step")}
+			e := Entry{What: what.Draw(rt, "what"), Sequence: rapid.IntRange(1, 4).Draw(rt, "run"), Step: rapid.SampledFrom([]string{"A", "B"}).Draw(rt, "step")}
 			s.apply(e)
 			if b := before.Last; b != nil && b.End != "" && e.What != Begun && s.Last.End != b.End {
 				rt.Fatalf("%+v changed the end %q to %q", e, b.End, s.Last.End)

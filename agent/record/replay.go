@@ -9,7 +9,7 @@ import (
 
 // Deployment is one deployment as its lines tell it.
 type Deployment struct {
-	Run        int
+	Sequence   int
 	ID         string // CodeDeploy's
 	By         string // what brought it about; "" for a launch
 	Boot       string // of its first line
@@ -23,20 +23,20 @@ type Deployment struct {
 	Started    []string          // steps in the order they first started
 	Error      string            // of the step that failed, or of the end
 	FailedStep string
-	End        string    // "" while open, else Succeeded, GaveUp or Superseded
+	End        string    // "" while open, else Succeeded, Abandoned or Superseded
 	Ended      time.Time // zero while open
 	EndBoot    string    // boot id in which it ended
-	Undone     bool      // it gave up, and what was live before is live again
-	Decided    bool      // Auto Scaling has a verdict on it
-	Settled    bool      // what it replaced was let go
-	Landing    string    // boot id in which its release was on its way to the disk; "" when it is there
+	RolledBack bool      // it was abandoned, and what was live before is live again
+	Completed  bool      // its lifecycle action is complete
+	Finalized  bool      // what it replaced was removed
+	Syncing    string    // boot id in which its release was being synced; "" when it is on the disk
 
 	before *Deployment // the newest that had succeeded before it
 }
 
-// Err is why a deployment that gave up did, nil for any other.
+// Err is why a deployment was abandoned, nil for any other.
 func (d *Deployment) Err() error {
-	if d == nil || d.End != GaveUp {
+	if d == nil || d.End != Abandoned {
 		return nil
 	}
 	return errors.New(d.Error)
@@ -49,13 +49,13 @@ func (d *Deployment) Interrupted(step string) bool {
 
 // Decision is one verdict.
 type Decision struct {
-	Run     int // the deployment it is about, 0 for none
-	Verdict string
-	Wait    string // lifecycle state it was for
-	Boot    string
-	Done    bool // Auto Scaling has it
-	At      time.Time
-	Detail  string
+	Sequence       int // the deployment it is about, 0 for none
+	Verdict        string
+	LifecycleState string // lifecycle state it was for
+	Boot           string
+	Done           bool // Auto Scaling has it
+	At             time.Time
+	Detail         string
 }
 
 // Command is one host command of CodeDeploy's.
@@ -63,9 +63,9 @@ type Command struct {
 	ID        string
 	Execution string // CodeDeploy's DeploymentExecutionId
 	Event     string // lifecycle event it asks for
-	Run       int    // the deployment it is of
+	Sequence  int    // the deployment it is of
 	Result    string // what CodeDeploy is told, "" while it is being carried out
-	Answered  bool   // CodeDeploy has the result
+	Reported  bool   // CodeDeploy has the result
 }
 
 // State is what the record says now.
@@ -74,7 +74,7 @@ type State struct {
 	Good     *Deployment // the newest that succeeded
 	Decision *Decision   // the newest verdict
 	Command  *Command    // the newest host command
-	Runs     int
+	Sequence int
 }
 
 // Open is the deployment that was begun and has not ended, or nil.
@@ -87,15 +87,20 @@ func (s State) Open() *Deployment {
 
 // CommandDue is the host command that CodeDeploy waits for the result of, or nil.
 func (s State) CommandDue() *Command {
-	if s.Command == nil || s.Command.Answered {
+	if s.Command == nil || s.Command.Reported {
 		return nil
 	}
 	return s.Command
 }
 
+// RolledBack says that nothing a failed deployment did is left: its rollback succeeded, or no deployment failed.
+func (s State) RolledBack() bool {
+	return s.Last == nil || s.Last.End == Succeeded || s.Last.RolledBack
+}
+
 // VerdictDue is the launch's ended deployment whose verdict has not been taken by Auto Scaling, or nil.
 func (s State) VerdictDue() *Deployment {
-	if s.Last == nil || s.Last.By != "" || s.Last.Decided || (s.Last.End != Succeeded && s.Last.End != GaveUp) {
+	if s.Last == nil || s.Last.By != "" || s.Last.Completed || (s.Last.End != Succeeded && s.Last.End != Abandoned) {
 		return nil
 	}
 	return s.Last
@@ -120,49 +125,49 @@ func (s *State) apply(e Entry) {
 		if s.Good != nil {
 			s.Good.before = nil // one to go back to is enough: a record is long
 		}
-		s.Runs = max(s.Runs+1, e.Run)
+		s.Sequence = max(s.Sequence+1, e.Sequence)
 		s.Last = &Deployment{
-			Run: e.Run, ID: e.Deployment, By: e.By, Boot: e.Boot, Began: e.Time, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback,
+			Sequence: e.Sequence, ID: e.Deployment, By: e.By, Boot: e.Boot, Began: e.Time, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback,
 			Finished: map[string]bool{}, Scripts: map[string]string{}, before: s.Good,
 		}
 		return
 	case Commanded:
-		s.Command = &Command{ID: e.Command, Execution: e.Execution, Event: e.Step, Run: e.Run}
+		s.Command = &Command{ID: e.Command, Execution: e.Execution, Event: e.Step, Sequence: e.Sequence}
 		return
-	case Answering, Answered:
+	case Reporting, Reported:
 		if s.Command == nil || s.Command.ID != e.Command {
 			return
 		}
-		if e.What == Answering {
+		if e.What == Reporting {
 			s.Command.Result = e.Result
 		}
-		s.Command.Answered = e.What == Answered
+		s.Command.Reported = e.What == Reported
 		return
-	case Settled:
-		if d := s.Last; d != nil && d.Run == e.Run {
-			d.Settled = true
+	case Finalized:
+		if d := s.Last; d != nil && d.Sequence == e.Sequence {
+			d.Finalized = true
 		}
 		return
 	case Reopened:
-		if d := s.Last; d != nil && d.Run == e.Run && d.End == Succeeded {
+		if d := s.Last; d != nil && d.Sequence == e.Sequence && d.End == Succeeded {
 			d.End, d.Ended, d.EndBoot, s.Good = "", time.Time{}, "", d.before
 		}
 		return
-	case Deciding:
-		s.Decision = &Decision{Run: e.Run, Verdict: e.Verdict, Wait: e.Wait, Boot: e.Boot, At: e.Time}
+	case Completing:
+		s.Decision = &Decision{Sequence: e.Sequence, Verdict: e.Verdict, LifecycleState: e.LifecycleState, Boot: e.Boot, At: e.Time}
 		return
-	case Decided:
-		if s.Decision == nil || s.Decision.Run != e.Run {
-			s.Decision = &Decision{Run: e.Run, Verdict: e.Verdict, Wait: e.Wait, Boot: e.Boot, At: e.Time}
+	case Completed:
+		if s.Decision == nil || s.Decision.Sequence != e.Sequence {
+			s.Decision = &Decision{Sequence: e.Sequence, Verdict: e.Verdict, LifecycleState: e.LifecycleState, Boot: e.Boot, At: e.Time}
 		}
 		s.Decision.Done, s.Decision.Detail, s.Decision.At = true, e.Detail, e.Time
-		if s.Last != nil && s.Last.Run == e.Run {
-			s.Last.Decided = true
+		if s.Last != nil && s.Last.Sequence == e.Sequence {
+			s.Last.Completed = true
 		}
 		return
 	}
 	d := s.Open()
-	if d == nil || d.Run != e.Run {
+	if d == nil || d.Sequence != e.Sequence {
 		return
 	}
 	switch e.What {
@@ -175,10 +180,10 @@ func (s *State) apply(e Entry) {
 		}
 	case Finished:
 		d.Finished[e.Step] = true
-	case Landing:
-		d.Landing = e.Boot
-	case Landed:
-		d.Landing = ""
+	case SyncStarted:
+		d.Syncing = e.Boot
+	case Synced:
+		d.Syncing = ""
 	case ScriptDone:
 		d.Scripts[e.Script] = e.Boot
 	case Failed:
@@ -187,8 +192,8 @@ func (s *State) apply(e Entry) {
 		}
 	case Succeeded:
 		d.End, d.Ended, d.EndBoot, s.Good = Succeeded, e.Time, e.Boot, d
-	case GaveUp:
-		d.End, d.Ended, d.EndBoot, d.Undone = GaveUp, e.Time, e.Boot, e.Detail == RolledBack
+	case Abandoned:
+		d.End, d.Ended, d.EndBoot, d.RolledBack = Abandoned, e.Time, e.Boot, e.Detail == RolledBack
 		if e.Error != "" {
 			d.Error = e.Error
 		}
