@@ -67,22 +67,22 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 	if p.group.Active != "" && !dryRun {
 		return rollout.Busy{Deployment: p.group.Active, Group: d.env.DeploymentGroup}
 	}
-	uploaded, found, err := rollout.Existing(ctx, d.s3, d.env, commit)
+	dir, err := os.MkdirTemp("", "usher-")
+	if err != nil {
+		return fmt.Errorf("cannot make a scratch directory: %w", err)
+	}
+	defer safepath.RemoveAll(dir)
+	packed, err := d.repo.Archive(ctx, commit, dir) // also of what was uploaded before: nobody else says what is in a commit
 	if err != nil {
 		return err
 	}
-	var packed rollout.Bundle
+	uploaded, found, err := rollout.Existing(ctx, d.s3, d.env, packed)
+	if err != nil {
+		return err
+	}
 	if found && !dryRun {
-		p.bundle = "uploaded before, checked then"
+		p.bundle = "uploaded before, compared with the commit now"
 	} else {
-		dir, err := os.MkdirTemp("", "usher-")
-		if err != nil {
-			return fmt.Errorf("cannot make a scratch directory: %w", err)
-		}
-		defer safepath.RemoveAll(dir)
-		if packed, err = d.repo.Archive(ctx, commit, dir); err != nil {
-			return err
-		}
 		stats, problems, err := d.check(ctx, packed.Path)
 		if err != nil {
 			return err

@@ -53,7 +53,7 @@ production runs commit2 Version 2: 3 servers in SOON.
 `)
 
 	uploads := len(h.cloud.CallsOf("PutObject"))
-	h.ended(h.usher("deploy production "+h.commits[0][:12]), 0, "takes back 1 commit", "uploaded before, checked then", "nothing to upload")
+	h.ended(h.usher("deploy production "+h.commits[0][:12]), 0, "takes back 1 commit", "uploaded before, compared with the commit now", "nothing to upload")
 	h.expect("live", h.live(), "1 1 1")
 	h.expect("uploads of a commit that was there", itoa(len(h.cloud.CallsOf("PutObject"))-uploads), "0")
 	left, err := filepath.Glob(h.path("usher-*"))

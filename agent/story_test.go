@@ -50,7 +50,7 @@ var law = map[string][]string{
 	"agent/groups":      {},
 	"agent/hostcommand": {"agent/retry"},
 	"agent/policy":      {},
-	"agent/rollout":     {"agent/appspec", "agent/config", "agent/format", "agent/retry", "hooks", "agent/safepath"},
+	"agent/rollout":     {"agent/appspec", "agent/bundle", "agent/config", "agent/format", "agent/retry", "hooks", "agent/safepath"},
 	"agent/standin":     {"agent/safepath"},
 	"agent/appspec":     {"hooks"},
 	"agent/bundle":      {"agent/appspec", "agent/format", "agent/policy", "agent/retry", "hooks", "agent/safepath"},

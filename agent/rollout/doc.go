@@ -11,8 +11,11 @@
 //
 // What it promises, and what it does not:
 //
-//   - The commit names the content. A bundle's key ends in the commit's id, and an object that is there
-//     already is used and never replaced, so all environments, and every rollback, deploy the same bytes.
+//   - The commit names the content. A bundle's key ends in the commit's id. An object that is there already is used
+//     when its content is that of the bundle made of the commit here and now (same.go says how that is known), and is
+//     never replaced; any other is refused. So all environments, and every rollback, deploy the same bytes, and who may
+//     write to the bucket cannot choose them. A deployment pins them by version and ETag; in a bucket without versions
+//     who may write to it can still replace them, and instances refuse an object of another ETag.
 //   - Only what is committed is deployed. The work tree is looked at for warnings alone, and never written;
 //     neither is the index. Fetch moves remote-tracking branches, as git fetch does.
 //   - A bundle of a commit is byte for byte the same wherever the same usher makes it: git's settings that

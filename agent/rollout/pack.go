@@ -23,7 +23,8 @@ type Bundle struct {
 	SHA256   string // hexadecimal
 	Commit   Commit
 
-	crc64 uint64 // CRC-64/NVMe
+	tarSHA256 string // hexadecimal, of the tar in it
+	crc64     uint64 // CRC-64/NVMe
 }
 
 // archived are the settings of git that make a commit's archive the same on every machine: nobody but the
@@ -53,17 +54,18 @@ func (r *Repository) Archive(ctx context.Context, c Commit, dir string) (Bundle,
 
 // pack writes the tgz and fills in what is to be known of it.
 func (r *Repository) pack(ctx context.Context, b *Bundle, f io.Writer) error {
-	sum, crc := sha256.New(), crc64.New(crc64NVMe)
+	sum, tar, crc := sha256.New(), sha256.New(), crc64.New(crc64NVMe)
 	var packed, unpacked counter
 	gz := gzip.NewWriter(io.MultiWriter(f, sum, crc, &packed))
 	args := slices.Concat(archived, []string{"archive", "--format=tar", b.Commit.SHA})
-	if _, err := r.run(ctx, command{args: args, stdout: io.MultiWriter(gz, &unpacked)}); err != nil {
+	if _, err := r.run(ctx, command{args: args, stdout: io.MultiWriter(gz, tar, &unpacked)}); err != nil {
 		return err
 	}
 	if err := gz.Close(); err != nil {
 		return err
 	}
 	b.Size, b.Unpacked, b.SHA256, b.crc64 = int64(packed), int64(unpacked), hex.EncodeToString(sum.Sum(nil)), crc.Sum64()
+	b.tarSHA256 = hex.EncodeToString(tar.Sum(nil))
 	return nil
 }
 

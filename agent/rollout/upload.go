@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"usher/agent/bundle"
 	"usher/agent/retry"
 )
 
@@ -35,7 +36,7 @@ const (
 
 // S3API is the subset of *s3.Client that Existing and Upload call.
 type S3API interface {
-	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
+	bundle.S3API // HeadObject and GetObject
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 	CreateMultipartUpload(context.Context, *s3.CreateMultipartUploadInput, ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error)
 	UploadPart(context.Context, *s3.UploadPartInput, ...func(*s3.Options)) (*s3.UploadPartOutput, error)
@@ -53,21 +54,21 @@ type Uploaded struct {
 	Already     bool   // it was there before
 }
 
-// Existing is the bundle of a commit that the environment's bucket has already, if it has one. An object at the
-// bundle's key that usher did not make of this commit is an error.
-func Existing(ctx context.Context, api S3API, e Environment, c Commit) (Uploaded, bool, error) {
-	u := Uploaded{Bucket: e.Bucket, Key: e.Key(c.SHA), Already: true}
-	head, err := api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.Bucket, Key: &u.Key})
+// Existing is a bundle that the environment's bucket has already, if it has it. An object at the bundle's key with another
+// content is an error: see same.
+func Existing(ctx context.Context, api S3API, e Environment, b Bundle) (Uploaded, bool, error) {
+	u := Uploaded{Bucket: e.Bucket, Key: e.Key(b.Commit.SHA), Already: true}
+	head, err := api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.Bucket, Key: &u.Key, ChecksumMode: types.ChecksumModeEnabled})
 	switch {
 	case retry.Status(err) == http.StatusNotFound: // or there is no such bucket: only an upload tells
 		return Uploaded{}, false, nil
 	case err != nil:
 		return Uploaded{}, false, explainS3("look for", e, u.Key, err)
-	case head.Metadata[metaCommit] != c.SHA:
-		return Uploaded{}, false, fmt.Errorf("cannot use s3://%s/%s, whose metadata do not say that it was made of this commit (commit is %q): somebody else put it there: "+
-			"delete it, or set another prefix for %s in %s", u.Bucket, u.Key, head.Metadata[metaCommit], e.Name, FileName)
 	}
 	u.Version, u.ETag = aws.ToString(head.VersionId), unquote(head.ETag)
+	if err := same(ctx, api, e, u, head, b); err != nil {
+		return Uploaded{}, false, err
+	}
 	return u, true, nil
 }
 
@@ -79,7 +80,7 @@ func Upload(ctx context.Context, api S3API, b Bundle, e Environment, progress fu
 	var failure error
 	sent := false
 	for try := 0; ; try++ {
-		u, found, err := Existing(ctx, api, e, b.Commit)
+		u, found, err := Existing(ctx, api, e, b)
 		switch {
 		case err != nil:
 			return Uploaded{}, err

@@ -2,6 +2,7 @@ package rollout_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -113,7 +114,7 @@ func TestUpload(t *testing.T) {
 	t.Parallel()
 	y, b := newYard(t), packed(t, 5000)
 	b.Commit.Author = "Zoë"
-	if _, found, err := rollout.Existing(minute(t), y.api, y.env, b.Commit); err != nil || found {
+	if _, found, err := rollout.Existing(minute(t), y.api, y.env, b); err != nil || found {
 		t.Fatalf("before: %t, %v", found, err)
 	}
 	s := &steps{t: t, total: b.Size}
@@ -156,7 +157,7 @@ func TestUpload(t *testing.T) {
 	if err != nil || again != want2 {
 		t.Errorf("again %+v, %v, want %+v", again, err, want2)
 	}
-	known, found, err := rollout.Existing(minute(t), y.api, y.env, b.Commit)
+	known, found, err := rollout.Existing(minute(t), y.api, y.env, b)
 	if err != nil || !found || known != want2 {
 		t.Errorf("existing %+v, %t, %v", known, found, err)
 	}
@@ -191,7 +192,7 @@ func TestUploadLarge(t *testing.T) {
 	if err != nil || !again.Already || again.Version != up.Version || again.ETag != up.ETag {
 		t.Errorf("again %+v, %v, want %+v", again, err, up)
 	}
-	if got := y.ops()[before:]; !slices.Equal(got, []string{"HeadObject"}) {
+	if got := y.ops()[before:]; !slices.Contains(got, "GetObject") || slices.Contains(got, "CreateMultipartUpload") { // S3 has no SHA-256 of it
 		t.Errorf("again: calls %q", got)
 	}
 	f, err := os.Create(filepath.Join(t.TempDir(), "bundle"))
@@ -298,7 +299,7 @@ func TestUploadCancelled(t *testing.T) {
 	if n := len(y.CallsOf("CreateMultipartUpload")); n != 1 || y.parts(t) != 0 {
 		t.Errorf("%d uploads begun, %d left", n, y.parts(t))
 	}
-	if _, found, err := rollout.Existing(minute(t), y.api, y.env, b.Commit); found || err != nil {
+	if _, found, err := rollout.Existing(minute(t), y.api, y.env, b); found || err != nil {
 		t.Errorf("there is an object: %t, %v", found, err)
 	}
 }
@@ -340,7 +341,22 @@ func TestUploadRefused(t *testing.T) {
 			if _, _, err := y.Cloud.Upload(y.Bucket, y.env.Key(b.Commit.SHA), []byte("by hand")); err != nil {
 				panic(err)
 			}
-		}, `cannot use s3://BUCKET/deploy/shop/SHA.tgz, whose metadata do not say that it was made of this commit (commit is ""): somebody else put it there: delete it, or set another prefix for production in usher.yml`},
+		}, "cannot use s3://BUCKET/deploy/shop/SHA.tgz: it is not commit "},
+		"a forged object, whose metadata are those of the commit": {func(y *yard, b *rollout.Bundle) {
+			forged := tgz("evil")
+			y.puts(b, forged, map[string]string{"commit": b.Commit.SHA, "sha256": b.SHA256})
+		}, "cannot use s3://BUCKET/deploy/shop/SHA.tgz: it is not commit "},
+		"a large one": {func(y *yard, b *rollout.Bundle) {
+			y.puts(b, make([]byte, 1<<20), map[string]string{"commit": b.Commit.SHA})
+		}, "cannot use s3://BUCKET/deploy/shop/SHA.tgz: it is not commit "},
+		"the bundle with one bit changed": {func(y *yard, b *rollout.Bundle) {
+			damaged, err := os.ReadFile(b.Path)
+			if err != nil {
+				panic(err)
+			}
+			damaged[len(damaged)/2] ^= 1
+			y.puts(b, damaged, map[string]string{"commit": b.Commit.SHA})
+		}, "cannot use s3://BUCKET/deploy/shop/SHA.tgz: it is not commit "},
 		"the file damaged since": {damage, damaged},
 		"a large file damaged since": {func(y *yard, b *rollout.Bundle) {
 			*b = large
@@ -358,5 +374,50 @@ func TestUploadRefused(t *testing.T) {
 				t.Errorf("\n got %v\nwant %s", err, want)
 			}
 		})
+	}
+}
+
+// puts is somebody else who was first at a bundle's key.
+func (y *yard) puts(b *rollout.Bundle, object []byte, metadata map[string]string) {
+	key := y.env.Key(b.Commit.SHA)
+	if _, err := y.api.PutObject(context.Background(), &s3.PutObjectInput{Bucket: &y.Bucket, Key: &key, Body: bytes.NewReader(object), Metadata: metadata}); err != nil {
+		panic(err)
+	}
+}
+
+// tgz is text, compressed in another way than usher does it.
+func tgz(text string) []byte {
+	var out bytes.Buffer
+	gz, err := gzip.NewWriterLevel(&out, gzip.HuffmanOnly)
+	if err == nil {
+		_, err = io.WriteString(gz, text)
+	}
+	if err := errors.Join(err, gz.Close()); err != nil {
+		panic(err)
+	}
+	return out.Bytes()
+}
+
+// A colleague's usher of another version compresses in another way, and is no attacker: the same tar is the same commit.
+func TestUploadedByAnotherVersion(t *testing.T) {
+	t.Parallel()
+	y, b := newYard(t), packed(t, 5000)
+	f, err := os.Open(b.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	gz, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tar, err := io.ReadAll(gz)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y.puts(&b, tgz(string(tar)), map[string]string{"commit": b.Commit.SHA})
+	up, err := rollout.Upload(minute(t), y.api, b, y.env, nil)
+	if err != nil || !up.Already || up.Version == "" {
+		t.Errorf("%+v, %v", up, err)
 	}
 }
