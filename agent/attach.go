@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -22,7 +21,7 @@ const (
 )
 
 // hookForm is what Auto Scaling allows in a hook's name.
-var hookForm = form(`^[A-Za-z0-9\-_/]{1,255}$`)
+var hookForm = cli.LazyRegexp(`^[A-Za-z0-9\-_/]{1,255}$`)
 
 // attachCommand is `usher attach ENV`.
 func attachCommand() cli.Command {
@@ -46,7 +45,7 @@ func attachCommand() cli.Command {
 				d.watch(in.Stdout, in.Stderr)
 			}
 			if err == nil {
-				err = d.attach(ctx, want, dryRun)
+				err = attach(ctx, d, want, dryRun)
 			}
 			return d.end(ctx, err)
 		}}
@@ -55,15 +54,15 @@ func attachCommand() cli.Command {
 func checkHook(h groups.Hook) error {
 	switch {
 	case !hookForm().MatchString(h.Name) || h.Managed():
-		return refusal{Err: fmt.Errorf("the hook's name is %q: it must be 1 to 255 letters, digits, - _ and /, and not begin with CodeDeploy-managed-", h.Name)}
+		return cli.UsageError{Err: fmt.Errorf("the hook's name is %q: it must be 1 to 255 letters, digits, - _ and /, and not begin with CodeDeploy-managed-", h.Name)}
 	case h.Heartbeat < leastHeartbeat || h.Heartbeat > mostHeartbeat || h.Heartbeat%time.Second != 0:
-		return refusal{Err: fmt.Errorf("the heartbeat timeout is %s: Auto Scaling allows whole seconds from %s to %s", h.Heartbeat, leastHeartbeat, mostHeartbeat)}
+		return cli.UsageError{Err: fmt.Errorf("the heartbeat timeout is %s: Auto Scaling allows whole seconds from %s to %s", h.Heartbeat, leastHeartbeat, mostHeartbeat)}
 	}
 	return nil
 }
 
 // attach shows what each group's hook is and would be, and makes it so.
-func (d *developer) attach(ctx context.Context, want groups.Hook, dryRun bool) error {
+func attach(ctx context.Context, d *developer, want groups.Hook, dryRun bool) error {
 	account, arn, err := d.whoAmI(ctx)
 	if err != nil {
 		return err
@@ -73,7 +72,7 @@ func (d *developer) attach(ctx context.Context, want groups.Hook, dryRun bool) e
 		return rollout.Explain("find the Auto Scaling groups of "+d.env.Name, d.env, err)
 	}
 	if len(all) == 0 {
-		return refusal{Err: fmt.Errorf("%s has no Auto Scaling group: give the group, and the instances it launches, the tags %s=%s and %s=%s",
+		return cli.UsageError{Err: fmt.Errorf("%s has no Auto Scaling group: give the group, and the instances it launches, the tags %s=%s and %s=%s",
 			d.env.Name, groups.TagApplication, d.env.Application, groups.TagGroup, d.env.DeploymentGroup)}
 	}
 	var todo []groups.Change
@@ -102,17 +101,17 @@ func (d *developer) attach(ctx context.Context, want groups.Hook, dryRun bool) e
 	fmt.Fprintln(d.people)
 	switch {
 	case len(wrong) > 0:
-		return refusal{Err: errors.Join(wrong...)}
+		return cli.UsageError{Err: errors.Join(wrong...)}
 	case len(todo) == 0:
 		d.done = fmt.Sprintf("Nothing to do: %s is as it should be on %s.", want.Name, format.Plural(len(all), "group"))
 		return nil
 	case dryRun:
-		return ending{exitDone, rollout.EndedDryRun, "A dry run: no hook was changed."}
+		return ending{cli.ExitDone, rollout.EndedDryRun, "A dry run: no hook was changed."}
 	}
 	if err := d.agree(ctx, "hooks are changed by a person only"); err != nil {
 		return err
 	}
-	return d.put(ctx, todo, want.Name)
+	return put(ctx, d, todo, want.Name)
 }
 
 // showChange prints a group's hook, line by line.
@@ -136,7 +135,7 @@ func showChange(line func(name, format string, args ...any), c groups.Change, ho
 }
 
 // put changes the hooks. One that fails does not keep the others from it: the command can be given again.
-func (d *developer) put(ctx context.Context, todo []groups.Change, hook string) error {
+func put(ctx context.Context, d *developer, todo []groups.Change, hook string) error {
 	var failed []string
 	var last error
 	for _, c := range todo {
@@ -152,7 +151,7 @@ func (d *developer) put(ctx context.Context, todo []groups.Change, hook string) 
 	}
 	switch {
 	case ctx.Err() != nil:
-		return ending{exitInterrupted, rollout.EndedInterrupted, "interrupted: some groups may have the hook and others not; the same command goes on"}
+		return ending{cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: some groups may have the hook and others not; the same command goes on"}
 	case len(failed) > 1:
 		return errors.New(strings.Join(failed, "\n"))
 	case last != nil:
@@ -160,16 +159,4 @@ func (d *developer) put(ctx context.Context, todo []groups.Change, hook string) 
 	}
 	d.done = fmt.Sprintf("Instances that %s from now on wait for usher.", map[bool]string{true: "it launches", false: "they launch"}[len(todo) == 1])
 	return nil
-}
-
-// agree asks a person for the environment's name.
-func (d *developer) agree(ctx context.Context, why string) error {
-	if d.yes {
-		return nil
-	}
-	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.people) {
-		return refusal{Err: fmt.Errorf("%s, and this is not a terminal: use --yes to go ahead", why)}
-	}
-	d.env.Confirm = true
-	return d.confirm(ctx)
 }

@@ -50,13 +50,13 @@ func bakeCommand() cli.Command {
 				defer b.laid.close()
 			}
 			if err != nil {
-				if _, typed := err.(refusal); typed {
-					return in.Fail(exitUsage, err)
+				if _, typed := err.(cli.UsageError); typed {
+					return in.Fail(cli.ExitUsage, err)
 				}
-				return in.Fail(exitFailed, err)
+				return in.Fail(cli.ExitFailed, err)
 			}
 			if err := b.enter(); err != nil {
-				return in.Fail(exitFailed, err)
+				return in.Fail(cli.ExitFailed, err)
 			}
 			return b.bake(ctx, in.Stdout, in.Stderr)
 		}}
@@ -77,12 +77,12 @@ func (b *baking) usage() error {
 			continue
 		}
 		if near := hooks.Closest(part, image.Parts); near != "" {
-			return refusal{Err: fmt.Errorf("there is nothing called %q to clean: did you mean %s?", part, near)}
+			return cli.UsageError{Err: fmt.Errorf("there is nothing called %q to clean: did you mean %s?", part, near)}
 		}
-		return refusal{Err: fmt.Errorf("there is nothing called %q to clean: the parts are %s, all and none", part, strings.Join(image.Parts, ", "))}
+		return cli.UsageError{Err: fmt.Errorf("there is nothing called %q to clean: the parts are %s, all and none", part, strings.Join(image.Parts, ", "))}
 	}
 	if info, err := os.Stat(b.root); err != nil || !info.IsDir() {
-		return refusal{Err: fmt.Errorf("cannot use --root %s: it is not a directory", b.root)}
+		return cli.UsageError{Err: fmt.Errorf("cannot use --root %s: it is not a directory", b.root)}
 	}
 	return b.laid.usage()
 }
@@ -122,10 +122,10 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 		warnings := format.Plural(r.Count(doctor.Warning), "warning")
 		if n := r.Count(doctor.Problem); n > 0 {
 			fmt.Fprintf(stdout, "The image is not ready: %s, %s. Nothing was changed.\n", format.Plural(n, "problem"), warnings)
-			return exitFailed
+			return cli.ExitFailed
 		}
 		fmt.Fprintf(stdout, "%s (%s, %s)\n", done, format.Plural(len(r), "check"), warnings)
-		return exitDone
+		return cli.ExitDone
 	}
 	if b.check || r.Count(doctor.Problem) > 0 {
 		return said("The image is complete.")
@@ -133,7 +133,7 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 	id, detail, err := b.laid.lay(ctx, &r, layout, cfg)
 	if err != nil {
 		fmt.Fprintln(stderr, "usher bake:", err)
-		return exitFailed
+		return cli.ExitFailed
 	}
 	if r.Count(doctor.Problem) > 0 { // of the revision
 		return said("")
@@ -148,7 +148,7 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "usher bake:", err)
-		return exitFailed
+		return cli.ExitFailed
 	}
 	unix.Sync() // a snapshot of the disk may be next
 	fmt.Fprintln(stdout, "Ready: power the machine off, and make the image.")

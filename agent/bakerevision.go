@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"usher/agent/bundle"
+	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/format"
@@ -52,25 +53,25 @@ func (l *layDown) usage() error {
 	place, inS3 := strings.CutPrefix(l.from, "s3://")
 	switch {
 	case l.from == "" && l.s3 != revision.S3{}:
-		return refusal{Err: errors.New("--bucket, --key, --version and --etag say which revision is laid down: --revision is missing")}
+		return cli.UsageError{Err: errors.New("--bucket, --key, --version and --etag say which revision is laid down: --revision is missing")}
 	case l.from == "":
 		return nil
 	case inS3:
 		bucket, key, _ := strings.Cut(place, "/")
 		key, version, _ := strings.Cut(key, "?versionId=")
 		if l.s3.Bucket != "" || l.s3.Key != "" || bucket == "" || key == "" {
-			return refusal{Err: fmt.Errorf("cannot use --revision %s: it must be s3://BUCKET/KEY, without --bucket and --key", l.from)}
+			return cli.UsageError{Err: fmt.Errorf("cannot use --revision %s: it must be s3://BUCKET/KEY, without --bucket and --key", l.from)}
 		}
 		l.s3.Bucket, l.s3.Key = bucket, key
 		if version != "" {
 			v, err := url.QueryUnescape(version)
 			if err != nil || l.s3.Version != "" {
-				return refusal{Err: fmt.Errorf("cannot use --revision %s: give its version once, as --version", l.from)}
+				return cli.UsageError{Err: fmt.Errorf("cannot use --revision %s: give its version once, as --version", l.from)}
 			}
 			l.s3.Version = v
 		}
 	case l.s3.Bucket == "" || l.s3.Key == "" || l.s3.Version == "" && l.s3.ETag == "":
-		return refusal{Err: errors.New("a revision from a file is found by an instance only under the place it is registered with: " +
+		return cli.UsageError{Err: errors.New("a revision from a file is found by an instance only under the place it is registered with: " +
 			"give --bucket and --key, and both of --version and --etag that CodeDeploy has (aws deploy get-deployment-group shows them)")}
 	}
 	return nil
@@ -85,7 +86,7 @@ func (l *layDown) prepare(ctx context.Context) (err error) {
 		return l.download(ctx)
 	}
 	if l.archive, err = os.Open(l.from); err != nil {
-		return refusal{Err: fmt.Errorf("cannot open the revision: %w", err)}
+		return cli.UsageError{Err: fmt.Errorf("cannot open the revision: %w", err)}
 	}
 	return l.kind()
 }
@@ -108,7 +109,7 @@ func (l *layDown) download(ctx context.Context) (err error) {
 		return fmt.Errorf("cannot read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return refusal{Err: errors.New("cannot tell the AWS Region: give --region")}
+		return cli.UsageError{Err: errors.New("cannot tell the AWS Region: give --region")}
 	}
 	got, err := bundle.FetchS3(ctx, s3.NewFromConfig(cfg), bundle.S3Object{Bucket: l.s3.Bucket, Key: l.s3.Key, Version: l.s3.Version, ETag: l.s3.ETag}, l.archive, nil)
 	if err != nil {
@@ -126,7 +127,7 @@ func (l *layDown) kind() (err error) {
 		return fmt.Errorf("cannot read the revision: %w", err)
 	}
 	if l.s3.BundleType, err = bundle.Kind(l.from, head[:n]); err != nil {
-		return refusal{Err: err}
+		return cli.UsageError{Err: err}
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 		return err
 	}
 	if dryRun {
-		return ending{exitDone, rollout.EndedDryRun, "A dry run: nothing was uploaded, and no deployment created."}
+		return ending{cli.ExitDone, rollout.EndedDryRun, "A dry run: nothing was uploaded, and no deployment created."}
 	}
 	if err := d.confirm(ctx); err != nil {
 		return err
@@ -121,7 +121,7 @@ func (d *developer) commit(ctx context.Context, ref string) (c rollout.Commit, w
 		ref = d.env.Branch
 	}
 	if ref == "" {
-		return c, nil, refusal{Err: fmt.Errorf("environment %s has no branch in usher.yml: name what to deploy: usher deploy %s REF", d.env.Name, d.env.Name)}
+		return c, nil, cli.UsageError{Err: fmt.Errorf("environment %s has no branch in usher.yml: name what to deploy: usher deploy %s REF", d.env.Name, d.env.Name)}
 	}
 	remote, err := d.repo.Remote(ctx, ref)
 	if err == nil && remote != "" {
@@ -131,14 +131,14 @@ func (d *developer) commit(ctx context.Context, ref string) (c rollout.Commit, w
 		return c, nil, err
 	}
 	if c, err = d.repo.Resolve(ctx, ref); err != nil {
-		return c, nil, refusal{Err: err}
+		return c, nil, cli.UsageError{Err: err}
 	}
 	no, err := d.repo.Refusals(ctx, c)
 	if err != nil {
 		return c, nil, err
 	}
 	if len(no) > 0 {
-		return c, nil, refusal{Err: errors.New(strings.Join(no, "\n"))}
+		return c, nil, cli.UsageError{Err: errors.New(strings.Join(no, "\n"))}
 	}
 	warnings, err = d.repo.Warnings(ctx, c)
 	return c, warnings, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"usher/agent/bundle"
+	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/format"
 	"usher/agent/rollout"
@@ -129,7 +130,7 @@ func (d *developer) showCommits(ctx context.Context, running, next string, line 
 func (d *developer) check(ctx context.Context, path string) (bundle.Stats, []hooks.Problem, error) {
 	dir, stats, err := open(ctx, path)
 	if err != nil {
-		return stats, nil, refusal{Err: fmt.Errorf("a server could not use this commit: %w", err)}
+		return stats, nil, cli.UsageError{Err: fmt.Errorf("a server could not use this commit: %w", err)}
 	}
 	defer safepath.RemoveAll(dir)
 	c := config.Default()
@@ -142,5 +143,5 @@ func (d *developer) check(ctx context.Context, path string) (bundle.Stats, []hoo
 	for _, p := range fatal {
 		lines = append(lines, p.String())
 	}
-	return stats, problems, refusal{Err: fmt.Errorf("a server would refuse this commit, for %s; nothing was uploaded:\n%s", format.Plural(len(fatal), "problem"), strings.Join(lines, "\n"))}
+	return stats, problems, cli.UsageError{Err: fmt.Errorf("a server would refuse this commit, for %s; nothing was uploaded:\n%s", format.Plural(len(fatal), "problem"), strings.Join(lines, "\n"))}
 }

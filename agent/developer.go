@@ -19,8 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"golang.org/x/sys/unix"
 
+	"usher/agent/cli"
 	"usher/agent/doctor"
 	"usher/agent/retry"
 	"usher/agent/rollout"
@@ -67,10 +67,10 @@ func (d *developer) begin(ctx context.Context, name string, stdout, stderr io.Wr
 		return err
 	}
 	if d.env, err = rollout.Named(all, name); err != nil {
-		return refusal{Err: fmt.Errorf("%w (%s)", err, file)}
+		return cli.UsageError{Err: fmt.Errorf("%w (%s)", err, file)}
 	}
 	if d.repo, err = rollout.OpenRepository(ctx, filepath.Dir(file)); err != nil {
-		return refusal{Err: err}
+		return cli.UsageError{Err: err}
 	}
 	return d.connect(ctx)
 }
@@ -92,12 +92,12 @@ func environments() (all []rollout.Environment, file string, err error) {
 		return nil, "", fmt.Errorf("cannot find the working directory: %w", err)
 	}
 	if file, err = rollout.Find(dir); errors.Is(err, rollout.ErrNoFile) {
-		return nil, "", refusal{Err: fmt.Errorf("%w. The least there must be in it:\n\n%s", err, indented(rollout.Example))}
+		return nil, "", cli.UsageError{Err: fmt.Errorf("%w. The least there must be in it:\n\n%s", err, indented(rollout.Example))}
 	} else if err != nil {
 		return nil, "", err
 	}
 	if all, err = rollout.Load(file); err != nil {
-		return nil, "", refusal{Err: err}
+		return nil, "", cli.UsageError{Err: err}
 	}
 	return all, file, nil
 }
@@ -131,7 +131,7 @@ func (d *developer) connect(ctx context.Context) error {
 		return rollout.Explain("read the AWS configuration", d.env, err)
 	}
 	if d.env.Region = cfg.Region; cfg.Region == "" {
-		return refusal{Err: errors.New("cannot tell the AWS Region: there is no usher.yml here, so set AWS_REGION")}
+		return cli.UsageError{Err: errors.New("cannot tell the AWS Region: there is no usher.yml here, so set AWS_REGION")}
 	}
 	if d.watched != nil {
 		cfg.APIOptions = append(cfg.APIOptions, d.watched.Observe)
@@ -167,7 +167,7 @@ func (d *developer) confirm(ctx context.Context) error {
 		return nil
 	}
 	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.people) {
-		return refusal{Err: fmt.Errorf("%s must be confirmed by a person (confirm in usher.yml), and this is not a terminal: use --yes to go ahead", d.env.Name)}
+		return cli.UsageError{Err: fmt.Errorf("%s must be confirmed by a person (confirm in usher.yml), and this is not a terminal: use --yes to go ahead", d.env.Name)}
 	}
 	fmt.Fprintf(d.people, "Type %s to go ahead: ", d.env.Name)
 	answer, err := readLine(ctx)
@@ -176,30 +176,45 @@ func (d *developer) confirm(ctx context.Context) error {
 		return err
 	}
 	if strings.TrimSpace(answer) != d.env.Name {
-		return refusal{Err: errors.New("not confirmed: nothing was started")}
+		return cli.UsageError{Err: errors.New("not confirmed: nothing was started")}
 	}
 	fmt.Fprintln(d.people)
 	return nil
 }
 
-// readLine reads a line from the terminal, which hands out whole ones.
+// agree asks a person for the environment's name, whatever usher.yml says. why is why a program may not say yes.
+func (d *developer) agree(ctx context.Context, why string) error {
+	if d.yes {
+		return nil
+	}
+	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.people) {
+		return cli.UsageError{Err: fmt.Errorf("%s, and this is not a terminal: use --yes to go ahead", why)}
+	}
+	d.env.Confirm = true
+	return d.confirm(ctx)
+}
+
+// readLine reads a line from the terminal, which hands out whole ones. When ctx ends first, the read goes on for as long as the
+// process lives, which is not long then.
 func readLine(ctx context.Context) (string, error) {
-	const often = 100 // milliseconds between looks at ctx
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(os.Stdin.Fd()), Events: unix.POLLIN}}, often)
-		switch {
-		case ctx.Err() != nil:
-			return "", ctx.Err()
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return "", fmt.Errorf("cannot read from the terminal: %w", err)
-		case n > 0:
-			line := make([]byte, 4096)
-			n, err := os.Stdin.Read(line)
-			if err != nil && !errors.Is(err, io.EOF) {
-				return "", fmt.Errorf("cannot read from the terminal: %w", err)
-			}
-			return string(line[:n]), nil
+	type answer struct {
+		text string
+		err  error
+	}
+	typed := make(chan answer, 1)
+	go func() {
+		line := make([]byte, 4096)
+		n, err := os.Stdin.Read(line)
+		typed <- answer{string(line[:n]), err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case a := <-typed:
+		if a.err != nil && !errors.Is(a.err, io.EOF) {
+			return "", fmt.Errorf("cannot read from the terminal: %w", a.err)
 		}
+		return a.text, nil
 	}
 }
 
@@ -214,27 +229,27 @@ func (e ending) Error() string { return e.message }
 
 // end says how the command ended and is its exit code.
 func (d *developer) end(ctx context.Context, err error) int {
-	code, status, message := exitFailed, rollout.EndedFailed, d.done
+	code, status, message := cli.ExitFailed, rollout.EndedFailed, d.done
 	if err != nil {
 		message = err.Error()
 	}
 	switch own := (ending{}); {
 	case err == nil:
-		code, status = exitDone, rollout.EndedSucceeded
+		code, status = cli.ExitDone, rollout.EndedSucceeded
 	case errors.As(err, &own):
 		code, status = own.code, own.status
 	case errors.As(err, new(rollout.Busy)):
-		code, status = exitBusy, rollout.EndedRefused
-	case errors.As(err, new(refusal)):
-		code, status = exitUsage, rollout.EndedRefused
+		code, status = cli.ExitBusy, rollout.EndedRefused
+	case errors.As(err, new(cli.UsageError)):
+		code, status = cli.ExitUsage, rollout.EndedRefused
 	case ctx.Err() != nil:
-		code, status, message = exitInterrupted, rollout.EndedInterrupted, "interrupted: nothing was started"
+		code, status, message = cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: nothing was started"
 	}
 	d.view.Close()
-	if code == exitDone || d.json {
+	if code == cli.ExitDone || d.json {
 		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Finished, Deployment: d.deployment, Status: status, Message: message, ExitCode: &code})
 	}
-	if code != exitDone {
+	if code != cli.ExitDone {
 		fmt.Fprintf(d.stderr, "usher %s: %s\n", d.name, message)
 	}
 	return code

@@ -10,6 +10,7 @@ import (
 
 	"usher/agent/cli"
 	"usher/agent/doctor"
+	"usher/agent/format"
 )
 
 // doctorTime bounds all of it: what does not answer is a finding.
@@ -38,7 +39,7 @@ func doctorCommand() cli.Command {
 			if err := d.begin(ctx, env, io.Discard, in.Stderr); err != nil {
 				return d.end(ctx, err)
 			}
-			d.doctor(ctx, &r, hook)
+			diagnoseEnvironment(ctx, d, &r, hook)
 			d.watched.Assumptions(&r)
 			d.watched.Places(&r)
 		} else {
@@ -50,16 +51,16 @@ func doctorCommand() cli.Command {
 			out.SetIndent("", "  ")
 			out.SetEscapeHTML(false)
 			if err := out.Encode(doctorReport{problems, warnings, r}); err != nil {
-				return in.Fail(exitFailed, err)
+				return in.Fail(cli.ExitFailed, err)
 			}
 		} else {
 			r.Print(in.Stdout)
-			fmt.Fprintf(in.Stdout, "%s, %s\n", count(problems, "problem"), count(warnings, "warning"))
+			fmt.Fprintf(in.Stdout, "%s, %s\n", format.Plural(problems, "problem"), format.Plural(warnings, "warning"))
 		}
 		if problems > 0 {
-			return exitFailed
+			return cli.ExitFailed
 		}
-		return exitDone
+		return cli.ExitDone
 	}
 	return c
 }

@@ -10,6 +10,7 @@ import (
 
 	"usher/agent/config"
 	"usher/agent/doctor"
+	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
 	"usher/systemd"
@@ -122,13 +123,13 @@ func examineRecord(r *doctor.Report, cfg config.Config) {
 	case last == nil:
 		r.OK("record", "nothing was deployed here yet")
 	case last.End == record.Succeeded:
-		r.OK("record", "the last deployment (%s) succeeded %s", last.ID, ago(last.Ended))
+		r.OK("record", "the last deployment (%s) succeeded %s", last.ID, format.Ago(last.Ended))
 	case last.End == "":
 		r.OK("record", "deployment %s is under way", last.ID)
 	case last.Err() != nil:
-		r.Problem("record", "`usher history` and journalctl -u usher have more; deploy a revision that works", "the last deployment (%s) failed %s: %s", last.ID, ago(last.Ended), firstLine(last.Err()))
+		r.Problem("record", "`usher history` and journalctl -u usher have more; deploy a revision that works", "the last deployment (%s) failed %s: %s", last.ID, format.Ago(last.Ended), format.FirstLine(last.Err()))
 	default:
-		r.OK("record", "the last deployment (%s) ended %s", last.ID, ago(last.Ended))
+		r.OK("record", "the last deployment (%s) ended %s", last.ID, format.Ago(last.Ended))
 	}
 }
 

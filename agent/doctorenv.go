@@ -16,9 +16,9 @@ import (
 	"usher/agent/rollout"
 )
 
-// doctor is `usher doctor ENV`: what can be found out of an environment from outside. hook is the name that its
+// diagnoseEnvironment is `usher doctor ENV`: what can be found out of an environment from outside. hook is the name that its
 // servers' configuration has for lifecycle_hook.
-func (d *developer) doctor(ctx context.Context, r *doctor.Report, hook string) {
+func diagnoseEnvironment(ctx context.Context, d *developer, r *doctor.Report, hook string) {
 	who, err := d.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		r.Problem("identity", "", "%v", rollout.Explain("find out who you are to AWS", d.env, err))
@@ -31,7 +31,7 @@ func (d *developer) doctor(ctx context.Context, r *doctor.Report, hook string) {
 	switch {
 	case errors.Is(err, revision.ErrNone):
 		r.Warn("revision", "usher deploy "+d.env.Name, "deployment group %s of %s has no successful deployment yet: launches keep the base", d.env.DeploymentGroup, d.env.Application)
-		d.doctorBucket(ctx, r)
+		diagnoseBucket(ctx, d, r)
 	case err != nil:
 		if api := errors.Unwrap(err); api != nil { // its advice is for a server
 			err = rollout.Explain("read deployment group "+d.env.DeploymentGroup+" of application "+d.env.Application, d.env, api)
@@ -67,8 +67,8 @@ func (d *developer) doctor(ctx context.Context, r *doctor.Report, hook string) {
 	}
 }
 
-// doctorBucket looks at the bucket that has no revision yet.
-func (d *developer) doctorBucket(ctx context.Context, r *doctor.Report) {
+// diagnoseBucket looks at the bucket that has no revision yet.
+func diagnoseBucket(ctx context.Context, d *developer, r *doctor.Report) {
 	_, err := d.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &d.env.Bucket})
 	var answer interface{ HTTPStatusCode() int }
 	status := 0

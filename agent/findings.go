@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"usher/agent/appspec"
+	"usher/agent/cli"
 	"usher/agent/format"
 	"usher/hooks"
 )
@@ -34,9 +35,9 @@ func (f findings) show(w io.Writer) int {
 	f.Errors = len(hooks.Errors(f.Problems))
 	f.Warnings = len(f.Problems) - f.Errors
 	f.OK = f.Errors == 0 && (f.Warnings == 0 || !f.strict)
-	code := exitDone
+	code := cli.ExitDone
 	if !f.OK {
-		code = exitFailed
+		code = cli.ExitFailed
 	}
 	if f.json {
 		if f.Problems == nil {
@@ -46,7 +47,7 @@ func (f findings) show(w io.Writer) int {
 		out.SetEscapeHTML(false)
 		out.SetIndent("", "  ")
 		if err := out.Encode(f); err != nil {
-			return exitFailed
+			return cli.ExitFailed
 		}
 		return code
 	}

@@ -24,11 +24,11 @@ func (d *developer) follow(ctx context.Context) error {
 	again := fmt.Sprintf("`usher deploy status %s` follows it again", d.deployment)
 	switch {
 	case ctx.Err() != nil:
-		return ending{exitInterrupted, rollout.EndedRunning, fmt.Sprintf("interrupted, but deployment %s goes on: %s", d.deployment, again)}
+		return ending{cli.ExitInterrupted, rollout.EndedRunning, fmt.Sprintf("interrupted, but deployment %s goes on: %s", d.deployment, again)}
 	case watch.Err() != nil:
-		return ending{exitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running after %s: %s", d.deployment, d.timeout, again)}
+		return ending{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running after %s: %s", d.deployment, d.timeout, again)}
 	}
-	return ending{exitRunning, rollout.EndedRunning, fmt.Sprintf("%v\ndeployment %s goes on: %s", err, d.deployment, again)}
+	return ending{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("%v\ndeployment %s goes on: %s", err, d.deployment, again)}
 }
 
 // became is the error that a deployment which has ended is, nil for one that succeeded.
@@ -40,7 +40,7 @@ func (d *developer) became(out rollout.Outcome) error {
 		d.done += fmt.Sprintf(": %s in %s.", format.Plural(out.Instances, "server"), format.Duration(out.Took))
 		return nil
 	case undone != nil && undone.Trouble() == "":
-		return ending{exitRolledBack, rollout.EndedRolledBack, fmt.Sprintf("%s\ndeployment %s rolled it back", trouble, undone.Deployment)}
+		return ending{cli.ExitRolledBack, rollout.EndedRolledBack, fmt.Sprintf("%s\ndeployment %s rolled it back", trouble, undone.Deployment)}
 	case undone != nil:
 		trouble += "\nthe rollback failed too: " + undone.Trouble() + "\n`usher rollback " + cmp.Or(d.env.Name, "ENV") + "` tries again"
 	case out.NoRollback != "":
@@ -48,7 +48,7 @@ func (d *developer) became(out rollout.Outcome) error {
 	case out.Status != rollout.Succeeded:
 		trouble += "\nit was not rolled back: `usher rollback " + cmp.Or(d.env.Name, "ENV") + "` does that"
 	}
-	return ending{exitFailed, rollout.EndedFailed, trouble}
+	return ending{cli.ExitFailed, rollout.EndedFailed, trouble}
 }
 
 // deployStatusCommand is `usher deploy status [ENV | d-ID]`.
@@ -82,7 +82,7 @@ func (d *developer) status(ctx context.Context, name string) error {
 	}
 	out, err := rollout.Glance(ctx, d.codedeploy, d.env, what.ID, d.view.Show)
 	if errors.Is(err, rollout.ErrRunning) {
-		return ending{exitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running: `usher deploy status %s` follows it", what.ID, what.ID)}
+		return ending{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running: `usher deploy status %s` follows it", what.ID, what.ID)}
 	} else if err != nil {
 		return err
 	}
@@ -99,12 +99,12 @@ func (d *developer) findDeployment(ctx context.Context, name string) (rollout.De
 		case err != nil:
 			return rollout.Deployment{}, err
 		case name == "" && len(all) > 1:
-			return rollout.Deployment{}, refusal{Err: errors.New("which deployment? Name an environment of usher.yml, or a deployment by its id")}
+			return rollout.Deployment{}, cli.UsageError{Err: errors.New("which deployment? Name an environment of usher.yml, or a deployment by its id")}
 		case name == "":
 			name = all[0].Name
 		}
 		if d.env, err = rollout.Named(all, name); err != nil {
-			return rollout.Deployment{}, refusal{Err: fmt.Errorf("%w (%s)", err, file)}
+			return rollout.Deployment{}, cli.UsageError{Err: fmt.Errorf("%w (%s)", err, file)}
 		}
 		all = []rollout.Environment{d.env}
 	} else if err != nil { // no usher.yml, or none that can be used: not needed here
@@ -146,5 +146,5 @@ func (d *developer) findDeployment(ctx context.Context, name string) (rollout.De
 		}
 		last = err
 	}
-	return rollout.Deployment{}, refusal{Err: last}
+	return rollout.Deployment{}, cli.UsageError{Err: last}
 }

@@ -40,13 +40,13 @@ func iamPolicyCommand() cli.Command {
 			if n.Region == "" || n.Account == "" {
 				fmt.Fprintln(in.Stderr, "usher iam-policy: replace REGION and ACCOUNT, or give --region and --account")
 			}
-			return exitDone
+			return cli.ExitDone
 		}}
 }
 
 var (
-	bucketForm = form(`^[A-Za-z0-9][A-Za-z0-9.-]{1,61}[A-Za-z0-9]$`) // also a placeholder in capitals
-	keyForm    = form(`^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)
+	bucketForm = cli.LazyRegexp(`^[A-Za-z0-9][A-Za-z0-9.-]{1,61}[A-Za-z0-9]$`) // also a placeholder in capitals
+	keyForm    = cli.LazyRegexp(`^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)
 )
 
 // iamPolicy is the policy's text. A name with a wildcard would allow more than it says.

@@ -31,7 +31,7 @@ func commands() cli.Program {
 		Commands: []cli.Command{
 			runCommand(),
 			statusCommand(), historyCommand(), blameCommand(), plotCommand(), holdCommand(), unholdCommand(),
-			checkCommand(), rehearseCommand(), deployCommand(), rollbackCommand(),
+			checkCommand(), rehearseCommand(), deployCommand(), rollbackCommand(rollbackHere),
 			doctorCommand(), bakeCommand(), attachCommand(), iamPolicyCommand(),
 			cli.VersionCommand(), placeCommand(),
 		},

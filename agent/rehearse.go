@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,81 +17,9 @@ import (
 	"usher/agent/instance"
 	"usher/agent/record"
 	"usher/agent/release"
-	"usher/agent/safepath"
 	"usher/hooks"
 	"usher/systemd"
 )
-
-// checkCommand is `usher check PATH`: what an instance finds out before it runs the first script.
-func checkCommand() cli.Command {
-	var errexit, roles string
-	var strict, asJSON bool
-	c := cli.Command{Name: "check", Args: []string{"PATH"}, Group: cli.Developer, About: "check a revision (a directory, zip, tar or tgz) as a server will",
-		Flags: func(f *flag.FlagSet) {
-			f.StringVar(&errexit, "errexit", string(hooks.Enforce), "`MODE`: what the server does about scripts without set -e: enforce, require, report or off")
-			f.StringVar(&roles, "role-hooks", "", "also check the role hooks in `DIR` (on a server: /etc/usher/hooks.d)")
-			f.BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
-			f.BoolVar(&asJSON, "json", false, "print one JSON object, for CI")
-		}}
-	c.Run = func(ctx context.Context, in cli.Call) int {
-		policy, err := hooks.ParsePolicy(errexit)
-		if err != nil {
-			return in.Fail(exitUsage, err)
-		}
-		path := in.Arg(0)
-		if _, err := os.Stat(path); err != nil {
-			return in.Fail(exitUsage, fmt.Errorf("cannot open the revision: %w", err))
-		}
-		found := findings{Path: path, strict: strict, json: asJSON}
-		dir, stats, err := open(ctx, path)
-		if err != nil {
-			found.Problems = []hooks.Problem{{File: path, Message: err.Error()}}
-			return found.show(in.Stdout)
-		}
-		defer safepath.RemoveAll(dir)
-		found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
-		_, found.Problems = judge(config.Default().Layout(), dir, roles, policy, hooks.CheckSource)
-		found.Needs = needsOf(dir)
-		return found.show(in.Stdout)
-	}
-	return c
-}
-
-// open unpacks the revision at path, whatever it is, into a scratch directory, by the rules and limits of
-// an instance. The caller removes the directory.
-func open(ctx context.Context, path string) (dir string, stats bundle.Stats, err error) {
-	if dir, err = os.MkdirTemp("", "usher-"); err != nil {
-		return "", stats, fmt.Errorf("cannot make a scratch directory: %w", err)
-	}
-	if stats, err = unpackLocal(ctx, path, dir); err != nil {
-		safepath.RemoveAll(dir)
-	}
-	return dir, stats, err
-}
-
-// unpackLocal brings a local revision into dir, which is empty.
-func unpackLocal(ctx context.Context, path, dir string) (bundle.Stats, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return bundle.Stats{}, fmt.Errorf("cannot open the revision: %w", err)
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return bundle.Stats{}, fmt.Errorf("cannot look at the revision: %w", err)
-	} else if info.IsDir() {
-		return bundle.Directory(ctx, path, dir, bundle.Limits{Narrow: func(int) {}})
-	}
-	head := make([]byte, 512)
-	n, err := f.ReadAt(head, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return bundle.Stats{}, fmt.Errorf("cannot read the revision: %w", err)
-	}
-	kind, err := bundle.Kind(path, head[:n])
-	if err != nil {
-		return bundle.Stats{}, err
-	}
-	return bundle.Unpack(ctx, f, kind, dir, bundle.Limits{Narrow: func(int) {}})
-}
 
 // rehearseCommand is `usher rehearse PATH`: the deployment of a launch, without AWS.
 func rehearseCommand() cli.Command {
@@ -105,14 +32,14 @@ func rehearseCommand() cli.Command {
 	c.Run = func(ctx context.Context, in cli.Call) int {
 		policy, err := hooks.ParsePolicy(errexit)
 		if err != nil {
-			return in.Fail(exitUsage, err)
+			return in.Fail(cli.ExitUsage, err)
 		}
 		if _, err := os.Stat(in.Arg(0)); err != nil {
-			return in.Fail(exitUsage, fmt.Errorf("cannot open the revision: %w", err))
+			return in.Fail(cli.ExitUsage, fmt.Errorf("cannot open the revision: %w", err))
 		}
 		a, err := rehearsal(root, policy, in.Stdout)
 		if err != nil {
-			return in.Fail(exitFailed, err)
+			return in.Fail(cli.ExitFailed, err)
 		}
 		defer a.rec.Close()
 		runner := &hooks.ProcessGroups{}
@@ -120,17 +47,17 @@ func rehearseCommand() cli.Command {
 		a.runner = runner
 		path, err := filepath.Abs(in.Arg(0))
 		if err != nil {
-			return in.Fail(exitFailed, err)
+			return in.Fail(cli.ExitFailed, err)
 		}
 		if err := a.rehearse(ctx, path); err != nil {
 			if ctx.Err() != nil {
 				fmt.Fprintln(in.Stderr, "usher rehearse: interrupted")
 			}
-			return exitFailed
+			return cli.ExitFailed
 		}
 		live, _, _ := a.layout.Live()
 		fmt.Fprintf(in.Stdout, "%s -> %s\n", a.layout.LinkPath(), live)
-		return exitDone
+		return cli.ExitDone
 	}
 	return c
 }
@@ -181,7 +108,7 @@ func (a *agent) rehearse(ctx context.Context, path string) error {
 	stem, _, _ := strings.Cut(filepath.Base(path), ".")
 	id := "rehearsal-" + time.Now().UTC().Format("20060102T150405.000Z")
 	src := source{id: strings.ReplaceAll(stem, "..", "-") + "-" + id, name: path, fetch: func(ctx context.Context, dir string) (fetched, error) {
-		stats, err := unpackLocal(ctx, path, dir)
+		stats, err := bundle.UnpackLocal(ctx, path, dir)
 		return fetched{stats: stats, detail: fmt.Sprintf("%s, %s", format.Plural(stats.Files, "file"), format.Bytes(stats.Bytes))}, err
 	}}
 	d, err := a.begin(ctx, "", id, src, hooks.Environment{ApplicationName: stem, DeploymentID: id, DeploymentGroupName: "rehearsal",

@@ -2,23 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"usher/agent/cli"
-	"usher/agent/config"
 	"usher/agent/format"
 	"usher/agent/rollout"
 )
 
-// rollbackCommand is `usher rollback`: of the server, on a server; of an environment, everywhere else.
-func rollbackCommand() cli.Command {
+// rollbackCommand is `usher rollback ENV`. onServer, which may be nil, gives the declaration that takes its place on a server.
+func rollbackCommand(onServer func(args []string) *cli.Command) cli.Command {
 	d := &developer{name: "rollback"}
 	var stop, dryRun bool
 	return cli.Command{Name: "rollback", Args: []string{"ENV", "[d-ID | COMMIT]"}, Group: cli.Developer, About: "return an environment to what it ran before; on a server: the server",
@@ -31,13 +25,7 @@ func rollbackCommand() cli.Command {
 			f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and end there")
 		},
 		Complete: completeEnvironment,
-		Instead: func(args []string) *cli.Command {
-			if !onServer(args) {
-				return nil
-			}
-			c := rollBackServerCommand()
-			return &c
-		},
+		Instead:  onServer,
 		Run: func(ctx context.Context, in cli.Call) int {
 			err := d.begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
 			if err == nil {
@@ -46,23 +34,6 @@ func rollbackCommand() cli.Command {
 			return d.end(ctx, err)
 		}}
 }
-
-// onServer tells whether an agent has worked on this machine, or an agent's configuration is named. A record that
-// one may not look at is one.
-func onServer(args []string) bool {
-	if slices.ContainsFunc(args, func(arg string) bool { return configForm().MatchString(arg) }) {
-		return true
-	}
-	cfg, err := config.Load(config.DefaultFile)
-	if err != nil {
-		cfg = config.Default()
-	}
-	_, err = os.Stat(filepath.Join(cfg.StateDir, "record.jsonl"))
-	return err == nil || errors.Is(err, fs.ErrPermission)
-}
-
-// configForm is the flag that only servers have.
-var configForm = form(`^--?config(=|$)`)
 
 // rollBack deploys a revision again that was deployed before.
 func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bool) error {
@@ -79,7 +50,7 @@ func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bo
 	}
 	past, err := d.goBackTo(ctx, target, p.group)
 	if err != nil {
-		return refusal{Err: err}
+		return cli.UsageError{Err: err}
 	}
 	if err := rollout.StillThere(ctx, d.s3, d.env, past.Revision); err != nil {
 		return err
@@ -98,7 +69,7 @@ func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bo
 		return err
 	}
 	if dryRun {
-		return ending{exitDone, rollout.EndedDryRun, "A dry run: no deployment was created."}
+		return ending{cli.ExitDone, rollout.EndedDryRun, "A dry run: no deployment was created."}
 	}
 	if err := d.confirm(ctx); err != nil {
 		return err
@@ -147,9 +118,9 @@ func (d *developer) stop(ctx context.Context, id string) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return ending{exitInterrupted, rollout.EndedInterrupted, "interrupted: deployment " + id + " is being stopped, and nothing else was started"}
+		return ending{cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: deployment " + id + " is being stopped, and nothing else was started"}
 	case watch.Err() != nil:
-		return ending{exitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s was told to stop and has not ended after %s: nothing else was started", id, d.timeout)}
+		return ending{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s was told to stop and has not ended after %s: nothing else was started", id, d.timeout)}
 	}
 	return err
 }

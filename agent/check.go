@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+
+	"usher/agent/bundle"
+	"usher/agent/cli"
+	"usher/agent/config"
+	"usher/agent/safepath"
+	"usher/hooks"
+)
+
+// checkCommand is `usher check PATH`: what an instance finds out before it runs the first script.
+func checkCommand() cli.Command {
+	var errexit, roles string
+	var strict, asJSON bool
+	c := cli.Command{Name: "check", Args: []string{"PATH"}, Group: cli.Developer, About: "check a revision (a directory, zip, tar or tgz) as a server will",
+		Flags: func(f *flag.FlagSet) {
+			f.StringVar(&errexit, "errexit", string(hooks.Enforce), "`MODE`: what the server does about scripts without set -e: enforce, require, report or off")
+			f.StringVar(&roles, "role-hooks", "", "also check the role hooks in `DIR` (on a server: /etc/usher/hooks.d)")
+			f.BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
+			f.BoolVar(&asJSON, "json", false, "print one JSON object, for CI")
+		}}
+	c.Run = func(ctx context.Context, in cli.Call) int {
+		policy, err := hooks.ParsePolicy(errexit)
+		if err != nil {
+			return in.Fail(cli.ExitUsage, err)
+		}
+		path := in.Arg(0)
+		if _, err := os.Stat(path); err != nil {
+			return in.Fail(cli.ExitUsage, fmt.Errorf("cannot open the revision: %w", err))
+		}
+		found := findings{Path: path, strict: strict, json: asJSON}
+		dir, stats, err := open(ctx, path)
+		if err != nil {
+			found.Problems = []hooks.Problem{{File: path, Message: err.Error()}}
+			return found.show(in.Stdout)
+		}
+		defer safepath.RemoveAll(dir)
+		found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
+		_, found.Problems = judge(config.Default().Layout(), dir, roles, policy, hooks.CheckSource)
+		found.Needs = needsOf(dir)
+		return found.show(in.Stdout)
+	}
+	return c
+}
+
+// open unpacks the revision at path, whatever it is, into a scratch directory, by the rules and limits of
+// an instance. The caller removes the directory.
+func open(ctx context.Context, path string) (dir string, stats bundle.Stats, err error) {
+	if dir, err = os.MkdirTemp("", "usher-"); err != nil {
+		return "", stats, fmt.Errorf("cannot make a scratch directory: %w", err)
+	}
+	if stats, err = bundle.UnpackLocal(ctx, path, dir); err != nil {
+		safepath.RemoveAll(dir)
+	}
+	return dir, stats, err
+}
