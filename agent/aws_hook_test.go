@@ -164,18 +164,18 @@ func TestOnlyCodeDeploysHook(t *testing.T) {
 	s.expect("live", s.live(), "1")
 }
 
-// The hook is taken away while the deployment is under way: Auto Scaling goes on without a verdict.
+// The hook is taken away while the deployment is under way: as the service documents, that abandons the launches that
+// wait. The deployment ends with them.
 func TestHookIsDeletedMeanwhile(t *testing.T) {
 	s := newStage(t)
-	app, open := s.gate(s.app("1"), "scripts/after.sh")
+	app, _ := s.gate(s.app("1"), "scripts/after.sh")
 	s.publish("shop-1", app)
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	r := s.start(server, "-once")
 	r.says("at the gate")
 	s.deleteHook("usher-launch")
-	s.waitFor(server, standin.InService)
-	open()
-	s.expect("exit code", itoa(r.wait()), "0")
-	s.said(r, "the lifecycle action of hook usher-launch was decided before usher could say CONTINUE (the state is InService)")
-	s.expect("live", s.live(), "1")
+	s.waitFor(server, standin.Terminated)
+	s.expect("exit code", itoa(r.wait()), "1")
+	s.said(r, "this instance is being terminated by Auto Scaling")
+	s.expect("live", s.live(), "base")
 }

@@ -67,7 +67,7 @@ func TestBadBundle(t *testing.T) {
 		}, "cannot unpack the bundle: it is damaged, cut off or not a zip archive"},
 		{"is a zip that calls itself tgz", func(s *stage) { s.publishBytes("shop-1.tgz", "tgz", zipped(s.T, s.app("1"))) }, "cannot unpack the bundle: its bundle type says tgz, but its content is zip: register the revision with the right bundle type"},
 		{"is a tgz that calls itself zip", func(s *stage) { s.publishBytes(key, "zip", tarred(s.T, s.app("1"))) }, "cannot unpack the bundle: its bundle type says zip, but its content is tgz: register the revision with the right bundle type"},
-		{"is of a type that is none", func(s *stage) { s.publishBytes("shop-1.rar", "rar", []byte("Rar!")) }, "the bundle type of s3://BUCKET/shop-1.rar is rar: a server needs tar, tgz or zip"},
+		{"is of a type that no server takes", func(s *stage) { s.publishBytes("shop-1.yaml", "YAML", []byte("version: 0.0")) }, "the bundle type of s3://BUCKET/shop-1.yaml is YAML: a server needs tar, tgz or zip"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)

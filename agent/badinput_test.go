@@ -30,10 +30,16 @@ func (s *stage) refused(want ...string) *agentRun {
 // of releases as it was.
 func (s *stage) abandoned(want ...string) *agentRun {
 	s.Helper()
+	return s.abandonedWith("1", want...)
+}
+
+// abandonedWith is abandoned with another exit code: 2 says that starting again cannot help.
+func (s *stage) abandonedWith(exit string, want ...string) *agentRun {
+	s.Helper()
 	before := s.picture()
 	server, r, code := s.launch()
 	s.waitFor(server, standin.Terminated)
-	s.expect("exit code", itoa(code), "1")
+	s.expect("exit code", itoa(code), exit)
 	s.expect("verdict", answers(server), "usher-launch ABANDON")
 	s.said(r, append(want, "completed the lifecycle action of hook usher-launch with ABANDON")...)
 	s.clean()
@@ -96,7 +102,7 @@ func (s *stage) releases() string {
 			s.must(json.Unmarshal(text, &f))
 			s.expect("facts of", id, f.ID)
 			found = append(found, f)
-		} else if _, err := os.Stat(s.path("opt/app-releases/" + strings.TrimSuffix(e.Name(), ".bundle") + ".json")); err != nil {
+		} else if _, err := os.Stat(s.path("opt/app-releases/" + strings.TrimSuffix(strings.TrimSuffix(e.Name(), ".bundle"), ".scripts") + ".json")); err != nil {
 			found = append(found, release.Facts{ID: e.Name() + "-", Status: "without facts"})
 		}
 	}

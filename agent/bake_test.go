@@ -277,7 +277,7 @@ func TestBakeRefuses(t *testing.T) {
 			"problem  link         /opt/app is a directory, not a symbolic link"},
 		{"role hooks of an event nobody knows", func(i *imageTree) { i.write("etc/usher/hooks.d/AfterInstal/x", "#!/bin/sh\nset -e\n") },
 			"problem  role hooks   /etc/usher/hooks.d/AfterInstal: is not named after a lifecycle event: did you mean AfterInstall?"},
-		{"a role hook without errexit", func(i *imageTree) { i.write("etc/usher/hooks.d/AfterInstall/x", "#!/bin/sh\nfalse\ntrue\n") },
+		{"a role hook that switches errexit off", func(i *imageTree) { i.write("etc/usher/hooks.d/AfterInstall/x", "#!/bin/sh\nset +e\nfalse\ntrue\n") },
 			"warning  role hooks   /etc/usher/hooks.d/AfterInstall/x:2:1: "},
 		{"the same, required", func(i *imageTree) {
 			i.write("etc/usher/agent.yml", "errexit: require\n")

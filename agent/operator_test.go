@@ -286,7 +286,7 @@ func TestRollbackWhileADeploymentIsUnderWay(t *testing.T) {
 		s.must(client.Process.Signal(syscall.SIGINT))
 		_ = client.Wait() // its exit code is looked at below
 		s.expect("exit code of the interrupted client", itoa(client.ProcessState.ExitCode()), "130")
-		s.expect("it said", said.String(), "usher rollback: interrupted. The agent goes on with it: usher status; journalctl -fu usher\n")
+		s.expect("it said", said.String(), "usher rollback: interrupted. The agent continues with it: usher status; journalctl -fu usher\n")
 		s.expect("live", s.live(), "2")
 		open()
 		r.says("is live and good")

@@ -137,13 +137,18 @@ func (l *liveLines) call(c *syntax.CallExpr) {
 	relative := l.inside && slices.ContainsFunc(args[1:], func(a string) bool { return !strings.HasPrefix(a, "/") && !strings.HasPrefix(a, "-") })
 	destroys := destroys(name, args[1:])
 	switch {
-	case named && name == "echo" || name == "printf": // says it, and does nothing there
+	case named && slices.Contains(readers, name): // looks at it, and does nothing there
 	case named && destroys, relative && destroys:
 		l.say(c, strings.ReplaceAll(strings.Join(args, " "), unknown, "..."), true)
 	case named:
 		l.say(c, "", false)
 	}
 }
+
+// readers are commands that look at what they name and change nothing. What they write elsewhere is a redirection, which
+// is looked at by itself.
+var readers = []string{"echo", "printf", "cat", "head", "tail", "grep", "test", "[", "ls", "stat", "readlink", "realpath", "basename",
+	"dirname", "diff", "cmp", "wc", "file", "sha256sum", "md5sum"}
 
 // destroys reports whether a command takes something away from what its arguments name.
 func destroys(name string, args []string) bool {
