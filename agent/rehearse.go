@@ -50,8 +50,11 @@ func rehearseCommand() cli.Command {
 			return in.Fail(cli.ExitFailed, err)
 		}
 		if err := a.rehearse(ctx, path); err != nil {
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				fmt.Fprintln(in.Stderr, "usher rehearse: interrupted")
+			case !errors.As(err, new(said)):
+				return in.Fail(exitFailed, err)
 			}
 			return cli.ExitFailed
 		}

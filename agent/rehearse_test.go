@@ -185,7 +185,7 @@ func openToAll(t *testing.T) (dir string, nobody int) {
 		t.Fatal(err)
 	}
 	writeIn(t, filepath.Join(dir, "usher"), string(program))
-	if err := os.Chmod(dir, 0o777); err != nil {
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 		t.Fatal(err)
 	}
 	if os.Geteuid() != 0 {
