@@ -1,6 +1,7 @@
 package packaging_test
 
 import (
+	"bytes"
 	"maps"
 	"os"
 	"os/exec"
@@ -67,11 +68,13 @@ func TestTheManualPageIsFormatted(t *testing.T) {
 	need(t, "man", "groff")
 	c := command(house, "man", "--local-file", "--warnings", "packaging/usher.8")
 	c.Env = append(os.Environ(), "MANWIDTH=80", "LC_ALL=C.UTF-8", "MANROFFSEQ=", "MANPAGER=cat")
-	said, err := c.CombinedOutput()
-	if err != nil || !strings.Contains(string(said), "bring an EC2 Auto Scaling server up") {
-		t.Fatalf("man: %v\n%s", err, said)
+	var warnings bytes.Buffer
+	c.Stderr = &warnings
+	page, err := c.Output()
+	if err != nil || !strings.Contains(string(page), "bring an EC2 Auto Scaling server up") {
+		t.Fatalf("man: %v\n%s%s", err, page, &warnings)
 	}
-	for line := range strings.Lines(string(said)) {
+	for line := range strings.Lines(warnings.String()) {
 		if strings.Contains(line, "warning:") || strings.Contains(line, "error:") || strings.HasPrefix(line, "mdoc") {
 			t.Error(strings.TrimSpace(line))
 		}
