@@ -78,8 +78,8 @@ func attach(ctx context.Context, d *developer, want groups.Hook, dryRun bool) er
 	var todo []groups.Change
 	var wrong []error
 	fmt.Fprintf(d.people, "Attach to %s of %s (%s, account %s)\n\n", d.env.Name, d.env.Application, d.env.Region, account)
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(d.people, "  %-10s %s\n", name, rollout.Printable(fmt.Sprintf(format, args...)))
+	line := func(name, form string, args ...any) {
+		fmt.Fprintf(d.people, "  %-10s %s\n", name, format.Printable(fmt.Sprintf(form, args...)))
 	}
 	line("as", "%s", arn)
 	for _, g := range all {

@@ -37,8 +37,8 @@ func (d *developer) show(ctx context.Context, p plan) error {
 	running := p.group.Running.Commit()
 	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Planned, Commit: p.commit.SHA, From: running})
 	fmt.Fprintf(d.people, "%s %s of %s (%s, account %s)\n\n", p.action, d.env.Name, d.env.Application, d.env.Region, p.account)
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(d.people, "  %-10s %s\n", name, rollout.Printable(fmt.Sprintf(format, args...)))
+	line := func(name, form string, args ...any) {
+		fmt.Fprintf(d.people, "  %-10s %s\n", name, format.Printable(fmt.Sprintf(form, args...)))
 	}
 	line("as", "%s", p.arn)
 	var selected []string

@@ -22,6 +22,7 @@ import (
 
 	"usher/agent/cli"
 	"usher/agent/doctor"
+	"usher/agent/format"
 	"usher/agent/retry"
 	"usher/agent/rollout"
 )
@@ -250,7 +251,7 @@ func (d *developer) end(ctx context.Context, err error) int {
 		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Finished, Deployment: d.deployment, Status: status, Message: message, ExitCode: &code})
 	}
 	if code != cli.ExitDone {
-		fmt.Fprintf(d.stderr, "usher %s: %s\n", d.name, message)
+		fmt.Fprintf(d.stderr, "usher %s: %s\n", d.name, format.Printable(message))
 	}
 	return code
 }

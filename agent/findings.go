@@ -52,7 +52,7 @@ func (f findings) show(w io.Writer) int {
 		return code
 	}
 	for _, p := range f.Problems {
-		fmt.Fprintln(w, p)
+		fmt.Fprintln(w, format.Printable(p.String()))
 	}
 	for _, need := range []struct {
 		what  string

@@ -75,7 +75,7 @@ func (d *developer) status(ctx context.Context, name string) error {
 	if sha := what.Revision.Commit(); sha != "" {
 		name = d.words(ctx, sha)
 	}
-	fmt.Fprintf(d.people, "Deployment %s of %s to %s of %s, %s by %s\n\n", what.ID, name, what.Group, what.Application, format.Ago(what.Created), what.Creator)
+	fmt.Fprintf(d.people, "Deployment %s of %s to %s of %s, %s by %s\n\n", what.ID, format.Printable(name), what.Group, what.Application, format.Ago(what.Created), what.Creator)
 	d.done = fmt.Sprintf("Deployment %s succeeded", what.ID)
 	if !d.noWait {
 		return d.follow(ctx)

@@ -98,7 +98,7 @@ func historyCommand() cli.Command {
 		table := tabwriter.NewWriter(in.Stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "WHEN\tDEPLOYMENT\tRELEASE\tWHAT\tOUTCOME\tTOOK")
 		for _, d := range all {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", format.Local(d.Began), d.Deployment, d.Release, d.What, d.outcome(), format.Duration(time.Duration(d.Seconds*1e9)))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", format.Local(d.Began), format.Printable(d.Deployment), format.Printable(d.Release), format.Printable(d.What), d.outcome(), format.Duration(time.Duration(d.Seconds*1e9)))
 		}
 		if err := table.Flush(); err != nil {
 			return in.Fail(exitFailed, err)

@@ -14,6 +14,7 @@ import (
 	"time"
 	"usher/agent/cli"
 	"usher/agent/config"
+	"usher/agent/format"
 )
 
 // The commands a person types as root on a server, and what they share: hold and release a failed launch,
@@ -85,7 +86,7 @@ func tellAgent(ctx context.Context, command, file string, what ask, in cli.Call)
 	if err != nil {
 		return in.Fail(exitUsage, err)
 	}
-	last, err := askAgent(ctx, cfg.StateDir, what, func(line string) { fmt.Fprintln(in.Stdout, line) })
+	last, err := askAgent(ctx, cfg.StateDir, what, func(line string) { fmt.Fprintln(in.Stdout, format.Printable(line)) })
 	switch {
 	case errors.Is(err, errNotRoot):
 		return in.Fail(exitUsage, fmt.Errorf("%w: sudo usher %s", err, command))

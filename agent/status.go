@@ -201,8 +201,8 @@ func (s *serverStatus) judge(past record.State) {
 
 // print writes it for a person.
 func (s *serverStatus) print(w io.Writer, now time.Time) {
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%-11s %s\n", name, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n"+strings.Repeat(" ", 12)))
+	line := func(name, form string, args ...any) {
+		fmt.Fprintf(w, "%-11s %s\n", name, strings.ReplaceAll(format.Printable(fmt.Sprintf(form, args...)), "\n", "\n"+strings.Repeat(" ", 12)))
 	}
 	line("status", "%s", format.JoinNonEmpty(": ", s.Health, s.Why))
 	if s.Instance != "" {

@@ -34,10 +34,10 @@ func absolute(path string) string {
 // law is which of our own packages a package may import. Arrows point one way: backwards in the story.
 var law = map[string][]string{
 	"hooks":             {"agent/safepath"},
-	"systemd":           {},
+	"systemd":           {"agent/format"},
 	"agent/safepath":    {},
 	"systemd/box":       {"agent/safepath"},
-	"agent/cli":         {"agent/config", "hooks"},
+	"agent/cli":         {"agent/config", "agent/format", "hooks"},
 	"agent/clients":     {"agent/config", "agent/hostcommand", "agent/instance", "agent/retry"},
 	"agent/config":      {"agent/bundle", "agent/instance", "agent/release", "hooks"},
 	"agent/format":      {},
@@ -46,7 +46,7 @@ var law = map[string][]string{
 	"agent/retry":       {"agent/format"},
 	"agent/revision":    {},
 	"agent/record":      {},
-	"agent/doctor":      {"agent/groups", "agent/policy"},
+	"agent/doctor":      {"agent/format", "agent/groups", "agent/policy"},
 	"agent/groups":      {},
 	"agent/hostcommand": {"agent/retry"},
 	"agent/policy":      {},

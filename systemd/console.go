@@ -9,6 +9,8 @@ import (
 	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
+
+	"usher/agent/format"
 )
 
 // consoleTime is the clock on the console: a boot is seconds, so the date would only be in the way.
@@ -46,7 +48,7 @@ type console struct {
 //
 // Times are local. Of an entry's fields only a few are shown. Warnings and errors are coloured when w
 // is a terminal and NO_COLOR is not set (https://no-color.org). Entries are written whole, also from
-// several goroutines; an error of w is returned by Write, which zap reports nowhere by default.
+// several goroutines, and printable ([format.Printable]): a script's output is shown, and not obeyed; an error of w is returned by Write, which zap reports nowhere by default.
 func NewConsole(w io.Writer, level zapcore.LevelEnabler) zapcore.Core {
 	return &console{LevelEnabler: level, out: zapcore.Lock(zapcore.AddSync(w)), colour: wantsColour(w)}
 }
@@ -82,7 +84,7 @@ func (c *console) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	}
 	line.AppendString(colour)
 	line.AppendString(mark)
-	line.AppendString(strings.ReplaceAll(entry.Message, "\n", "\n"+strings.Repeat(" ", len(consoleTime)+1)))
+	line.AppendString(strings.ReplaceAll(format.Printable(entry.Message), "\n", "\n"+strings.Repeat(" ", len(consoleTime)+1)))
 	if !isOutput(fields) && !c.output {
 		appendShown(line, fields)
 	}
@@ -123,7 +125,7 @@ func appendShown(line *buffer.Buffer, fields []zapcore.Field) {
 		if !ok {
 			continue // zap.Error(nil)
 		}
-		text := strings.ReplaceAll(fieldValue(value), "\n", "; ")
+		text := strings.ReplaceAll(format.Printable(fieldValue(value)), "\n", "; ")
 		if name == "error" {
 			line.AppendString(": " + text)
 		} else {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"usher/agent/format"
 	"usher/hooks"
 )
 
@@ -66,7 +67,7 @@ func (c Call) Arg(i int) string {
 
 // Fail prints an error on standard error, with the command's name before it, and returns the exit code.
 func (c Call) Fail(code int, err error) int {
-	fmt.Fprintf(c.Stderr, "usher %s: %v\n", c.command.name(), err)
+	fmt.Fprintf(c.Stderr, "usher %s: %s\n", c.command.name(), format.Printable(err.Error()))
 	return code
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"usher/agent/format"
 )
 
 // Level is how bad a finding is.
@@ -65,6 +67,6 @@ func (r Report) Count(level Level) (n int) {
 func (r Report) Print(w io.Writer) {
 	for _, f := range r {
 		about, rest, _ := strings.Cut(f.String(), ": ")
-		fmt.Fprintf(w, "%-8s %-12s %s\n", f.Level, about, rest)
+		fmt.Fprintf(w, "%-8s %-12s %s\n", f.Level, about, format.Printable(rest))
 	}
 }

@@ -91,10 +91,10 @@ func (v *View) line(e Event) {
 	case Notice:
 		text = e.Message
 	case Finished:
-		fmt.Fprintln(v.out, e.Message)
+		fmt.Fprintln(v.out, format.Printable(e.Message))
 	}
 	if text != "" {
-		fmt.Fprintf(v.out, "%s %s\n%s", e.Time.Local().Format(time.TimeOnly), text, lastWords(e))
+		fmt.Fprintf(v.out, "%s %s\n%s", e.Time.Local().Format(time.TimeOnly), format.Printable(text), lastWords(e))
 	}
 }
 
@@ -188,7 +188,7 @@ func failure(e Event) string {
 	if e.Script != "" && !strings.Contains(text, e.Script) {
 		text = strings.TrimSuffix(e.Script+": "+text, ": ")
 	}
-	return cmp.Or(Printable(text), e.Code, "CodeDeploy does not say why")
+	return cmp.Or(format.Printable(text), e.Code, "CodeDeploy does not say why")
 }
 
 // lastWords is the end of a failed script's output, a line each.
@@ -198,20 +198,9 @@ func lastWords(e Event) string {
 	}
 	var b strings.Builder
 	for line := range strings.Lines(strings.TrimRight(e.Log, "\n")) {
-		b.WriteString("    | " + Printable(strings.TrimRight(line, "\r\n")) + "\n")
+		b.WriteString("    | " + format.Printable(strings.TrimRight(line, "\r\n")) + "\n")
 	}
 	return b.String()
-}
-
-// Printable keeps what a script printed, or an author wrote, from moving the cursor, or ringing the bell, of whoever
-// reads it.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 // lower is one of CodeDeploy's statuses in the middle of a sentence: InProgress is in progress.
