@@ -20,6 +20,7 @@ import (
 	"usher/agent/record"
 	"usher/agent/release"
 	"usher/agent/retry"
+	"usher/agent/runner"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -35,7 +36,7 @@ type agent struct {
 	timings *record.Timings
 	repeats *retry.Repeats
 	layout  release.Layout
-	runner  hooks.Runner
+	runner  *runner.Runner
 
 	calls   *doctor.Watch // usher doctor sees the clients' calls; nil otherwise
 	clients clients.Server
@@ -112,7 +113,7 @@ func (a *agent) pruned(protect []string) (removed []string, err error) {
 	if last := a.rec.State().Last; last != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), pruneTimeout)
 		defer cancel()
-		out, done, err := a.apart(ctx, last, placement{Step: stepPrune, Retain: a.cfg.KeepReleases, Protect: protect},
+		out, done, err := a.runUnsandboxed(ctx, last, runner.FileRequest{Step: runner.Prune, Retain: a.cfg.KeepReleases, Protect: protect},
 			func() bool { return a.layout.PruneReaches(a.cfg.KeepReleases, protect...) })
 		if done && err == nil && out.Left != "" {
 			err = errors.New(out.Left)

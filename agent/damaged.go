@@ -9,6 +9,7 @@ import (
 
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/runner"
 	"usher/systemd"
 )
 
@@ -41,7 +42,7 @@ func (a *agent) goOnWithLive(ctx context.Context) error {
 		}
 		of := *lost
 		of.Release, of.Revision = r.ID, r.Revision
-		_, done, err := a.apart(ctx, &of, placement{Step: record.StepRollback, Release: r.ID}, func() bool { return a.layout.RestoreReaches(r.ID) })
+		_, done, err := a.runUnsandboxed(ctx, &of, runner.FileRequest{Step: runner.Restore, Release: r.ID}, func() bool { return a.layout.RestoreReaches(r.ID) })
 		if !done {
 			err = a.layout.Restore(r.ID)
 		}

@@ -9,6 +9,7 @@ import (
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/runner"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -89,7 +90,7 @@ func (a *agent) keep(r release.Release, d *record.Deployment) error {
 // restore puts back the files outside the link.
 func (d *deployment) restore(ctx context.Context) error {
 	id := d.source.id
-	_, done, err := d.apart(ctx, d.past, placement{Step: record.StepRollback, Release: id}, func() bool { return d.layout.RestoreReaches(id) })
+	_, done, err := d.runUnsandboxed(ctx, d.past, runner.FileRequest{Step: runner.Restore, Release: id}, func() bool { return d.layout.RestoreReaches(id) })
 	if !done {
 		return d.layout.Restore(id)
 	}

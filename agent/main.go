@@ -20,6 +20,7 @@ import (
 	"usher/agent/config"
 	"usher/agent/record"
 	"usher/agent/retry"
+	"usher/agent/runner"
 	"usher/systemd"
 )
 
@@ -33,7 +34,7 @@ func commands() cli.Program {
 			statusCommand(), historyCommand(), blameCommand(), plotCommand(), holdCommand(), unholdCommand(),
 			checkCommand(), rehearseCommand(), deployCommand(), rollbackCommand(rollbackHere),
 			doctorCommand(), bakeCommand(), attachCommand(), iamPolicyCommand(),
-			cli.VersionCommand(), placeCommand(),
+			cli.VersionCommand(), applyFilesCommand(),
 		},
 	}.WithCompletion(environmentNames)
 }
@@ -61,7 +62,7 @@ func runCommand() cli.Command {
 		Flags: func(f *flag.FlagSet) {
 			f.StringVar(&file, "config", config.DefaultFile, "configuration `FILE`")
 			f.BoolVar(&once, "once", false, "end after the launch: 0 deployed, 1 failed, 3 nothing to do")
-			f.StringVar(&how, "runner", runnerAuto, "how to run hook scripts, `HOW`: units, processes or auto")
+			f.StringVar(&how, "runner", runner.Auto, "how to run hook scripts, `HOW`: units, processes or auto")
 			f.BoolVar(&verbose, "v", false, "log also what the AWS SDK says")
 		}}
 	c.Run = func(ctx context.Context, in cli.Call) int {
@@ -82,13 +83,11 @@ func runCommand() cli.Command {
 		if err := a.notify.Ready(); err != nil {
 			log.Warn(err.Error())
 		}
-		runner, err := a.newRunner(how)
-		if err != nil {
+		if a.runner, err = a.newRunner(how); err != nil {
 			log.Error(err.Error())
 			return exitUsage
 		}
-		defer runner.Close()
-		a.runner = runner
+		defer a.runner.Close()
 		if err := a.start(ctx); err != nil {
 			return a.ended(ctx, err)
 		}
@@ -134,7 +133,7 @@ func (a *agent) start(ctx context.Context) (err error) {
 		if !errors.Is(err, record.ErrLocked) { // that one is at work
 			a.rec = record.InMemory(owner)
 			a.rec.Timings = a.timings
-			err = a.decline(ctx, cmp.Or(readOnly(a.cfg.StateDir), err))
+			err = a.decline(ctx, cmp.Or(systemd.CheckWritable(a.cfg.StateDir), err))
 		}
 		return err
 	}

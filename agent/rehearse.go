@@ -18,6 +18,7 @@ import (
 	"usher/agent/instance"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/runner"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -43,9 +44,8 @@ func rehearseCommand() cli.Command {
 			return in.Fail(cli.ExitFailed, err)
 		}
 		defer a.rec.Close()
-		runner := &hooks.ProcessGroups{}
-		defer runner.Close()
-		a.runner = runner
+		a.runner = runner.AsProcesses(nil)
+		defer a.runner.Close()
 		path, err := filepath.Abs(in.Arg(0))
 		if err != nil {
 			return in.Fail(cli.ExitFailed, err)

@@ -178,7 +178,7 @@ func sameRelease(id, other string) bool {
 // begin starts the deployment of a revision, or takes up the one that was cut off if it is of the same. One
 // of another revision is rolled back first: a deployment begins from what was good.
 func (a *agent) begin(ctx context.Context, by, id string, src source, env hooks.Environment) (*deployment, error) {
-	if err := readOnly(filepath.Dir(a.cfg.Link), a.cfg.Releases); err != nil {
+	if err := systemd.CheckWritable(filepath.Dir(a.cfg.Link), a.cfg.Releases); err != nil {
 		return nil, err
 	}
 	if err := a.layout.Check(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/runner"
 	"usher/agent/safepath"
 	"usher/hooks"
 	"usher/systemd"
@@ -239,7 +240,7 @@ func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 
 // place is release.Layout.Install, here or in a unit of its own.
 func (d *deployment) place(ctx context.Context, plan *release.Plan, how release.Installing) (release.Installed, error) {
-	out, done, err := d.apart(ctx, d.past, placement{Step: hooks.Install, Release: d.release.ID, How: how},
+	out, done, err := d.runUnsandboxed(ctx, d.past, runner.FileRequest{Step: runner.Install, Release: d.release.ID, How: how},
 		func() bool { return d.layout.InstallReaches(d.release.ID, plan, how) })
 	if !done {
 		return d.layout.Install(ctx, &d.release, plan, how)

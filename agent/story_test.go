@@ -45,6 +45,7 @@ var law = map[string][]string{
 	"agent/instance":    {},
 	"agent/retry":       {"agent/format"},
 	"agent/revision":    {},
+	"agent/runner":      {"agent/appspec", "agent/format", "agent/release", "hooks", "systemd"},
 	"agent/record":      {},
 	"agent/doctor":      {"agent/format", "agent/groups", "agent/policy"},
 	"agent/groups":      {},
@@ -59,7 +60,7 @@ var law = map[string][]string{
 	"agent/demo":        {"agent/format", "agent/standin", "agent/safepath"},
 	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/safepath"},
 	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/doctor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
-		"agent/policy", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/rollout", "agent/safepath"},
+		"agent/policy", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/rollout", "agent/runner", "agent/safepath"},
 
 	"agent/standin/awsmodel": {"agent/standin"},
 }
@@ -68,7 +69,7 @@ var law = map[string][]string{
 var worlds = map[string][]string{
 	"github.com/aws/":              {"agent", "agent/clients", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
-	"go.uber.org/zap":              {"agent", "systemd"},
+	"go.uber.org/zap":              {"agent", "agent/runner", "systemd"},
 	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench", "agent/standin/awsmodel"}, // rollout: git only; awsmodel: go list
 	"github.com/smallstep/pkcs7":   {"agent/hostcommand", "agent/standin"},
 	"github.com/vbauerster/mpb":    {"agent/rollout"},

@@ -251,7 +251,7 @@ func TestOtherPlaces(t *testing.T) {
 // placements are the units that were started for files outside the sandbox, in all boots.
 func (m *machine) placements() (units []string) {
 	for _, e := range m.Journal("JOB_TYPE=start") {
-		if name, ok := strings.CutPrefix(e.Message, "Starting usher-place-"); ok {
+		if name, ok := strings.CutPrefix(e.Message, "Starting usher-files-"); ok {
 			name, _, _ = strings.Cut(name, ".service ")
 			units = append(units, name[strings.LastIndex(name, "-")+1:])
 		}
@@ -301,18 +301,18 @@ func TestAPlacementIsCutOff(t *testing.T) {
 		{"stopped, it ends, started", func(m *machine) {
 			m.Run("systemctl", "stop", "usher.service")
 			goOn(m)
-			m.WaitFor("test", "-e", "/run/usher/placed.json")
+			m.WaitFor("test", "-e", "/run/usher/files-result.json")
 			m.Run("systemctl", "start", "usher.service")
 		}, standin.Continue, placed, "Install"},
-		{"it is killed", func(m *machine) { m.Run("systemctl", "kill", "--signal=KILL", "usher-place-*.service") }, standin.Abandon, before, "Install Rollback"},
-		{"it is stopped", func(m *machine) { m.Run("systemctl", "stop", "usher-place-*.service") }, standin.Abandon, before, "Install Rollback"},
+		{"it is killed", func(m *machine) { m.Run("systemctl", "kill", "--signal=KILL", "usher-files-*.service") }, standin.Abandon, before, "Install Rollback"},
+		{"it is stopped", func(m *machine) { m.Run("systemctl", "stop", "usher-files-*.service") }, standin.Abandon, before, "Install Rollback"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newShop(t)
 			s.publish("shop-1", files{"appspec.yml": placedAppspec, "VERSION": "1\n", "a.conf": "1\n", "b.conf": "1\n",
 				"before.sh": "#!/bin/sh\nset -e\nmkfifo /run/group\n"})
 			m := s.machine()
-			m.Write("/etc/systemd/system/usher-place-.service.d/test.conf", standsStill, 0o644)
+			m.Write("/etc/systemd/system/usher-files-.service.d/test.conf", standsStill, 0o644)
 			m.Write("/etc/shop/a.conf", "the image's\n", 0o644)
 			m.Boot()
 			m.WaitFor("grep", "--quiet", "1", "/etc/shop/a.conf")

@@ -61,7 +61,7 @@ func (o Outcome) OK() bool { return o.ExitCode == 0 && o.Signal == 0 && !o.Timed
 // kernel's as systemd tells it (errors.Is(err, fs.ErrNotExist)), or why ctx ended. When Run returns, what
 // the command wrote before it ended is in the journal.
 //
-// A unit whose command succeeded stays, until Tidy: whoever has put its result on disk says that it may go.
+// A unit whose command succeeded stays, until CleanUp: whoever has put its result on disk says that it may go.
 // One that failed goes at once, because a failed unit makes the whole system `degraded`.
 func (m *Manager) Run(ctx context.Context, u Unit, leave func(cause error) bool) (Outcome, error) {
 	if err := context.Cause(ctx); err != nil {
@@ -200,11 +200,11 @@ func (m *Manager) reset(ctx context.Context, name string) error {
 	return nil
 }
 
-// Tidy ends the units whose names begin with prefix, except those that keep wants to stay: running tells
+// CleanUp ends the units whose names begin with prefix, except those that keep wants to stay: running tells
 // it that the unit's command has not ended. A running one is stopped with all its processes, grace before
 // KILL. One whose command left processes behind is not touched while they live: it is their home, they are
 // its only content, and `systemctl stop` ends them.
-func (m *Manager) Tidy(ctx context.Context, prefix string, grace time.Duration, keep func(name string, running bool) bool) error {
+func (m *Manager) CleanUp(ctx context.Context, prefix string, grace time.Duration, keep func(name string, running bool) bool) error {
 	var all []sd.UnitStatus
 	if err := m.call(ctx, func(ctx context.Context, conn *sd.Conn, _ *dbus.Conn) (err error) {
 		all, err = conn.ListUnitsByPatternsContext(ctx, nil, []string{prefix + "*.service"})

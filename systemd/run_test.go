@@ -86,11 +86,11 @@ func TestUnitRunsOnce(t *testing.T) {
 	if runs, _ := os.ReadFile(filepath.Join(dir, "runs")); string(runs) != "x\n" {
 		t.Errorf("it ran %d times", len(runs)/2)
 	}
-	if err := m.Tidy(t.Context(), "usher-hook-", u.Grace, none); err != nil {
+	if err := m.CleanUp(t.Context(), "usher-hook-", u.Grace, none); err != nil {
 		t.Error(err)
 	}
 	if out, err := m.Run(t.Context(), u, nil); err != nil || out.Attached {
-		t.Errorf("after Tidy: %+v and %v", out, err)
+		t.Errorf("after CleanUp: %+v and %v", out, err)
 	}
 	healthy(t)
 }
@@ -214,7 +214,7 @@ func TestReexec(t *testing.T) {
 }
 
 // A daemon that a script leaves behind lives on in its unit, until it ends itself.
-func TestTidy(t *testing.T) {
+func TestCleanUp(t *testing.T) {
 	if !box.Within(t) {
 		return
 	}
@@ -251,7 +251,7 @@ func TestTidy(t *testing.T) {
 		{func(_ string, running bool) bool { return running }, "daemon active, plain inactive, running activating"},
 		{none, "daemon active, plain inactive, running inactive"},
 	} {
-		if err := m.Tidy(t.Context(), "usher-hook-", 500*time.Millisecond, step.do); err != nil {
+		if err := m.CleanUp(t.Context(), "usher-hook-", 500*time.Millisecond, step.do); err != nil {
 			t.Error(err)
 		}
 		if got := picture(); got != step.want {
@@ -260,7 +260,7 @@ func TestTidy(t *testing.T) {
 	}
 	_ = os.WriteFile(filepath.Join(dir, "end"), nil, 0o600)
 	if err := until(func() bool {
-		_ = m.Tidy(t.Context(), "usher-hook-", time.Second, none)
+		_ = m.CleanUp(t.Context(), "usher-hook-", time.Second, none)
 		return picture() == "daemon inactive, plain inactive, running inactive"
 	}); err != nil {
 		t.Errorf("%v: %s", err, picture())
@@ -283,7 +283,7 @@ func TestFieldsOfShortScripts(t *testing.T) {
 		if _, err := m.Run(t.Context(), u, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Tidy(t.Context(), "usher-hook-", time.Second, none); err != nil {
+		if err := m.CleanUp(t.Context(), "usher-hook-", time.Second, none); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -378,7 +378,7 @@ func BenchmarkUnit(b *testing.B) {
 			if _, err := m.Run(b.Context(), u, nil); err != nil {
 				b.Fatal(err)
 			}
-			if err := m.Tidy(b.Context(), "usher-hook-", time.Second, none); err != nil {
+			if err := m.CleanUp(b.Context(), "usher-hook-", time.Second, none); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -125,7 +125,7 @@ func (u Unit) properties(inherited []string) ([]sd.Property, error) {
 	set("UMask", uint32(unitUmask))
 
 	// Of a command that fails, is too slow or is stopped, everything ends. After success nothing is
-	// killed: a unit with leftovers is not stopped (Manager.Tidy), so KillMode does not come to bear.
+	// killed: a unit with leftovers is not stopped (Manager.CleanUp), so KillMode does not come to bear.
 	set("KillMode", "control-group")
 	set("TimeoutStartUSec", uint64(u.Timeout.Microseconds()))
 	set("TimeoutStopUSec", uint64(u.Grace.Microseconds()))

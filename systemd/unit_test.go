@@ -92,7 +92,7 @@ func TestUnitKeepsItsPromises(t *testing.T) {
 		{"WatchdogSec=5min", "Notifier.Alive"},
 		{"KillMode=process", "daemons that hooks start survive the agent"},
 		{"StateDirectory=usher", "the record's place"},
-		{"RuntimeDirectory=usher", "usher place"},
+		{"RuntimeDirectory=usher", "usher apply-files"},
 		{"RuntimeDirectoryMode=0711", "scripts of other users tell there where errexit ended them"},
 		{"ReadWritePaths=-/opt", "the link and the releases"},
 		{"SuccessExitStatus=3", "exit code 3: nothing to do"},

@@ -1,4 +1,4 @@
-package main
+package runner
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"usher/agent/record"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -17,9 +16,9 @@ import (
 // hookUnits is how the names of all units of hook scripts begin: `systemctl list-units 'usher-hook-*'`.
 const hookUnits = "usher-hook-"
 
-// closeTime bounds letting go of the units that have ended: milliseconds, and well inside the unit's
+// closeTimeout bounds letting go of the units that have ended: milliseconds, and well inside the unit's
 // TimeoutStopSec when systemd is busy.
-const closeTime = 10 * time.Second
+const closeTimeout = 10 * time.Second
 
 // units is hooks.Runner with a transient unit for each script. The script's ID is the unit's name, so it
 // runs once: an agent that is restarted in the middle of it takes it up. It runs one script at a time.
@@ -30,23 +29,18 @@ const closeTime = 10 * time.Second
 // writing there.
 type units struct {
 	manager *systemd.Manager
-	agent   *agent
+	opt     Options
 	grace   time.Duration // between TERM and KILL
 }
 
-func (a *agent) newUnits() (scriptRunner, error) {
-	u := &units{manager: &systemd.Manager{Alive: a.notify.Alive}, agent: a, grace: hooks.KillGrace}
-	return u, u.manager.Connect()
-}
-
-// Close lets go of the units that have ended. A running one goes on: usher is being restarted.
-func (u *units) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+// close lets go of the units that have ended. A running one goes on: usher is being restarted.
+func (u *units) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	defer u.manager.Close()
-	for _, prefix := range []string{hookUnits, placeUnits} {
-		if err := u.manager.Tidy(ctx, prefix, u.grace, func(_ string, running bool) bool { return running }); err != nil {
-			u.agent.log.Warn(err.Error())
+	for _, prefix := range []string{hookUnits, fileUnits} {
+		if err := u.manager.CleanUp(ctx, prefix, u.grace, func(_ string, running bool) bool { return running }); err != nil {
+			u.opt.Log().Warn(err.Error())
 		}
 	}
 }
@@ -59,12 +53,12 @@ func (u *units) Run(ctx context.Context, s hooks.Script, argv []string, _ func(s
 		return hooks.Result{}, fmt.Errorf("cannot start %s: %w", s, err)
 	}
 	// By now the results of all others are in the record.
-	if err := u.manager.Tidy(ctx, hookUnits, u.grace, func(name string, _ bool) bool { return name == unit.Name }); err != nil {
+	if err := u.manager.CleanUp(ctx, hookUnits, u.grace, func(name string, _ bool) bool { return name == unit.Name }); err != nil {
 		return hooks.Result{}, fmt.Errorf("cannot start %s: %w", s, err)
 	}
-	out, err := u.manager.Run(ctx, unit, func(cause error) bool { return stopped(ctx, cause) })
+	out, err := u.manager.Run(ctx, unit, func(cause error) bool { return u.opt.Stopped(ctx, cause) })
 	if out.Attached {
-		u.agent.log.Info(fmt.Sprintf("%s was started before usher was: it is not started again", s),
+		u.opt.Log().Info(fmt.Sprintf("%s was started before usher was: it is not started again", s),
 			systemd.ID(systemd.MessageResumed), zap.String("lifecycle_event", s.Event), zap.String("hook_script", s.Location))
 	}
 	result := hooks.Result{ExitCode: out.ExitCode, TimedOut: out.TimedOut, Duration: out.Duration, BackgroundProcesses: out.Leftovers}
@@ -73,7 +67,7 @@ func (u *units) Run(ctx context.Context, s hooks.Script, argv []string, _ func(s
 	}
 	if out.Flooded {
 		const missing = "wrote more at its end than the journal takes: its last lines may be missing there"
-		u.agent.log.Warn(s.Location+" "+missing, systemd.ID(systemd.MessageScriptWarning),
+		u.opt.Log().Warn(s.Location+" "+missing, systemd.ID(systemd.MessageScriptWarning),
 			zap.String("lifecycle_event", s.Event), zap.String("hook_script", s.Location))
 		if !out.OK() { // what stands last there is not what it said last
 			result.Tail = append(result.Tail, "(it "+missing+")")
@@ -123,14 +117,8 @@ func (u *units) fields(s hooks.Script) map[string]string {
 			fields["DEPLOYMENT_GROUP"] = value
 		}
 	}
-	if u.agent.rec != nil {
-		past := u.agent.rec.State()
-		for _, d := range []*record.Deployment{past.Last, past.Good} {
-			if d != nil && d.ID == fields["DEPLOYMENT_ID"] {
-				fields["REVISION"], fields["RELEASE"] = d.Revision, d.Release
-				break
-			}
-		}
+	if revision, release := u.opt.Deployment(fields["DEPLOYMENT_ID"]); release != "" {
+		fields["REVISION"], fields["RELEASE"] = revision, release
 	}
 	return fields
 }

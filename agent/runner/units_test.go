@@ -1,4 +1,4 @@
-package main
+package runner
 
 import (
 	"bytes"
@@ -18,7 +18,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"usher/agent/record"
 	"usher/hooks"
 	"usher/systemd"
 	"usher/systemd/box"
@@ -101,26 +100,46 @@ func groupsOf(name string) string {
 // shortGrace is long enough for a shell to end on TERM, and short for a person who waits.
 const shortGrace = 700 * time.Millisecond
 
-// unitRunner is the runner under test, of an agent with a record of deployment d-1.
+// patience bounds everything a test waits for. It stands for a hang, and nothing waits this long unless it is broken.
+const patience = 5 * time.Minute
+
+// stopped takes every end for the agent's own, but that of a deployment whose time is up.
+func stopped(ctx context.Context, err error) bool {
+	cause := context.Cause(ctx)
+	return err != nil && cause != nil && !errors.Is(cause, context.DeadlineExceeded)
+}
+
+// waitUntil waits for what a script does.
+func waitUntil(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(patience); !holds(); {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("waited %s, and it is not so: %s", patience, what)
+		}
+	}
+}
+
+// unitRunner is the runner under test, of an agent that knows deployment d-1.
 func unitRunner(t *testing.T) (*units, *observer.ObservedLogs) {
 	core, logs := observer.New(zap.InfoLevel)
-	rec, err := record.Open(t.TempDir(), record.Owner{Instance: "i-1", Boot: "b-1"})
+	log := zap.New(core)
+	r, err := New(Options{How: Units, StateDir: t.TempDir(), Alive: func() {}, Log: func() *zap.Logger { return log }, Stopped: stopped,
+		Deployment: func(id string) (revision, release string) {
+			if id != "d-1" {
+				return "", ""
+			}
+			return "s3://bucket/shop.zip", "r-1"
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { rec.Close() })
-	if err := rec.Append(record.Entry{What: record.Begun, Sequence: 1, Deployment: "d-1", Revision: "s3://bucket/shop.zip", Release: "r-1"}); err != nil {
-		t.Fatal(err)
-	}
-	a := &agent{log: zap.New(core), notify: new(systemd.Notifier), rec: rec}
-	runner, err := a.newRunner(runnerUnits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(runner.Close)
-	u := runner.(*units)
-	u.grace = shortGrace
-	return u, logs
+	t.Cleanup(r.Close)
+	r.units.grace = shortGrace
+	return r.units, logs
 }
 
 var scriptsMade int
@@ -165,12 +184,12 @@ func entries(t *testing.T, s hooks.Script) (all []map[string]any) {
 }
 
 func testBothRunners(t *testing.T) {
-	for _, kind := range []string{runnerProcesses, runnerUnits} {
+	for _, kind := range []string{Processes, Units} {
 		t.Run(kind, func(t *testing.T) {
 			for _, c := range runnerTable {
 				t.Run(c.name, func(t *testing.T) {
 					var runner hooks.Runner
-					if kind == runnerUnits {
+					if kind == Units {
 						runner, _ = unitRunner(t)
 					} else {
 						g := &hooks.ProcessGroups{KillGrace: shortGrace}
@@ -183,7 +202,7 @@ func testBothRunners(t *testing.T) {
 					}
 					var lines []string
 					r, err := hooks.Run(t.Context(), runner, s, hooks.Enforce, func(_, text string) { lines = append(lines, text) })
-					if kind == runnerUnits && r.OK() {
+					if kind == Units && r.OK() {
 						for _, e := range entries(t, s) {
 							lines = append(lines, fmt.Sprint(e["MESSAGE"]))
 						}
@@ -319,7 +338,7 @@ func testRestartInTheMiddle(t *testing.T) {
 	if !stopped(ctx, err) {
 		t.Fatalf("the error is %v", err)
 	}
-	u.Close()
+	u.close()
 
 	successor, logs := unitRunner(t)
 	time.AfterFunc(100*time.Millisecond, func() { _ = os.WriteFile(filepath.Join(s.Dir, "go"), nil, 0o600) })
