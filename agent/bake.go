@@ -17,6 +17,7 @@ import (
 	"usher/agent/format"
 	"usher/agent/image"
 	"usher/hooks"
+	"usher/systemd"
 )
 
 // baking is `usher bake` with its flags.
@@ -115,6 +116,9 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 	checkImage(ctx, &r, cfg, b.root != "/")
 	layout := cfg.Layout()
 	if b.check || r.Count(doctor.Problem) > 0 {
+		checkUnitPaths(&r, layout, cfg)
+	}
+	if b.check || r.Count(doctor.Problem) > 0 {
 		b.laid.judge(ctx, &r, layout, cfg)
 	}
 	said := func(done string) int {
@@ -129,6 +133,14 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 	}
 	if b.check || r.Count(doctor.Problem) > 0 {
 		return said("The image is complete.")
+	}
+	wrote, err := unitPaths(layout, cfg).Write()
+	if err != nil {
+		fmt.Fprintf(stderr, "usher bake: cannot write the service's paths: %v\n", err)
+		return cli.ExitFailed
+	}
+	if checkUnitPaths(&r, layout, cfg); wrote {
+		fmt.Fprintln(stdout, "wrote", systemd.PathsDropIn)
 	}
 	id, detail, err := b.laid.lay(ctx, &r, layout, cfg)
 	if err != nil {

@@ -100,6 +100,29 @@ func checkBase(r *doctor.Report, layout release.Layout) {
 	}
 }
 
+// unitPaths is what the service needs for paths that are not the packaged unit's.
+func unitPaths(layout release.Layout, cfg config.Config) systemd.Paths {
+	return systemd.PathsOf(layout.Link, layout.Base, layout.Releases, cfg.StateDir)
+}
+
+// checkUnitPaths: the volumes of the agent's paths are waited for, and its sandbox leaves them writable.
+func checkUnitPaths(r *doctor.Report, layout release.Layout, cfg config.Config) {
+	switch missing := unitPaths(layout, cfg).Missing(); {
+	case !missing.Empty():
+		var lacks []string
+		if len(missing.Mounts) > 0 {
+			lacks = append(lacks, "RequiresMountsFor="+strings.Join(missing.Mounts, " "))
+		}
+		if len(missing.Writable) > 0 {
+			lacks = append(lacks, "ReadWritePaths="+strings.Join(missing.Writable, " "))
+		}
+		r.Problem("unit paths", "usher bake writes "+systemd.PathsDropIn+" when the image is made; here: write it, then systemctl daemon-reload",
+			"agent.yml has paths of its own, and no drop-in of %s says %s", usherUnit, strings.Join(lacks, " and "))
+	case !unitPaths(layout, cfg).Empty():
+		r.OK("unit paths", "drop-ins of %s name the paths of agent.yml", usherUnit)
+	}
+}
+
 // checkOwners: what root relies on is root's. A base that is not is no obstacle: none of its scripts is run then.
 func checkOwners(r *doctor.Report, layout release.Layout, cfg config.Config) {
 	found := layout.Owners(cfg.StateDir, cfg.RoleHooks)

@@ -59,6 +59,7 @@ func examineDisk(ctx context.Context, r *doctor.Report, cfg config.Config) {
 	r.Clock()
 	layout := cfg.Layout()
 	examineLink(r, layout)
+	checkUnitPaths(r, layout, cfg)
 	checkOwners(r, layout, cfg)
 	checkScripts(r, "role hooks", "", roleProblems(cfg))
 	examineRecord(r, cfg)
