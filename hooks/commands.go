@@ -63,12 +63,26 @@ var ofVerb = map[string]struct {
 
 // changes are the commands that fail when what they make is there already, or what they take away is not. A script
 // that asks before (`if [ -e FILE ]`, `id USER ||`) knows that.
-var changes = wordSet("kill useradd adduser groupadd userdel umount unlink rm rmdir mv mkdir ln")
+var changes = wordSet("kill systemctl service docker podman useradd adduser groupadd userdel umount unlink rm rmdir mv mkdir ln")
+
+// asks tells whether a command changes nothing, and says by its status how things are.
+func asks(name string, args []string) bool {
+	switch name {
+	case "systemctl":
+		return slices.ContainsFunc(args, func(a string) bool { return a == "status" || strings.HasPrefix(a, "is-") })
+	case "service", "supervisorctl", "initctl":
+		return slices.Contains(args, "status")
+	}
+	return slices.Contains([]string{"pgrep", "pidof", "grep", "egrep", "fgrep", "zgrep", "diff", "cmp", "id", "getent", "which", "lsof", "fuser", "expr"}, name)
+}
 
 // risk tells why a command fails in normal operation, and what to write instead; "" when it does not.
 func (r *risks) risk(args []string) (why, write string) {
 	name := path.Base(args[0])
 	rest := args[1:]
+	if r.validates && asks(name, rest) {
+		return "", ""
+	}
 	options := strings.Join(slices.DeleteFunc(slices.Clone(rest), func(a string) bool { return !strings.HasPrefix(a, "-") }), " ")
 	operands := slices.DeleteFunc(slices.Clone(rest), func(a string) bool { return strings.HasPrefix(a, "-") })
 	if known, ok := often[name]; ok {
@@ -127,7 +141,7 @@ func (r *risks) mayBeMissing(paths []string) bool {
 		if !path.IsAbs(p) && !strings.Contains(p, unknown) && r.exists != nil && r.exists(p) {
 			return false
 		}
-		known := strings.Trim(strings.ReplaceAll(p, unknown, ""), "/*")
-		return known == "" || bytes.Count(r.text, []byte(known)) < 2
+		pieces := slices.DeleteFunc(strings.Split(strings.Trim(p, "/*"), unknown), func(piece string) bool { return strings.Trim(piece, "/*") == "" })
+		return len(pieces) == 0 || slices.ContainsFunc(pieces, func(piece string) bool { return bytes.Count(r.text, []byte(piece)) < 2 })
 	})
 }

@@ -60,7 +60,7 @@ func judge(stmts []*syntax.Stmt, text []byte, s Script, in interpreter, p Policy
 	}
 	found = append(found, bypasses(stmts, in, script.pipefail)...)
 	found = append(found, past(stmts, s)...)
-	found = append(found, findRisks(stmts, text, in.shell, script.pipefail.IsValid(), existsIn(s))...)
+	found = append(found, findRisks(stmts, text, in.shell, script.pipefail.IsValid(), s.Event == ValidateService, existsIn(s))...)
 	inOthers := sourced(stmts, s, script.pipefail.IsValid(), map[string]bool{})
 	slices.SortStableFunc(found, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))

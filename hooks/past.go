@@ -206,7 +206,7 @@ func sourced(stmts []*syntax.Stmt, s Script, pipefail bool, seen map[string]bool
 				return true // its script says so when it gets there; it may be for another shell
 			}
 			var more []Problem
-			more = append(more, findRisks(inner, text, "bash", pipefail, existsIn(s))...)
+			more = append(more, findRisks(inner, text, "bash", pipefail, s.Event == ValidateService, existsIn(s))...)
 			more = append(more, past(inner, s)...)
 			for i := range more {
 				more[i].File = file

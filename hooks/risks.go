@@ -12,21 +12,23 @@ import (
 // risks are the commands of a script at which errexit ends it although nothing is wrong: pgrep on a new server, grep
 // that finds nothing, a command whose status the next line reads. Under CodeDeploy's own agent nobody noticed them.
 type risks struct {
-	text     []byte // of the script
-	shell    string
-	pipefail bool
-	off      bool // by `set +e`
-	asked    int  // depth of what runs only when a condition says so
-	exists   func(name string) bool
-	found    []Problem
-	commands []string       // as they are written, for each of found
-	calls    map[string]int // of functions, outside conditions
-	guarded  map[string]int // as conditions, where errexit is off in them
+	text      []byte // of the script
+	shell     string
+	pipefail  bool
+	off       bool // by `set +e`
+	asked     int  // depth of what runs only when a condition says so
+	exists    func(name string) bool
+	found     []Problem
+	commands  []string       // as they are written, for each of found
+	calls     map[string]int // of functions, outside conditions
+	validates bool           // it is a script of ValidateService
+	guarded   map[string]int // as conditions, where errexit is off in them
 }
 
-// findRisks finds them in the order of their lines. exists tells whether a path that is not absolute is in the revision.
-func findRisks(stmts []*syntax.Stmt, text []byte, shell string, pipefail bool, exists func(string) bool) []Problem {
-	r := &risks{text: text, shell: shell, pipefail: pipefail, exists: exists, calls: map[string]int{}, guarded: map[string]int{}}
+// findRisks finds them in the order of their lines. validates says that the script is of ValidateService, where a command
+// that only asks (is it active? does it answer?) fails because it is meant to. exists tells whether a path that is not absolute is in the revision.
+func findRisks(stmts []*syntax.Stmt, text []byte, shell string, pipefail, validates bool, exists func(string) bool) []Problem {
+	r := &risks{text: text, shell: shell, pipefail: pipefail, validates: validates, exists: exists, calls: map[string]int{}, guarded: map[string]int{}}
 	w := newWalk(stmts, interpreter{shell: shell}, syntax.Pos{})
 	for _, s := range stmts {
 		syntax.Walk(s, func(n syntax.Node) bool {

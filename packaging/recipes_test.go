@@ -74,7 +74,11 @@ func TestRecipesShell(t *testing.T) {
 	scripts := recipeFiles(t, isShell)
 	var checked []hooks.Script
 	for _, name := range scripts {
-		checked = append(checked, hooks.Script{Event: hooks.AfterInstall, Location: name, File: filepath.Join(house, "packaging", name)})
+		event := filepath.Base(filepath.Dir(name)) // of a role hook, its folder
+		if !slices.Contains(hooks.Events, event) {
+			event = hooks.AfterInstall
+		}
+		checked = append(checked, hooks.Script{Event: event, Location: name, File: filepath.Join(house, "packaging", name)})
 	}
 	for _, problem := range hooks.CheckSource(checked, hooks.Require) {
 		t.Error(problem) // warnings, too: who copies a recipe begins without any
