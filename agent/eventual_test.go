@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,9 @@ const eventualTests = `^Test(Eventual|HookOfTheCLI|OnFailureContinue|Replacement
 // A launch, a deployment and the rollback of the next, with every description seconds behind metadata and behind what
 // was answered.
 func TestEventual(t *testing.T) {
+	if !regexp.MustCompile(eventualTests).MatchString(t.Name()) {
+		t.Errorf("CI runs %s a second time, without this test", eventualTests)
+	}
 	s := newStage(t, standin.Options{Eventual: 3 * time.Second})
 	s.publish("shop-1", s.app("1"))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})

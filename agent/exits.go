@@ -14,6 +14,4 @@ const (
 	exitInterrupted = cli.ExitInterrupted
 )
 
-type refusal = cli.UsageError
-
-var version, form = cli.Version, cli.LazyRegexp
+var version = cli.Version

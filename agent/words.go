@@ -11,5 +11,4 @@ var (
 	list      = format.Limited
 	firstLine = format.FirstLine
 	when      = format.Local
-	ago       = format.Ago
 )
