@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-
-	"usher/agent/safepath"
 )
 
 // Image is what instances are launched from, as an AMI: the base with something installed in it. It is
@@ -111,7 +109,7 @@ func clean(root string) error {
 	for _, name := range notInstances {
 		found, err := filepath.Glob(filepath.Join(root, name))
 		for _, path := range found {
-			err = errors.Join(err, safepath.RemoveAll(path))
+			err = errors.Join(err, os.RemoveAll(path))
 		}
 		if err != nil {
 			return fmt.Errorf("cannot clean an image: %w", err)
