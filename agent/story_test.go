@@ -151,8 +151,8 @@ func TestImportLaw(t *testing.T) {
 // What is removed as a whole is removed in one place, which stays off mounts.
 func TestOnePlaceRemovesTrees(t *testing.T) {
 	for _, f := range program(t) {
-		// An image of a box is an overlay that only tests have: there safepath leaves files of the lower layers (seen in
-		// TestAnImageOfAnImage; why is not known), and nothing is mounted below.
+		// A box's image lies in a mount namespace of its own, reached by /proc/PID/task/TID/root. That link's text is "/",
+		// and safepath follows texts: it would look in this namespace, where the tree is not. Only tests have boxes.
 		if f.pkg == "agent/safepath" || f.file == "systemd/box/image.go" {
 			continue
 		}
