@@ -99,7 +99,7 @@ func TestAnswerOfCompleteIsLost(t *testing.T) {
 	s.expect("exit code", itoa(code), "0")
 	s.waitFor(server, standin.InService)
 	s.expect("verdict", answers(server), "usher-launch CONTINUE")
-	s.expect("completions", completions(s.cloud, server), "CONTINUE ConnectionDropped, CONTINUE ValidationError")
+	s.completed("completions", server, "CONTINUE ConnectionDropped, CONTINUE ValidationError")
 	s.said(r, "the lifecycle action of hook usher-launch was decided before usher could say CONTINUE (the state is InService)")
 }
 
@@ -131,7 +131,7 @@ func TestCredentialsExpire(t *testing.T) {
 	open()
 	s.expect("exit code", itoa(r.wait()), "0")
 	s.waitFor(server, standin.InService)
-	s.expect("completions", completions(s.cloud, server), "CONTINUE ExpiredToken, CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE ExpiredToken, CONTINUE accepted")
 }
 
 // Metadata has no credentials for the role yet: the launch waits for them.

@@ -76,7 +76,7 @@ func TestHookIsChosen(t *testing.T) {
 			server, _, code := s.launch()
 			s.expect("exit code", itoa(code), "0")
 			s.expect("verdict", answers(server), c.ours+" CONTINUE")
-			s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+			s.completed("completions", server, "CONTINUE accepted")
 			s.expect("live", s.live(), "1")
 			if len(c.others) == 0 {
 				s.waitFor(server, standin.InService)
@@ -87,7 +87,7 @@ func TestHookIsChosen(t *testing.T) {
 			again := s.start(server, "-once")
 			s.expect("exit code of a second run", itoa(again.wait()), "3")
 			s.said(again, "nothing to deploy: the action of hook "+c.ours+" was completed before")
-			s.expect("completions after both", completions(s.cloud, server), "CONTINUE accepted")
+			s.completed("completions after both", server, "CONTINUE accepted")
 			s.expect("the scripts saw after both", s.trace(), fullTrace)
 			for _, other := range append(c.others, "usher-launch") {
 				if other != c.ours {

@@ -116,7 +116,7 @@ func TestRootVolumeWasReplaced(t *testing.T) {
 	r := disk.start(server, "-once")
 	s.expect("exit code", itoa(r.wait()), "0")
 	s.expect("live on the new volume", disk.live(), "1")
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 	s.said(r, "no lifecycle action to complete")
 }
 

@@ -80,7 +80,7 @@ func TestWarmPool(t *testing.T) {
 			s.said(out, c.says, "Auto Scaling waits for this instance (Pending:Wait)")
 			s.expect("states", history(server), "Warmed:Pending Warmed:Pending:Wait Warmed:Pending:Proceed "+string(rest)+
 				" Pending Pending:Wait Pending:Proceed InService")
-			s.expect("completions", completions(s.cloud, server), "CONTINUE accepted, CONTINUE accepted")
+			s.completed("completions", server, "CONTINUE accepted, CONTINUE accepted")
 			s.expect("the scripts saw in all", s.trace(), c.trace)
 			s.expect("live", s.live(), c.live)
 			s.clean()
@@ -99,7 +99,7 @@ func TestRestInTheWarmPool(t *testing.T) {
 	again := s.start(server, "-once")
 	s.expect("exit code of a run in the pool", itoa(again.wait()), "3")
 	s.expect("the scripts saw", s.trace(), fullTrace)
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 }
 
 // A server that was hibernated resumes with its processes: the same agent finds out by itself.
@@ -115,7 +115,7 @@ func TestHibernatedPool(t *testing.T) {
 	_, err := s.cloud.WaitForCalls(s.ctx, "CompleteLifecycleAction", 2)
 	s.must(err)
 	s.expect("state", string(server.State()), "InService")
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted, CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted, CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), checkedTrace)
 	s.expect("exit code when stopped", itoa(r.stop()), "0")
 }
@@ -134,7 +134,7 @@ func TestLongInTheWarmPool(t *testing.T) {
 	out := s.start(server, "-once")
 	s.expect("exit code on the way out", itoa(out.wait()), "0")
 	s.waitFor(server, standin.InService)
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted, CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted, CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), checkedTrace)
 }
 
@@ -153,7 +153,7 @@ func TestWarmPoolServerThatNoLongerWorks(t *testing.T) {
 	out := s.start(server, "-once")
 	s.expect("exit code on the way out", itoa(out.wait()), "1")
 	s.waitFor(server, standin.Terminated)
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted, ABANDON accepted")
+	s.completed("completions", server, "CONTINUE accepted, ABANDON accepted")
 	s.said(out, "ValidateService failed")
 }
 
@@ -170,6 +170,6 @@ func TestReturnToTheWarmPool(t *testing.T) {
 	s.expect("state", string(server.State()), "Warmed:Pending:Wait")
 	r := s.start(server, "-once")
 	s.expect("exit code", itoa(r.wait()), "3")
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), fullTrace)
 }

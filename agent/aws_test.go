@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -81,6 +82,22 @@ func completions(c *standin.Cloud, server *standin.Instance) string {
 		}
 	}
 	return strings.Join(all, ", ")
+}
+
+// completed compares completions when there are as many as are wanted: a server can be seen in the state that a call
+// brought about before that call is in the list of those that were answered.
+func (s *stage) completed(what string, server *standin.Instance, want string) {
+	s.Helper()
+	stop := time.After(soon)
+	for often := time.NewTicker(5 * time.Millisecond); strings.Count(completions(s.cloud, server), " ") < strings.Count(want, " "); {
+		select {
+		case <-often.C:
+		case <-stop:
+			s.expect(what, completions(s.cloud, server), want)
+			return
+		}
+	}
+	s.expect(what, completions(s.cloud, server), want)
 }
 
 // callsSince are the operations AWS saw after the first n calls, but for heartbeats, sorted.

@@ -32,7 +32,7 @@ func TestVerdictWaitsForTheWaitState(t *testing.T) {
 
 	s.expect("exit code", itoa(r.wait()), "0")
 	s.expect("states", history(server), "Pending Pending:Wait Pending:Proceed InService")
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 	s.said(r, "Auto Scaling waits for this instance (Pending:Wait)")
 }
 
@@ -45,7 +45,7 @@ func TestNoActiveActionYet(t *testing.T) {
 		server, _, code := s.launch()
 		s.expect("exit code", itoa(code), "0")
 		s.waitFor(server, standin.InService)
-		s.expect("completions", completions(s.cloud, server), "CONTINUE ValidationError, CONTINUE accepted")
+		s.completed("completions", server, "CONTINUE ValidationError, CONTINUE accepted")
 	})
 	t.Run("at the verdict after a heartbeat", func(t *testing.T) {
 		s := newStage(t)
@@ -60,7 +60,7 @@ func TestNoActiveActionYet(t *testing.T) {
 		open()
 		s.expect("exit code", itoa(r.wait()), "0")
 		s.waitFor(server, standin.InService)
-		s.expect("completions", completions(s.cloud, server), "CONTINUE ValidationError, CONTINUE accepted")
+		s.completed("completions", server, "CONTINUE ValidationError, CONTINUE accepted")
 	})
 	t.Run("at a heartbeat in the middle", func(t *testing.T) {
 		s := newStage(t)

@@ -111,7 +111,7 @@ func TestHoldAndRelease(t *testing.T) {
 	s.answered("unhold", 0, "this instance is let go: its launch is abandoned now\n", "")
 	s.waitFor(server, standin.Terminated)
 	r.says("with ABANDON")
-	s.expect("completions", completions(s.cloud, server), "ABANDON accepted")
+	s.completed("completions", server, "ABANDON accepted")
 	s.expect("exit code of the agent", itoa(r.stop()), "0")
 }
 
@@ -139,7 +139,7 @@ func TestHoldOutlivesTheAgent(t *testing.T) {
 	s.answered("unhold", 0, "this instance is let go: its launch is abandoned now\n", "")
 	s.waitFor(server, standin.Terminated)
 	third.says("with ABANDON")
-	s.expect("completions in all", completions(s.cloud, server), "ABANDON accepted")
+	s.completed("completions in all", server, "ABANDON accepted")
 }
 
 // What is left of a hold of another boot, or in a form that is none, holds nothing.
@@ -176,7 +176,7 @@ func TestReleaseOfOnFailureHold(t *testing.T) {
 	s.answered("unhold", 0, "this instance is let go: its launch is abandoned now\n", "")
 	s.waitFor(server, standin.Terminated)
 	s.expect("exit code", itoa(r.wait()), "1")
-	s.expect("completions", completions(s.cloud, server), "ABANDON accepted")
+	s.completed("completions", server, "ABANDON accepted")
 }
 
 // On a server in service there is no verdict to hold back. A hold that was asked for in a launch that went

@@ -43,7 +43,7 @@ func TestRebootedInTheWarmPool(t *testing.T) {
 	}
 	wanted := func(s *stage, server *standin.Instance, out *agentRun) {
 		s.waitFor(server, standin.InService)
-		s.expect("completions", completions(s.cloud, server), "CONTINUE accepted, CONTINUE accepted")
+		s.completed("completions", server, "CONTINUE accepted, CONTINUE accepted")
 		s.expect("the scripts saw", s.trace(), checkedTrace)
 		if strings.Contains(out.text(), "context canceled") {
 			s.Errorf("a reason that says nothing:\n%s", out.text())

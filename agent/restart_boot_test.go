@@ -26,7 +26,7 @@ func TestRebootInADeployment(t *testing.T) {
 	s.expect("exit code", itoa(r.wait()), "0")
 	s.waitFor(server, standin.InService)
 	s.said(r, "the server was restarted in AfterInstall")
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), "BeforeInstall 1 live=base\nAfterInstall 1 live=base\nAfterInstall 1 live=base\n"+
 		"ApplicationStart 1 live=1\nValidateService 1 live=1")
 	s.clean()
@@ -51,7 +51,7 @@ func TestPowerCutWhileTheReleaseLands(t *testing.T) {
 			r := s.start(server, "-once")
 			s.expect("exit code", itoa(r.wait()), "0")
 			s.waitFor(server, standin.InService)
-			s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+			s.completed("completions", server, "CONTINUE accepted")
 			s.expect("live", s.live(), "1")
 			content, err := os.ReadFile(s.path("opt/app/lib/7"))
 			s.must(err)
@@ -128,7 +128,7 @@ func TestRebootBeforeTheVerdict(t *testing.T) {
 	r := s.start(server, "-once")
 	s.expect("exit code", itoa(r.wait()), "0")
 	s.waitFor(server, standin.InService)
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), checkedTrace)
 }
 
@@ -147,7 +147,7 @@ func TestRebootBeforeAnAbandon(t *testing.T) {
 	r := s.start(server, "-once")
 	s.expect("exit code", itoa(r.wait()), "1")
 	s.waitFor(server, standin.Terminated)
-	s.expect("completions", completions(s.cloud, server), "ABANDON accepted")
+	s.completed("completions", server, "ABANDON accepted")
 	s.expect("live", s.live(), "base")
 	s.said(r, "ValidateService script scripts/validate.sh failed with exit code 1")
 }
@@ -162,7 +162,7 @@ func TestRebootInService(t *testing.T) {
 	s.publish("shop-2", s.app("2"))
 	r := s.start(server, "-once")
 	s.expect("exit code", itoa(r.wait()), "3")
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), fullTrace)
 	s.expect("live", s.live(), "1") // an update of a server in service is a deployment's, not a boot's
 }
@@ -194,7 +194,7 @@ func TestStoppedInTheRollback(t *testing.T) {
 	again := s.start(server, "-once")
 	again.wait()
 	s.waitFor(server, standin.Terminated)
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted, ABANDON accepted")
+	s.completed("completions", server, "CONTINUE accepted, ABANDON accepted")
 	s.expect("live at the end", s.live(), "1")
 	s.expect("the scripts saw", s.trace(), fullTrace+"\nApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\n"+
 		"ApplicationStart 2 live=2\nApplicationStart 1 live=1")

@@ -109,14 +109,14 @@ func TestKilledAtEveryLine(t *testing.T) {
 			}
 			s.waitFor(server, standin.InService)
 			s.expect("verdict", answers(server), "usher-launch CONTINUE")
-			s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+			s.completed("completions", server, "CONTINUE accepted")
 			s.expect("live", s.live(), "1")
 			s.ranOnce(died, "BeforeInstall", "AfterInstall", "ApplicationStart", "ValidateService")
 			s.clean()
 			s.nothingRuns()
 			again := s.start(server, "-once")
 			s.expect("exit code of one start more", itoa(again.wait()), "3")
-			s.expect("completions after it", completions(s.cloud, server), "CONTINUE accepted")
+			s.completed("completions after it", server, "CONTINUE accepted")
 		})
 	}
 }
@@ -136,14 +136,14 @@ func TestKilledAtEveryLineOfAFailure(t *testing.T) {
 			}
 			s.waitFor(server, standin.Terminated)
 			s.expect("verdict", answers(server), "usher-launch ABANDON")
-			s.expect("completions", completions(s.cloud, server), "ABANDON accepted")
+			s.completed("completions", server, "ABANDON accepted")
 			s.expect("live", s.live(), "base")
 			s.ranOnce(died, "BeforeInstall", "AfterInstall")
 			s.clean()
 			s.nothingRuns()
 			again := s.start(server, "-once")
 			s.expect("exit code of one start more", itoa(again.wait()), "3")
-			s.expect("completions after it", completions(s.cloud, server), "ABANDON accepted")
+			s.completed("completions after it", server, "ABANDON accepted")
 		})
 	}
 }
@@ -212,7 +212,7 @@ func TestKilledAtEveryLineOfAnUpdate(t *testing.T) {
 				t.Errorf("exit code %d", code)
 			}
 			s.waitFor(server, standin.InService)
-			s.expect("completions", completions(s.cloud, server), "CONTINUE accepted, CONTINUE accepted")
+			s.completed("completions", server, "CONTINUE accepted, CONTINUE accepted")
 			s.expect("live", s.live(), "2")
 			for event, version := range map[string]string{"ApplicationStop": "1", "BeforeInstall": "2", "AfterInstall": "2", "ApplicationStart": "2", "ValidateService": "2"} {
 				s.ran(died, event, version)

@@ -55,7 +55,7 @@ func TestKilledInAScript(t *testing.T) {
 	second := s.start(server, "-once")
 	s.expect("exit code", itoa(second.wait()), "0")
 	s.waitFor(server, standin.InService)
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 	s.said(second, "going on with deployment", "the agent was restarted in AfterInstall")
 	s.expect("the scripts saw", s.trace(), "BeforeInstall 1 live=base\nAfterInstall 1 begins\nAfterInstall 1 begins\nAfterInstall 1 ends\n"+
 		"ApplicationStart 1 live=1\nValidateService 1 live=1")
@@ -82,7 +82,7 @@ func TestStoppedInAScript(t *testing.T) {
 	second := s.start(server, "-once")
 	s.expect("exit code", itoa(second.wait()), "0")
 	s.waitFor(server, standin.InService)
-	s.expect("completions in all", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions in all", server, "CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), "BeforeInstall 1 live=base\nAfterInstall 1 begins\nAfterInstall 1 begins\nAfterInstall 1 ends\n"+
 		"ApplicationStart 1 live=1\nValidateService 1 live=1")
 }
@@ -105,7 +105,7 @@ func TestStoppedAfterTheFlip(t *testing.T) {
 	second := s.start(server, "-once")
 	s.expect("exit code", itoa(second.wait()), "0")
 	s.waitFor(server, standin.InService)
-	s.expect("completions in all", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions in all", server, "CONTINUE accepted")
 	s.expect("live at the end", s.live(), "2")
 	s.expect("the last the scripts saw", s.trace()[strings.Index(s.trace(), "BeforeInstall 2"):],
 		"BeforeInstall 2 live=base\nAfterInstall 2 live=base\nApplicationStart 2 live=2\nValidateService 2 live=2")
@@ -124,7 +124,7 @@ func TestStoppedAfterTheFlipAndTheNextFails(t *testing.T) {
 	second := s.start(server, "-once")
 	s.expect("exit code", itoa(second.wait()), "1")
 	s.waitFor(server, standin.Terminated)
-	s.expect("completions in all", completions(s.cloud, server), "ABANDON accepted")
+	s.completed("completions in all", server, "ABANDON accepted")
 	s.expect("live at the end", s.live(), "base")
 }
 
@@ -141,7 +141,7 @@ func TestStoppedBeforeTheVerdict(t *testing.T) {
 	second := s.start(server, "-once")
 	s.expect("exit code", itoa(second.wait()), "0")
 	s.waitFor(server, standin.InService)
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), fullTrace)
 }
 
@@ -187,7 +187,7 @@ func TestTwoAgents(t *testing.T) {
 	open()
 	s.expect("exit code of the first", itoa(first.wait()), "0")
 	s.waitFor(server, standin.InService)
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), fullTrace)
 }
 
@@ -204,5 +204,5 @@ func TestDaemonStops(t *testing.T) {
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("it took %s to stop", took)
 	}
-	s.expect("completions", completions(s.cloud, server), "CONTINUE accepted")
+	s.completed("completions", server, "CONTINUE accepted")
 }
