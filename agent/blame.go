@@ -51,7 +51,7 @@ func blameCommand() cli.Command {
 		}}
 	c.Run = func(_ context.Context, in cli.Call) int {
 		if n < 0 {
-			return in.Fail(exitUsage, fmt.Errorf("-n is %d: it must not be less than 0", n))
+			return in.Fail(cli.ExitUsage, fmt.Errorf("-n is %d: it must not be less than 0", n))
 		}
 		t, code, err := readTimeline(file, "blame", in.Arg(0), in.Stderr)
 		if err != nil {
@@ -70,9 +70,9 @@ func blameCommand() cli.Command {
 			err = b.print(in.Stdout, t.title())
 		}
 		if err != nil {
-			return in.Fail(exitFailed, err)
+			return in.Fail(cli.ExitFailed, err)
 		}
-		return exitDone
+		return cli.ExitDone
 	}
 	return c
 }
@@ -82,20 +82,20 @@ func blameCommand() cli.Command {
 func readTimeline(file, command, id string, stderr io.Writer) (timeline, int, error) {
 	_, h, err := readRecord(file, command)
 	if err != nil {
-		return timeline{}, exitUsage, err
+		return timeline{}, cli.ExitUsage, err
 	}
 	if h.Damaged != nil {
 		fmt.Fprintf(stderr, "usher %s: %v; what is before that counts\n", command, h.Damaged)
 	}
 	if len(h.Deployments) == 0 {
-		return timeline{}, exitNothing, fmt.Errorf("nothing was deployed yet")
+		return timeline{}, cli.ExitNothing, fmt.Errorf("nothing was deployed yet")
 	}
 	for _, p := range slices.Backward(h.Deployments) {
 		if id == "" || p.ID == id {
-			return timelineOf(p, h.Owner, time.Now().UTC()), exitDone, nil
+			return timelineOf(p, h.Owner, time.Now().UTC()), cli.ExitDone, nil
 		}
 	}
-	return timeline{}, exitUsage, fmt.Errorf("there was no deployment %s here: usher history lists them", id)
+	return timeline{}, cli.ExitUsage, fmt.Errorf("there was no deployment %s here: usher history lists them", id)
 }
 
 // shares divides the time: each moment of it belongs to one share.

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/record"
 	"usher/agent/retry"
@@ -178,7 +179,7 @@ func (c *control) client(ctx context.Context, conn net.Conn) {
 	var what ask
 	say := func(one answer) { c.say(conn, one) }
 	if err := json.Unmarshal(line, &what); err != nil {
-		say(answer{Done: true, Code: exitUsage, Error: fmt.Sprintf("the agent does not understand what it is asked: %v", err)})
+		say(answer{Done: true, Code: cli.ExitUsage, Error: fmt.Sprintf("the agent does not understand what it is asked: %v", err)})
 		return
 	}
 	last := c.answer(ctx, what, say)

@@ -69,7 +69,7 @@ func historyCommand() cli.Command {
 			err = fmt.Errorf("-n is %d: it must not be less than 0", n)
 		}
 		if err != nil {
-			return in.Fail(exitUsage, err)
+			return in.Fail(cli.ExitUsage, err)
 		}
 		var all []deploymentStatus
 		for _, p := range h.Deployments {
@@ -83,17 +83,17 @@ func historyCommand() cli.Command {
 		}
 		if len(all) == 0 {
 			fmt.Fprintln(in.Stderr, "usher history: nothing was deployed yet")
-			return exitNothing
+			return cli.ExitNothing
 		}
 		if asJSON {
 			out := json.NewEncoder(in.Stdout)
 			out.SetEscapeHTML(false)
 			for _, d := range all {
 				if err := out.Encode(d); err != nil {
-					return in.Fail(exitFailed, err)
+					return in.Fail(cli.ExitFailed, err)
 				}
 			}
-			return exitDone
+			return cli.ExitDone
 		}
 		table := tabwriter.NewWriter(in.Stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "WHEN\tDEPLOYMENT\tRELEASE\tWHAT\tOUTCOME\tTOOK")
@@ -101,9 +101,9 @@ func historyCommand() cli.Command {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", format.Local(d.Began), format.Printable(d.Deployment), format.Printable(d.Release), format.Printable(d.What), d.outcome(), format.Duration(time.Duration(d.Seconds*1e9)))
 		}
 		if err := table.Flush(); err != nil {
-			return in.Fail(exitFailed, err)
+			return in.Fail(cli.ExitFailed, err)
 		}
-		return exitDone
+		return cli.ExitDone
 	}
 	return c
 }

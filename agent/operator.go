@@ -40,7 +40,7 @@ func holdCommand() cli.Command {
 		if text := in.Arg(0); text != "" {
 			d, err := time.ParseDuration(text)
 			if err != nil || d <= 0 {
-				return in.Fail(exitUsage, fmt.Errorf("%q is no duration: write one such as 90s, 30m or 1h30m", text))
+				return in.Fail(cli.ExitUsage, fmt.Errorf("%q is no duration: write one such as 90s, 30m or 1h30m", text))
 			}
 			what.For = d
 		}
@@ -84,16 +84,16 @@ func rollBackServerCommand() cli.Command {
 func tellAgent(ctx context.Context, command, file string, what ask, in cli.Call) int {
 	cfg, err := config.Load(file)
 	if err != nil {
-		return in.Fail(exitUsage, err)
+		return in.Fail(cli.ExitUsage, err)
 	}
 	last, err := askAgent(ctx, cfg.StateDir, what, func(line string) { fmt.Fprintln(in.Stdout, format.Printable(line)) })
 	switch {
 	case errors.Is(err, errNotRoot):
-		return in.Fail(exitUsage, fmt.Errorf("%w: sudo usher %s", err, command))
+		return in.Fail(cli.ExitUsage, fmt.Errorf("%w: sudo usher %s", err, command))
 	case ctx.Err() != nil && what.Do == askRollback && !errors.Is(err, errNoAgent):
-		return in.Fail(exitInterrupted, errors.New("interrupted. The agent continues with it: usher status; journalctl -fu usher"))
+		return in.Fail(cli.ExitInterrupted, errors.New("interrupted. The agent continues with it: usher status; journalctl -fu usher"))
 	case err != nil:
-		return in.Fail(exitFailed, err)
+		return in.Fail(cli.ExitFailed, err)
 	case last.Error != "":
 		return in.Fail(last.Code, errors.New(last.Error))
 	}

@@ -26,13 +26,13 @@ func plotCommand() cli.Command {
 			if noBoot {
 				t = t.withoutBoot()
 			}
-			code = exitFailed
+			code = cli.ExitFailed
 			_, err = io.WriteString(in.Stdout, t.svg())
 		}
 		if err != nil {
 			return in.Fail(code, err)
 		}
-		return exitDone
+		return cli.ExitDone
 	}
 	return c
 }

@@ -55,7 +55,7 @@ func rehearseCommand() cli.Command {
 			case ctx.Err() != nil:
 				fmt.Fprintln(in.Stderr, "usher rehearse: interrupted")
 			case !errors.As(err, new(said)):
-				return in.Fail(exitFailed, err)
+				return in.Fail(cli.ExitFailed, err)
 			}
 			return cli.ExitFailed
 		}

@@ -88,19 +88,19 @@ func statusCommand() cli.Command {
 	c.Run = func(ctx context.Context, in cli.Call) int {
 		s, err := statusOf(ctx, file)
 		if err != nil {
-			return in.Fail(exitUsage, err)
+			return in.Fail(cli.ExitUsage, err)
 		}
 		if asJSON {
 			out := json.NewEncoder(in.Stdout)
 			out.SetIndent("", "  ")
 			out.SetEscapeHTML(false)
 			if err := out.Encode(s); err != nil {
-				return in.Fail(exitFailed, err)
+				return in.Fail(cli.ExitFailed, err)
 			}
 		} else {
 			s.print(in.Stdout, time.Now())
 		}
-		return map[string]int{"good": exitDone, "bad": exitFailed, "empty": exitNothing}[s.Health]
+		return map[string]int{"good": cli.ExitDone, "bad": cli.ExitFailed, "empty": cli.ExitNothing}[s.Health]
 	}
 	return c
 }
