@@ -159,7 +159,7 @@ func (a *agent) orBase(target string) string {
 
 func (a *agent) limits() bundle.Limits {
 	return bundle.Limits{MaxFiles: a.cfg.MaxFiles, MaxBytes: a.cfg.MaxBytes, Alive: a.notify.Alive,
-		Narrow: func(n int) { a.log.Warn(narrowed(n), systemd.ID(systemd.MessageScriptWarning)) }}
+		Narrow: func(n int) { a.log.Warn(release.Narrowed(n), systemd.ID(systemd.MessageScriptWarning)) }}
 }
 
 // whyNothing says for a person why there is no action.

@@ -142,7 +142,7 @@ func checkOwners(r *doctor.Report, layout release.Layout, cfg config.Config) {
 
 // roleProblems are what an instance would say of the role hooks, before it runs any.
 func roleProblems(cfg config.Config) []hooks.Problem {
-	problems := append(hooks.CheckRoleDir(cfg.RoleHooks), notRoots(cfg.RoleHooks)...)
+	problems := append(hooks.CheckRoleDir(cfg.RoleHooks), release.RoleHooksOfOthers(cfg.RoleHooks)...)
 	var scripts []hooks.Script
 	for _, event := range hooks.Events {
 		role, more := hooks.RoleHooks(cfg.RoleHooks, event)
@@ -174,7 +174,7 @@ func checkScripts(r *doctor.Report, about, dir string, problems []hooks.Problem)
 func checkRevision(r *doctor.Report, about string, layout release.Layout, dir string, cfg config.Config) {
 	for _, name := range []string{appspec.Name, appspec.AltName} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			_, problems := judge(layout, dir, noRoleHooks, cfg.Errexit, hooks.Check)
+			_, problems := release.Check(layout, dir, noRoleHooks, cfg.Errexit, hooks.Check)
 			checkScripts(r, about, dir, problems)
 			return
 		}

@@ -150,11 +150,11 @@ func (l *layDown) judge(ctx context.Context, r *doctor.Report, layout release.La
 	}
 	defer safepath.RemoveAll(dir)
 	if _, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes,
-		Narrow: func(n int) { r.Warn("revision", "", "%s", narrowed(n)) }}); err != nil {
+		Narrow: func(n int) { r.Warn("revision", "", "%s", release.Narrowed(n)) }}); err != nil {
 		r.Problem("revision", "", "%v", err)
 		return
 	}
-	_, problems := judge(layout, dir, noRoleHooks, cfg.Errexit, hooks.Check)
+	_, problems := release.Check(layout, dir, noRoleHooks, cfg.Errexit, hooks.Check)
 	checkScripts(r, "revision", "", problems)
 }
 
@@ -177,12 +177,12 @@ func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layo
 	}
 	defer safepath.RemoveAll(dir) // renamed away when all is well
 	stats, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes,
-		Narrow: func(n int) { r.Warn("revision", "", "%s", narrowed(n)) }})
+		Narrow: func(n int) { r.Warn("revision", "", "%s", release.Narrowed(n)) }})
 	if err != nil {
 		r.Problem("revision", "", "%v", err)
 		return "", "", nil
 	}
-	plan, problems := judge(layout, dir, noRoleHooks, cfg.Errexit, hooks.Check)
+	plan, problems := release.Check(layout, dir, noRoleHooks, cfg.Errexit, hooks.Check)
 	checkScripts(r, "revision", "", problems)
 	if len(hooks.Errors(problems)) > 0 {
 		return "", "", nil

@@ -9,6 +9,7 @@ import (
 	"usher/agent/bundle"
 	"usher/agent/cli"
 	"usher/agent/config"
+	"usher/agent/release"
 	"usher/agent/safepath"
 	"usher/hooks"
 )
@@ -41,7 +42,7 @@ func checkCommand() cli.Command {
 		}
 		defer safepath.RemoveAll(dir)
 		found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
-		_, found.Problems = judge(config.Default().Layout(), dir, roles, policy, hooks.CheckSource)
+		_, found.Problems = release.Check(config.Default().Layout(), dir, roles, policy, hooks.CheckSource)
 		found.Needs = needsOf(dir)
 		return found.show(in.Stdout)
 	}

@@ -12,6 +12,7 @@ import (
 	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/format"
+	"usher/agent/release"
 	"usher/agent/rollout"
 	"usher/agent/safepath"
 	"usher/hooks"
@@ -134,7 +135,7 @@ func (d *developer) check(ctx context.Context, path string) (bundle.Stats, []hoo
 	}
 	defer safepath.RemoveAll(dir)
 	c := config.Default()
-	_, problems := judge(c.Layout(), dir, "", hooks.Enforce, hooks.CheckSource)
+	_, problems := release.Check(c.Layout(), dir, "", hooks.Enforce, hooks.CheckSource)
 	fatal := hooks.Errors(problems)
 	if len(fatal) == 0 {
 		return stats, problems, nil

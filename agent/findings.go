@@ -11,6 +11,7 @@ import (
 	"usher/agent/appspec"
 	"usher/agent/cli"
 	"usher/agent/format"
+	"usher/agent/release"
 	"usher/hooks"
 )
 
@@ -83,7 +84,7 @@ func needsOf(dir string) hooks.Needs {
 	}
 	var scripts []hooks.Script
 	for _, event := range hooks.Events {
-		scripts = append(scripts, scriptsIn(dir, spec, event)...)
+		scripts = append(scripts, release.ScriptsIn(dir, spec, event)...)
 	}
 	needs := hooks.NeedsOf(scripts)
 	for _, p := range spec.Permissions {

@@ -19,7 +19,7 @@ func (d *deployment) listScripts(event string, of release.Release) (list []hooks
 	}
 	if spec, problems := appspec.Read(dir); dir == "" { // it has none
 	} else if spec != nil {
-		list = scriptsIn(dir, spec, event)
+		list = release.ScriptsIn(dir, spec, event)
 	} else if len(problems) > 0 && of.ID != "" { // the base need not have one
 		return nil, errors.New(problems[0].String())
 	}
@@ -28,7 +28,7 @@ func (d *deployment) listScripts(event string, of release.Release) (list []hooks
 			return nil, err
 		}
 	}
-	if problems := notRoots(d.cfg.RoleHooks); len(problems) > 0 {
+	if problems := release.RoleHooksOfOthers(d.cfg.RoleHooks); len(problems) > 0 {
 		return nil, errors.New(problems[0].String())
 	}
 	role, problems := hooks.RoleHooks(d.cfg.RoleHooks, event)

@@ -54,7 +54,7 @@ func (d *deployment) download(ctx context.Context, _ string) (string, error) {
 		return r.Status != release.Bad && (r.Status != release.InUse || r.Tree == d.live) || d.source.asIs
 	}
 	if r, ok := d.layout.Load(id); ok && d.source.pinned && usable(r) {
-		if err := d.judged(judgeRelease(d.layout, r, d.cfg.RoleHooks, d.cfg.Errexit, d.checker())); err != nil {
+		if err := d.judged(release.CheckRelease(d.layout, r, d.cfg.RoleHooks, d.cfg.Errexit, d.checker())); err != nil {
 			return "", err
 		}
 		d.release = r
@@ -114,12 +114,12 @@ func (d *deployment) use() error {
 // judge reads the appspec of the revision in dir and checks everything that can be before any script of
 // it runs. All problems are said; any but a warning fails the deployment.
 func (d *deployment) judge(dir string) (*release.Plan, error) {
-	plan, problems := judge(d.layout, dir, d.cfg.RoleHooks, d.cfg.Errexit, d.checker())
+	plan, problems := release.Check(d.layout, dir, d.cfg.RoleHooks, d.cfg.Errexit, d.checker())
 	return plan, d.judged(plan, problems)
 }
 
 // checker is how scripts are checked here.
-func (d *deployment) checker() checker {
+func (d *deployment) checker() release.Checker {
 	if d.unprivileged {
 		return hooks.CheckSource // what only root can do is left out and told, so it need not be possible
 	}
@@ -218,7 +218,7 @@ func (d *deployment) script(ctx context.Context, s hooks.Script) error {
 // install puts the files in place. The release is not live yet, unless it is deployed again as it is.
 func (d *deployment) install(ctx context.Context, _ string) (string, error) {
 	// Planned anew: BeforeInstall may have added, decrypted or removed files of the revision.
-	plan, problems := judgeRelease(d.layout, d.release, d.cfg.RoleHooks, hooks.Off, hooks.CheckSource)
+	plan, problems := release.CheckRelease(d.layout, d.release, d.cfg.RoleHooks, hooks.Off, hooks.CheckSource)
 	if fatal := hooks.Errors(problems); len(fatal) > 0 {
 		return "", fmt.Errorf("the revision is no longer what it was when it was checked: %s", fatal[0])
 	}

@@ -1,35 +1,34 @@
-package main
+package release
 
 import (
 	"fmt"
 	"path/filepath"
 
 	"usher/agent/appspec"
-	"usher/agent/release"
 	"usher/agent/safepath"
 	"usher/hooks"
 )
 
-// judge checks the revision unpacked in dir as far as it can be without running anything: the appspec,
+// Check checks the revision unpacked in dir as far as it can be without running anything: the appspec,
 // what it installs where, every script of every event, the role hooks. An instance does it before the
 // first script, with hooks.Check; `usher check` does it on a developer's machine, with hooks.CheckSource:
 // both see the same problems, but for interpreters and users that only the instance has. All are found in one go,
 // by file and line; the plan is of use only when none is an error.
-func judge(layout release.Layout, dir, roleHooks string, policy hooks.Policy, check checker) (*release.Plan, []hooks.Problem) {
-	return judgeBy(layout, dir, dir, roleHooks, policy, check)
+func Check(layout Layout, dir, roleHooks string, policy hooks.Policy, check Checker) (*Plan, []hooks.Problem) {
+	return checkBy(layout, dir, dir, roleHooks, policy, check)
 }
 
-// judgeRelease is judge for a release on disk, by the appspec and the scripts that root alone can change.
-func judgeRelease(layout release.Layout, r release.Release, roleHooks string, policy hooks.Policy, check checker) (*release.Plan, []hooks.Problem) {
+// CheckRelease is Check for a release on disk, by the appspec and the scripts that root alone can change.
+func CheckRelease(layout Layout, r Release, roleHooks string, policy hooks.Policy, check Checker) (*Plan, []hooks.Problem) {
 	by, err := layout.SpecDir(r)
 	if err != nil {
 		return nil, []hooks.Problem{{File: r.Bundle, Message: err.Error()}}
 	}
-	return judgeBy(layout, by, r.Bundle, roleHooks, policy, check)
+	return checkBy(layout, by, r.Bundle, roleHooks, policy, check)
 }
 
-// judgeBy judges the revision unpacked in dir by the appspec and the scripts in another directory.
-func judgeBy(layout release.Layout, by, dir, roleHooks string, policy hooks.Policy, check checker) (*release.Plan, []hooks.Problem) {
+// checkBy checks the revision unpacked in dir by the appspec and the scripts in another directory.
+func checkBy(layout Layout, by, dir, roleHooks string, policy hooks.Policy, check Checker) (*Plan, []hooks.Problem) {
 	spec, problems := appspec.ReadPartly(by)
 	if spec == nil {
 		return nil, problems
@@ -38,13 +37,13 @@ func judgeBy(layout release.Layout, by, dir, roleHooks string, policy hooks.Poli
 	problems = append(problems, more...)
 	var scripts []hooks.Script
 	for _, event := range hooks.Events {
-		scripts = append(scripts, scriptsIn(by, spec, event)...)
+		scripts = append(scripts, ScriptsIn(by, spec, event)...)
 		role, more := hooks.RoleHooks(roleHooks, event)
 		problems = append(problems, more...)
 		scripts = append(scripts, role...)
 	}
 	problems = append(problems, hooks.CheckRoleDir(roleHooks)...)
-	problems = append(problems, notRoots(roleHooks)...)
+	problems = append(problems, RoleHooksOfOthers(roleHooks)...)
 	problems = append(problems, check(scripts, policy)...)
 	problems = append(problems, hooks.BeforeFlip(scripts, layout.Link, false)...) // nothing shields what is live
 	if len(spec.Hooks[hooks.ValidateService]) == 0 {
@@ -55,16 +54,16 @@ func judgeBy(layout release.Layout, by, dir, roleHooks string, policy hooks.Poli
 	return plan, problems
 }
 
-// narrowed warns of a bundle whose files others than their owner could have written to: see bundle.Limits.
-func narrowed(n int) string {
+// Narrowed warns of a bundle whose files others than their owner could have written to: see bundle.Limits.
+func Narrowed(n int) string {
 	return fmt.Sprintf("the bundle lets others than the owner write to %d of its files and directories (modes like 0777 or 0664): "+
 		"that is taken away; give those modes in the appspec's permissions where they are meant", n)
 }
 
-type checker func([]hooks.Script, hooks.Policy) []hooks.Problem
+type Checker func([]hooks.Script, hooks.Policy) []hooks.Problem
 
-// notRoots are the role hooks that somebody else than root could change: root runs them.
-func notRoots(roleHooks string) (problems []hooks.Problem) {
+// RoleHooksOfOthers are the role hooks that somebody else than root could change: root runs them.
+func RoleHooksOfOthers(roleHooks string) (problems []hooks.Problem) {
 	roleHooks, err := filepath.Abs(roleHooks)
 	if err != nil {
 		return nil
@@ -80,8 +79,8 @@ func notRoots(roleHooks string) (problems []hooks.Problem) {
 	return problems
 }
 
-// scriptsIn are the scripts that the revision unpacked in dir runs at an event.
-func scriptsIn(dir string, spec *appspec.Spec, event string) (scripts []hooks.Script) {
+// ScriptsIn are the scripts that the revision unpacked in dir runs at an event.
+func ScriptsIn(dir string, spec *appspec.Spec, event string) (scripts []hooks.Script) {
 	for _, h := range spec.Hooks[event] {
 		scripts = append(scripts, hooks.Script{
 			Event: event, Location: h.Location, File: filepath.Join(dir, filepath.FromSlash(h.Location)),
