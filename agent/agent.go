@@ -90,7 +90,7 @@ func (a *agent) lastWords(failure error) {
 // pruneTimeout bounds removing old releases: 40,000 files take a second or two on a disk that is not busy.
 const pruneTimeout = 10 * time.Minute
 
-// prune removes releases that are no longer needed. It never fails a deployment.
+// prune removes releases that are no longer needed, and the oldest lines of the record. It never fails a deployment.
 func (a *agent) prune() {
 	var protect []string
 	past := a.rec.State()
@@ -105,6 +105,9 @@ func (a *agent) prune() {
 	}
 	if err != nil {
 		a.log.Warn("cannot remove old releases: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+	}
+	if err := a.rec.Compact(); err != nil {
+		a.log.Warn(err.Error())
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -58,6 +59,33 @@ func TestOddRecord(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A record that has grown is compacted after the next deployment, and tells what it told before.
+func TestTheRecordOfALongLife(t *testing.T) {
+	s := newStage(t)
+	s.publish("shop-1", s.app("1"))
+	server := s.cloud.Launch("web", standin.LaunchOptions{ImageID: "ami-0123"})
+	s.write("state/record.jsonl", "")
+	var lines strings.Builder
+	for n := range 300 {
+		own := strings.NewReplacer("INSTANCE", server.ID, "AMI", "ami-0123", `"run":1`, `"run":`+itoa(n+1), "d-OLD", "d-OLD"+itoa(n+1), `"begun"`, `"begun","by":"command"`)
+		lines.WriteString(own.Replace(aLine + anEnd))
+	}
+	s.write("state/record.jsonl", lines.String())
+	r := s.start(server, "-once")
+	s.expect("exit code", itoa(r.wait()), "0")
+	s.waitFor(server, standin.InService)
+	history, err := exec.Command(binaries.usher, "history", "-config", s.path("agent.yml"), "-n", "0").Output()
+	s.must(err)
+	told := strings.Split(strings.TrimSpace(string(history)), "\n")
+	s.expect("deployments told, and the line above them", itoa(len(told)), "201")
+	if !strings.Contains(told[1], "d-OLD102 ") || !strings.Contains(told[199], "d-OLD300 ") || !strings.Contains(told[200], "launch   succeeded") {
+		t.Errorf("history is\n%s", history)
+	}
+	again := s.start(server, "-once")
+	s.expect("exit code of one start more", itoa(again.wait()), "3")
+	s.completed("completions", server, "CONTINUE accepted")
 }
 
 // Without a record nothing is done, because what cannot be remembered could be done twice; and nobody is

@@ -8,56 +8,160 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// The file of a record: how it is opened and read.
+// The file of a record: how it is opened, read and replaced.
 
-func (r *Record) open(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("cannot open the record: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("cannot lock %s: %w: stop it first (systemctl stop usher)", path, ErrLocked)
+// openLocked opens or creates a record's file and locks it.
+func openLocked(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("cannot open the record: %w", err)
 		}
-		return fmt.Errorf("cannot lock the record %s: %w", path, err)
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			f.Close()
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, fmt.Errorf("cannot lock %s: %w: stop it first (systemctl stop usher)", path, ErrLocked)
+			}
+			return nil, fmt.Errorf("cannot lock the record %s: %w", path, err)
+		}
+		locked, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("cannot look at the record: %w", err)
+		}
+		if named, err := os.Stat(path); err == nil && os.SameFile(locked, named) {
+			return f, nil
+		}
+		f.Close() // who held the lock has put another file in its place meanwhile
 	}
-	r.file = f
-	return syncDir(filepath.Dir(path))
 }
 
-// read returns the entries of f, the offset after the last whole one, and what is wrong with the first
-// bad line that is not merely the torn last one.
-func read(f *os.File) (entries []Entry, good int64, damaged, err error) {
+// replace puts a new file in the place of the record, with what content has. The old one keeps the name aside, "" for
+// none. The new one is complete and on disk before it gets its name, so a crash in between leaves the old one, and a
+// reader has one of them. When that fails, the old one is in use still.
+func (r *Record) replace(aside string, content io.Reader) (err error) {
+	next := r.path + newSuffix
+	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := openLocked(next)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if r.file != f {
+			f.Close()
+			os.Remove(next)
+		}
+	}()
+	crashPoint("made")
+	if content != nil {
+		if err := like(f, r.file); err != nil {
+			return err
+		}
+		if _, err := io.Copy(f, content); err != nil {
+			return err
+		}
+	}
+	crashPoint("written")
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	crashPoint("synced")
+	if aside != "" {
+		if err := os.Link(r.path, aside); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	if err := os.Rename(next, r.path); err != nil {
+		return err
+	}
+	crashPoint("renamed")
+	r.file.Close()
+	r.file = f
+	err = syncDir(filepath.Dir(r.path))
+	crashPoint("done")
+	return err
+}
+
+// newSuffix ends the name of a record that is not complete yet. One that a crash has left is removed by Open.
+const newSuffix = ".new"
+
+func crashPoint(step string) {
+	if CrashHook != nil {
+		CrashHook(Entry{What: compacting, Step: step}, true)
+	}
+}
+
+// like gives a file the mode and the owner of another.
+func like(f, old *os.File) error {
+	was, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	is, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	before, now := was.Sys().(*syscall.Stat_t), is.Sys().(*syscall.Stat_t)
+	if before.Uid != now.Uid || before.Gid != now.Gid {
+		if err := f.Chown(int(before.Uid), int(before.Gid)); err != nil {
+			return err
+		}
+	}
+	return f.Chmod(was.Mode().Perm())
+}
+
+// scan hands each entry of f on, with its line, which is valid until the next. It returns the offset after the last
+// whole one, and what is wrong with the first bad line that is not merely the torn last one.
+func scan(f *os.File, each func(line []byte, e Entry)) (good int64, damaged, err error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, 0, nil, err
+		return 0, nil, err
 	}
 	in := bufio.NewReaderSize(f, 64<<10)
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
 		if err == io.EOF {
-			return entries, good, nil, nil // whatever is in line has no newline: torn
+			return good, nil, nil // whatever is in line has no newline: torn
 		}
 		if err != nil {
-			return nil, 0, nil, err
+			return 0, nil, err
 		}
 		var e Entry
 		if len(line) > maxLine {
-			return entries, good, fmt.Errorf("line %d is %d bytes long", n, len(line)), nil
+			return good, fmt.Errorf("line %d is %d bytes long", n, len(line)), nil
 		}
 		if err := json.Unmarshal(line, &e); err != nil {
 			if _, peek := in.Peek(1); peek == io.EOF { // a torn write may also end in a newline of the next try
-				return entries, good, nil, nil
+				return good, nil, nil
 			}
-			return entries, good, fmt.Errorf("line %d: %v", n, err), nil
+			return good, fmt.Errorf("line %d: %v", n, err), nil
 		}
-		entries = append(entries, e)
+		each(line, e)
 		good += int64(len(line))
 	}
+}
+
+// read returns all entries of f: see scan.
+func read(f *os.File) (entries []Entry, good int64, damaged, err error) {
+	good, damaged, err = scan(f, func(_ []byte, e Entry) { entries = append(entries, e) })
+	return entries, good, damaged, err
+}
+
+// safeName keeps a foreign value from naming a path.
+func safeName(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-') {
+			b[i] = '_'
+		}
+	}
+	return string(b[:min(len(b), 64)])
 }
 
 // syncDir makes a new or renamed entry of dir durable.

@@ -14,7 +14,14 @@
 //     machine that already ran, a root volume that was replaced), is not ours: it is set aside as
 //     record.jsonl.of-INSTANCE-IMAGE, and the new one is empty.
 //
-// Nothing is ever deleted here. A record is used by one process at a time: the agent holds its lock.
+// The file does not grow for ever. When it holds more than 250 deployments, Compact keeps the newest 200, with the one that
+// is good and the one that was good before it, the launch, the newest verdict and the newest host command, and drops the
+// lines of all others. What is kept is written to record.jsonl.new, which takes the record's place when it is on the disk.
+// What a crash leaves under that name is removed at the next Open. Nothing else is ever deleted here: what was set
+// aside stays.
+//
+// A record is used by one process at a time: the agent holds its lock. ReadAll needs none, and sees the file as it was
+// before a compaction or as it is after it.
 package record
 
 import (
@@ -110,10 +117,13 @@ type Record struct {
 	file  *os.File
 	owner Owner
 	state State
+
+	begun   int   // deployments in the file
+	doubled int64 // twice its size after it was compacted
 }
 
-// CrashHook, when set, is called before (false) and after (true) each line is made durable. It exists for
-// crash tests, which kill the process in it; nothing in the program sets it.
+// CrashHook, when set, is called before (false) and after (true) each line is made durable, and (true) after each step
+// of a compaction. It exists for crash tests, which kill the process in it; nothing in the program sets it.
 var CrashHook func(e Entry, written bool)
 
 // ErrLocked says that another usher process holds the record.
@@ -126,39 +136,65 @@ func Open(dir string, owner Owner) (*Record, error) {
 		return nil, fmt.Errorf("cannot make the state directory: %w", err)
 	}
 	path := filepath.Join(dir, FileName)
-	r := &Record{owner: owner, path: path}
-	if err := r.open(path); err != nil {
+	f, err := openLocked(path)
+	if err != nil {
 		return nil, err
 	}
-	entries, good, damaged, err := read(r.file)
-	if err != nil {
+	r := &Record{owner: owner, path: path, file: f}
+	if err := r.prepare(); err != nil {
 		r.file.Close()
-		return nil, fmt.Errorf("cannot read the record %s: %w", path, err)
+		return nil, err
 	}
-	switch {
-	case len(entries) > 0 && (entries[0].Instance != owner.Instance || entries[0].Image != owner.Image):
-		e := entries[0]
-		aside := path + ".of-" + safeName(e.Instance) + "-" + safeName(e.Image)
+	return r, nil
+}
+
+// prepare replays the file that was opened, and does what is to be done about what is wrong with it.
+func (r *Record) prepare() error {
+	if err := os.Remove(r.path + newSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot remove what an earlier agent left: %w", err)
+	}
+	if err := syncDir(filepath.Dir(r.path)); err != nil { // the file may be new
+		return fmt.Errorf("cannot prepare the record %s: %w", r.path, err)
+	}
+	var first *Entry
+	lines := 0
+	good, damaged, err := scan(r.file, func(_ []byte, e Entry) {
+		if first == nil {
+			first = &e
+		}
+		lines++
+		r.apply(e)
+	})
+	if err != nil {
+		return fmt.Errorf("cannot read the record %s: %w", r.path, err)
+	}
+	switch owner := r.owner; {
+	case first != nil && (first.Instance != owner.Instance || first.Image != owner.Image):
+		aside := r.path + ".of-" + safeName(first.Instance) + "-" + safeName(first.Image)
 		r.Notice = fmt.Sprintf("the record found here is of instance %s, image %s, not of this one (%s, %s): set aside as %s",
-			e.Instance, e.Image, owner.Instance, owner.Image, aside)
-		entries, err = nil, r.replace(path, aside, nil)
+			first.Instance, first.Image, owner.Instance, owner.Image, aside)
+		r.state, r.begun = State{}, 0
+		err = r.replace(aside, nil)
 	case damaged != nil:
-		aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
-		r.Notice = fmt.Sprintf("the record %s is damaged (%v): set aside as %s, going on from the %d lines before it", path, damaged, aside, len(entries))
+		aside := r.path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
+		r.Notice = fmt.Sprintf("the record %s is damaged (%v): set aside as %s, going on from the %d lines before it", r.path, damaged, aside, lines)
 		r.Damaged = true
-		err = r.replace(path, aside, entries)
+		err = r.replace(aside, io.NewSectionReader(r.file, 0, good))
 	default:
 		err = r.file.Truncate(good) // drops a torn last line
 	}
-	if err == nil {
-		_, err = r.file.Seek(0, io.SeekEnd)
-	}
 	if err != nil {
-		r.file.Close()
-		return nil, fmt.Errorf("cannot prepare the record %s: %w", path, err)
+		return fmt.Errorf("cannot prepare the record %s: %w", r.path, err)
 	}
-	r.state = Replay(entries)
-	return r, nil
+	return nil
+}
+
+// apply takes a line into the state.
+func (r *Record) apply(e Entry) {
+	r.state.apply(e)
+	if e.What == Begun {
+		r.begun++
+	}
 }
 
 // InMemory is a record for a server on which none can be opened: it forgets everything with the process,
@@ -179,7 +215,7 @@ func (r *Record) Append(e Entry) error {
 	}
 	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
 	if r.file == nil { // in memory
-		r.state.apply(e)
+		r.apply(e)
 		return nil
 	}
 	line, err := json.Marshal(e)
@@ -203,7 +239,7 @@ func (r *Record) Append(e Entry) error {
 	if CrashHook != nil {
 		CrashHook(e, true)
 	}
-	r.state.apply(e)
+	r.apply(e)
 	return nil
 }
 
