@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"usher/agent/standin"
+	"usher/agent/standin/disk"
 )
 
 // The record, as it may be found.
@@ -98,8 +99,8 @@ func TestNoRecord(t *testing.T) {
 	}{
 		{"the state directory is a file", func(s *stage) { s.write("state", "") }, "error: cannot make the state directory: mkdir DIR/state: not a directory"},
 		{"the state directory cannot be written", func(s *stage) { s.disk("state", "size=64k,ro") }, "error: cannot open the record: open DIR/state/record.jsonl: read-only file system"},
-		{"its disk is full", func(s *stage) { s.almostFull("state", 0) }, "cannot append to the record DIR/state/record.jsonl: write DIR/state/record.jsonl: no space left on device"},
-		{"its disk fills up during the launch", func(s *stage) { s.almostFull("state", 1) }, "cannot append to the record DIR/state/record.jsonl: write DIR/state/record.jsonl: no space left on device"},
+		{"its disk is full", func(s *stage) { s.almostFull("state", 0) }, "cannot append to the record DIR/state/record.jsonl: no space left on device: make room on its file system"},
+		{"its disk has no room for last words", func(s *stage) { s.almostFull("state", 15) }, "cannot append to the record DIR/state/record.jsonl: no space left on device: make room on its file system"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
@@ -111,10 +112,63 @@ func TestNoRecord(t *testing.T) {
 	}
 }
 
+// A script that fills the disk of the record, and fails: that is remembered, with nothing left to write it with. What was
+// live is put back once, and neither a restart nor the next deployment does it again.
+func TestAScriptFillsTheDiskOfTheRecord(t *testing.T) {
+	fills := func(s *stage) string {
+		fill := "dd if=/dev/zero of=" + s.path("state/ballast") + " oflag=append conv=notrunc bs="
+		return "#!/bin/sh\n" + fill + "1M ||\n" + fill + "512 ||\nexit 3\n" // with large writes to begin with, which leave a page or two
+	}
+	history := func(s *stage) string {
+		text, err := exec.Command(binaries.usher, "history", "-config", s.path("agent.yml"), "-n", "1").Output()
+		s.must(err)
+		return string(text)
+	}
+	t.Run("a deployment", func(t *testing.T) {
+		s := newStage(t)
+		d := disk.New(t, "ext4", 16<<20, s.path("state"))
+		_, r := s.serving()
+		_, status := s.deploy(s.revision("shop-2", s.app("2").with(files{"scripts/start.sh": fills(s)})))
+		s.expect("deployment", status, "Failed")
+		s.expect("live", s.live(), "1")
+		if told := history(s); !strings.Contains(told, "failed in ApplicationStart, rolled back") {
+			t.Errorf("history is\n%s", told)
+		}
+		s.expect("exit code", itoa(r.stop()), "0")
+		again := s.start(s.cloud.Instances()[0])
+		again.says("nothing to deploy")
+		d.Empty()
+		_, status = s.deploy(s.revision("shop-3", s.app("3")))
+		s.expect("the next deployment", status, "Succeeded")
+		s.expect("live", s.live(), "3")
+		s.expect("starts of what was live", itoa(strings.Count(s.trace(), "ApplicationStart 1")), "1")
+		for _, r := range []*agentRun{r, again} {
+			if strings.Contains(r.text(), "cannot append to the record") {
+				t.Errorf("it was not remembered:\n%s", r.text())
+			}
+		}
+	})
+	t.Run("a launch", func(t *testing.T) {
+		s := newStage(t)
+		disk.New(t, "ext4", 16<<20, s.path("state"))
+		s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": fills(s)}))
+		server, _, code := s.launch()
+		s.expect("exit code", itoa(code), "1")
+		s.waitFor(server, standin.Terminated)
+		if told := history(s); !strings.Contains(told, "failed in ApplicationStart, rolled back") {
+			t.Errorf("history is\n%s", told)
+		}
+		again := s.start(server, "-once")
+		s.expect("exit code of one start more", itoa(again.wait()), "3")
+		s.completed("completions", server, "ABANDON accepted")
+		s.expect("live", s.live(), "base")
+	})
+}
+
 // almostFull mounts a disk on a folder on which a number of pages are free.
 func (s *stage) almostFull(name string, pages int) {
 	s.Helper()
-	s.disk(name, "size=64k")
+	s.disk(name, "size=256k")
 	f, err := os.Create(s.path(name + "/ballast"))
 	s.must(err)
 	defer f.Close()

@@ -63,6 +63,7 @@ var law = map[string][]string{
 		"agent/policy", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/rollout", "agent/runner", "agent/safepath"},
 
 	"agent/standin/awsmodel": {"agent/standin"},
+	"agent/standin/disk":     {},
 }
 
 // worlds are which packages may import what is not ours, by the prefix of its path.
@@ -70,7 +71,7 @@ var worlds = map[string][]string{
 	"github.com/aws/":              {"agent", "agent/clients", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
 	"go.uber.org/zap":              {"agent", "agent/runner", "systemd"},
-	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench", "agent/standin/awsmodel"}, // rollout: git only; awsmodel: go list
+	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench", "agent/standin/awsmodel", "agent/standin/disk"}, // rollout: git only; awsmodel: go list; disk: mkfs
 	"github.com/smallstep/pkcs7":   {"agent/hostcommand", "agent/standin"},
 	"github.com/vbauerster/mpb":    {"agent/rollout"},
 	"mvdan.cc/sh":                  {"hooks"},

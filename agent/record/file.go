@@ -68,6 +68,13 @@ func (r *Record) replace(aside string, content io.Reader) (err error) {
 			return err
 		}
 	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if err := allocate(f, size+reserve); isFull(err) && aside == "" { // the old one has its reserve
+		return err
+	}
 	crashPoint("written")
 	if err := f.Sync(); err != nil {
 		return err
@@ -83,10 +90,19 @@ func (r *Record) replace(aside string, content io.Reader) (err error) {
 	}
 	crashPoint("renamed")
 	r.file.Close()
-	r.file = f
+	r.file, r.allocated = f, 0
 	err = syncDir(filepath.Dir(r.path))
 	crashPoint("done")
 	return err
+}
+
+// dropAfter cuts the file. Where there is nothing to cut off it is left alone: its reserve would go.
+func (r *Record) dropAfter(good int64) error {
+	info, err := r.file.Stat()
+	if err != nil || info.Size() == good {
+		return err
+	}
+	return r.file.Truncate(good)
 }
 
 // newSuffix ends the name of a record that is not complete yet. One that a crash has left is removed by Open.

@@ -20,6 +20,11 @@
 // What a crash leaves under that name is removed at the next Open. Nothing else is ever deleted here: what was set
 // aside stays.
 //
+// The record's disk may be full, and how a deployment failed must be remembered all the same: what is forgotten is done
+// again, at every restart. So 64 KiB behind the end of the file are allocated, which nobody else can fill. A line that
+// begins something needs room beside them, or fails; the last words of something may use them (AppendOrLog). They are
+// allocated anew when there is room again.
+//
 // A record is used by one process at a time: the agent holds its lock. ReadAll needs none, and sees the file as it was
 // before a compaction or as it is after it.
 package record
@@ -118,8 +123,10 @@ type Record struct {
 	owner Owner
 	state State
 
-	begun   int   // deployments in the file
-	doubled int64 // twice its size after it was compacted
+	pending   []byte // lines that could not be written
+	allocated int64  // bytes of the file that have room on the disk, those behind its end too
+	begun     int    // deployments in the file
+	doubled   int64  // twice its size after it was compacted
 }
 
 // CrashHook, when set, is called before (false) and after (true) each line is made durable, and (true) after each step
@@ -181,11 +188,12 @@ func (r *Record) prepare() error {
 		r.Damaged = true
 		err = r.replace(aside, io.NewSectionReader(r.file, 0, good))
 	default:
-		err = r.file.Truncate(good) // drops a torn last line
+		err = r.dropAfter(good) // a torn last line
 	}
 	if err != nil {
 		return fmt.Errorf("cannot prepare the record %s: %w", r.path, err)
 	}
+	_ = r.allocate(good + reserve) // the first line needs it, and says so
 	return nil
 }
 
@@ -203,10 +211,42 @@ func InMemory(owner Owner) *Record { return &Record{owner: owner} }
 
 // Append adds one line: it is on disk when Append returns. Time, Boot, Instance and Image are filled in, and so is the
 // newest deployment's Sequence where the line has none, unless it completes a launch, which may have no deployment.
-// The line takes along what Timings has collected. A full disk leaves the file as it was.
+// The line takes along what Timings has collected. A full disk leaves the file as it was: Append fails when no more is left
+// there than what AppendOrLog may need.
 func (r *Record) Append(e Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	line, err := r.encode(&e)
+	if err == nil && r.file != nil {
+		err = r.write(e, line, reserve)
+	}
+	if err == nil {
+		r.apply(e)
+	}
+	return err
+}
+
+// AppendOrLog is Append where a failure must not stop what is being done: how a deployment failed, a rollback, completing
+// the lifecycle action. It uses the reserve. What cannot be written even so is part of the State all the same, and is
+// written before the next line; the first such error goes to log.
+func (r *Record) AppendOrLog(e Entry, log func(error)) {
+	r.mu.Lock()
+	line, err := r.encode(&e)
+	unsaid := len(r.pending) == 0
+	if err == nil && r.file != nil {
+		if err = r.write(e, line, 0); err != nil {
+			r.pending = append(r.pending, line...)
+		}
+	}
+	r.apply(e)
+	r.mu.Unlock()
+	if err != nil && unsaid {
+		log(err)
+	}
+}
+
+// encode fills in what a line has of the record, and returns it as the file has it.
+func (r *Record) encode(e *Entry) ([]byte, error) {
 	if e.Sequence == 0 && e.What != Completing && e.What != Completed {
 		e.Sequence = r.state.Sequence
 	}
@@ -214,14 +254,15 @@ func (r *Record) Append(e Entry) error {
 		e.Parts = append(e.Parts, r.Timings.Drain()...)
 	}
 	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
-	if r.file == nil { // in memory
-		r.apply(e)
-		return nil
-	}
 	line, err := json.Marshal(e)
 	if err != nil {
-		return fmt.Errorf("cannot encode a line of the record: %w", err)
+		return nil, fmt.Errorf("cannot encode a line of the record: %w", err)
 	}
+	return append(line, '\n'), nil
+}
+
+// write puts a line on the disk, behind those that could not be written before. There must be room for so much more.
+func (r *Record) write(e Entry, line []byte, more int64) error {
 	if CrashHook != nil {
 		CrashHook(e, false)
 	}
@@ -229,26 +270,30 @@ func (r *Record) Append(e Entry) error {
 	if err != nil {
 		return fmt.Errorf("cannot append to the record: %w", err)
 	}
-	if _, err = r.file.Write(append(line, '\n')); err == nil {
-		err = r.file.Sync()
+	line = append(r.pending[:len(r.pending):len(r.pending)], line...)
+	if err = r.allocate(end + int64(len(line)) + more); more == 0 {
+		err = nil // the write itself says whether there is room
+	}
+	if err == nil {
+		if _, err = r.file.Write(line); err == nil {
+			err = r.file.Sync()
+		}
+		if err != nil {
+			_ = r.file.Truncate(end) // the write's own error is the one to report
+			r.allocated = 0          // it may have gone with that
+		}
+	}
+	if isFull(err) {
+		return fmt.Errorf("cannot append to the record %s: %w: make room on its file system (journalctl --vacuum-size=200M is often enough)", r.path, err)
 	}
 	if err != nil {
-		_ = r.file.Truncate(end) // the write's own error is the one to report
 		return fmt.Errorf("cannot append to the record %s: %w", r.path, err)
 	}
+	r.pending = nil
 	if CrashHook != nil {
 		CrashHook(e, true)
 	}
-	r.apply(e)
 	return nil
-}
-
-// AppendOrLog is Append where a failure must not stop what is being done: a rollback, or completing the lifecycle
-// action. The error goes to log.
-func (r *Record) AppendOrLog(e Entry, log func(error)) {
-	if err := r.Append(e); err != nil {
-		log(err)
-	}
 }
 
 // State is the replay of all lines so far.
@@ -258,10 +303,15 @@ func (r *Record) State() State {
 	return r.state.clone()
 }
 
-// Close releases the lock and the file.
+// Close releases the lock and the file, and tries to write what could not be written.
 func (r *Record) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.file == nil {
 		return nil
+	}
+	if len(r.pending) > 0 {
+		_ = r.write(Entry{}, nil, 0) // that it cannot be was said
 	}
 	return r.file.Close()
 }
