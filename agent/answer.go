@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -85,7 +86,11 @@ func (a *agent) updateNothing(ctx context.Context, cmd hostcommand.Command) erro
 
 // answer records how a command ended, and tells CodeDeploy.
 func (a *agent) answer(ctx context.Context, cmd hostcommand.Command, failure error) error {
-	text, err := json.Marshal(resultOf(failure))
+	result := resultOf(failure)
+	if last := a.rec.State().Last; failure != nil && last != nil && last.Serving && strings.HasSuffix(cmd.Execution, "/"+last.ID) {
+		result.Message += "\nrolled back: " + filepath.Base(last.Fallback) + " is live again"
+	}
+	text, err := json.Marshal(result)
 	if err != nil {
 		return fmt.Errorf("cannot encode the result of a host command: %w", err)
 	}

@@ -150,11 +150,11 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // the next start holds on, from the record
 		}
-	case a.cfg.OnFailure == config.OnFailureContinue && a.rec.State().RolledBack():
+	case a.cfg.OnFailure == config.OnFailureContinue && a.rec.State().Serving():
 		a.log.Warn("on_failure is continue: the server goes into service with what was live before")
 		result = lifecycle.Continue
 	case a.cfg.OnFailure == config.OnFailureContinue:
-		a.log.Error("on_failure is continue, but what was live before could not be put back: abandoned")
+		a.log.Error("on_failure is continue, but what was live before could not be put back, or does not work: abandoned")
 	}
 	if err := a.complete(ctx, launch, result, failure); err != nil {
 		return err

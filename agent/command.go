@@ -199,11 +199,11 @@ func (a *agent) nothingToDoFor(spec hostcommand.Specification, rev revision.Revi
 }
 
 // isGood says whether a release is live, the newest deployment that succeeded was of it, and nothing is left of
-// any after that.
+// any after that: what was live was seen to serve again.
 func (a *agent) isGood(id string) bool {
 	past := a.rec.State()
 	return past.Good != nil && sameRelease(past.Good.Release, id) && a.isLive(past.Good.Release) && past.Open() == nil &&
-		(past.Last.Sequence == past.Good.Sequence || past.Last.RolledBack)
+		(past.Last.Sequence == past.Good.Sequence || past.Last.Serving)
 }
 
 // commanded is the deployment that a specification is of: begun, or gone on with.
@@ -244,7 +244,7 @@ func (d *deployment) event(ctx context.Context, event string) error {
 		steps = append(steps, step{record.StepFlip, d.flip})
 	}
 	if d.past.End == record.Abandoned {
-		return fmt.Errorf("deployment %s has failed on this server and was rolled back: %s", d.id, d.past.Error)
+		return fmt.Errorf("deployment %s has failed on this server: %s", d.id, d.past.Error)
 	}
 	if d.past.End == record.Succeeded {
 		if d.past.Finished[event] {

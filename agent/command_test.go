@@ -213,10 +213,10 @@ func TestEnvironmentOfCommands(t *testing.T) {
 // script and why, and the next deployment works.
 func TestADeploymentFails(t *testing.T) {
 	for _, c := range []struct{ event, script, trace string }{
-		{"BeforeInstall", "before", "ApplicationStop 1 live=1\nApplicationStart 1 live=1"},
-		{"AfterInstall", "after", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nApplicationStart 1 live=1"},
-		{"ApplicationStart", "start", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStart 1 live=1"},
-		{"ValidateService", "validate", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStart 2 live=2\nApplicationStart 1 live=1"},
+		{"BeforeInstall", "before", "ApplicationStop 1 live=1\nApplicationStart 1 live=1\nValidateService 1 live=1"},
+		{"AfterInstall", "after", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nApplicationStart 1 live=1\nValidateService 1 live=1"},
+		{"ApplicationStart", "start", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStop 2 live=2\nApplicationStart 1 live=1\nValidateService 1 live=1"},
+		{"ValidateService", "validate", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStart 2 live=2\nApplicationStop 2 live=2\nApplicationStart 1 live=1\nValidateService 1 live=1"},
 	} {
 		t.Run(c.event, func(t *testing.T) {
 			s := newStage(t)

@@ -117,7 +117,10 @@ func (d *deployment) rollBack(ctx context.Context, failed string, cause error) e
 		failure = fmt.Errorf("%s: %w", failed, cause)
 	}
 	outcome := record.RolledBack
-	if err := d.do(ctx, step{record.StepRollback, d.undo}); err != nil {
+	switch err := d.do(ctx, step{record.StepRollback, d.undo}); {
+	case errors.As(err, new(notServing)):
+		failure, outcome = errors.Join(failure, fmt.Errorf("and what was live before does not work: %w", err)), record.NotServing
+	case err != nil:
 		failure, outcome = errors.Join(failure, fmt.Errorf("and the rollback failed: %w", err)), "not rolled back"
 	}
 	d.rec.AppendOrLog(record.Entry{What: record.Abandoned, Error: failure.Error(), Detail: outcome}, d.logError)

@@ -84,7 +84,7 @@ func TestEnvironmentOfRollback(t *testing.T) {
 	seen := s.seen("ApplicationStart")
 	s.expect("working directory", seen["working directory"], one)
 	s.expect("USHER_RELEASE_DIR", seen["USHER_RELEASE_DIR"], one)
-	s.expect("USHER_SCRIPT", seen["USHER_SCRIPT"], id+"-2-Rollback-0")
+	s.expect("USHER_SCRIPT", seen["USHER_SCRIPT"], id+"-2-Rollback-ApplicationStart-0")
 }
 
 // dumping is a revision whose scripts write down what they are given.

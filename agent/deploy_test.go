@@ -70,10 +70,10 @@ func TestUpdate(t *testing.T) {
 // An update fails. What was live is live again, and started again where it was stopped.
 func TestUpdateThatFails(t *testing.T) {
 	for _, c := range []struct{ script, event, trace string }{
-		{"before.sh", "BeforeInstall", "ApplicationStop 1 live=1\nApplicationStart 1 live=1"},
-		{"after.sh", "AfterInstall", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nApplicationStart 1 live=1"},
-		{"start.sh", "ApplicationStart", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStart 1 live=1"},
-		{"validate.sh", "ValidateService", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStart 2 live=2\nApplicationStart 1 live=1"},
+		{"before.sh", "BeforeInstall", "ApplicationStop 1 live=1\nApplicationStart 1 live=1\nValidateService 1 live=1"},
+		{"after.sh", "AfterInstall", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nApplicationStart 1 live=1\nValidateService 1 live=1"},
+		{"start.sh", "ApplicationStart", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStop 2 live=2\nApplicationStart 1 live=1\nValidateService 1 live=1"},
+		{"validate.sh", "ValidateService", "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStart 2 live=2\nApplicationStop 2 live=2\nApplicationStart 1 live=1\nValidateService 1 live=1"},
 	} {
 		t.Run(c.event, func(t *testing.T) {
 			s := newStage(t)

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"slices"
 
+	"go.uber.org/zap"
+
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/retry"
 	"usher/agent/runner"
 	"usher/hooks"
 	"usher/systemd"
@@ -98,11 +101,15 @@ func (d *deployment) restore(ctx context.Context) error {
 }
 
 // undo puts back what was live: the link, the files outside it, and, where it was stopped or replaced,
-// the application. The failed release stays on disk for diagnosis, marked bad.
+// the application. What the failed release has started is stopped before that, while the link still leads to it: else it
+// would go on serving, and hold the port. The failed release stays on disk for diagnosis, marked bad.
 func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 	now, _, err := d.layout.Live()
 	if err != nil {
 		return "", err
+	}
+	if d.hasStarted(hooks.ApplicationStart) {
+		d.stopFailed(ctx)
 	}
 	flipped := now == d.layout.Tree(d.source.id) && now != d.fallback
 	detail := "nothing to put back"
@@ -112,30 +119,99 @@ func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 		}
 		detail = d.layout.LinkPath() + " -> " + d.fallback
 	}
-	errs := []error{d.restore(ctx)}
-	if _, wasLive := d.liveRelease(); (flipped || wasLive && d.hasBegun()) && d.fallback != "" {
-		of, known := d.releaseAt(d.fallback)
-		if !known && d.layout.IsBase(d.fallback) {
-			of, known = release.Release{Tree: d.fallback, Bundle: d.fallback}, true
-		}
-		started := "none is run of what is neither a release nor the base"
-		if known {
-			started, err = d.scriptsOf(ctx, record.StepRollback, hooks.ApplicationStart, of)
-		}
-		if err != nil {
-			err = fmt.Errorf("ApplicationStart of what was live before failed: %w", err)
-		}
-		errs = append(errs, err)
-		detail += "; ApplicationStart: " + started
-	}
 	if d.release.ID != "" {
 		status := release.Bad
 		if d.release.Tree == d.fallback {
 			status = release.Good // it was live and good before it was deployed again
 		}
-		errs = append(errs, d.layout.Mark(&d.release, status, d.me.InstanceID))
+		if err := d.layout.Mark(&d.release, status, d.me.InstanceID); err != nil {
+			d.logError(err) // what is not marked good is not taken for it
+		}
 	}
-	return detail, errors.Join(errs...)
+	if err := d.restore(ctx); err != nil {
+		return "", err
+	}
+	if _, wasLive := d.liveRelease(); (flipped || d.past.Finished[record.StepFlip] || wasLive && d.hasBegun()) && d.fallback != "" {
+		back, err := d.startAgain(ctx)
+		if err != nil {
+			return "", notServing{err}
+		}
+		detail += back
+	}
+	return detail, nil
+}
+
+// notServing is an error of a rollback after which what was live is live again, and was not seen to serve.
+type notServing struct{ error }
+
+func (n notServing) Unwrap() error { return n.error }
+
+// stopFailed ends what the failed release has started: by its ApplicationStop scripts, whose failure is a warning, and
+// whatever its scripts have left running after that. It does so once in a boot: later, what runs may be what was live.
+func (d *deployment) stopFailed(ctx context.Context) {
+	done := d.scriptID(record.StepRollback, "stopped", 0)
+	if d.release.ID == "" || d.past.Scripts[done] == d.me.BootID {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	if _, err := d.scriptsOf(limited, record.StepRollback, hooks.ApplicationStop, d.release); err != nil {
+		d.log.Warn(fmt.Sprintf("ApplicationStop of the failed release %s failed, going on with what was live: %v", d.release.ID, retry.Cause(limited, err)),
+			systemd.ID(systemd.MessageScriptWarning), zap.String("lifecycle_event", record.StepRollback))
+	}
+	var scripts []hooks.Script
+	for _, event := range hooks.Events {
+		list, err := d.listScripts(event, d.release)
+		if err != nil || beforeDownload(event) && event != hooks.ApplicationStop {
+			continue // it has run none then
+		}
+		step := event
+		if event == hooks.ApplicationStop {
+			step = record.StepRollback // before, it was what is live whose scripts were run
+		}
+		for n, s := range list {
+			s.ID, s.Env = d.scriptID(step, event, n), d.env.Environ(event)
+			scripts = append(scripts, s)
+		}
+	}
+	ended, err := d.runner.End(ctx, scripts)
+	if len(ended) > 0 {
+		d.log.Warn(fmt.Sprintf("%s was left running by the failed release, and is ended: TERM, and KILL %s later", format.Limited(ended), hooks.KillGrace),
+			systemd.ID(systemd.MessageScriptLeftovers), zap.String("lifecycle_event", record.StepRollback))
+	}
+	if err != nil {
+		d.log.Error("what the failed release left running does not end: "+err.Error(), systemd.ID(systemd.MessageScriptLeftovers))
+	}
+	d.rec.AppendOrLog(record.Entry{What: record.ScriptDone, Step: record.StepRollback, Script: done}, d.logError)
+}
+
+// startAgain starts what is live again, and asks it by its ValidateService scripts whether it serves.
+func (d *deployment) startAgain(ctx context.Context) (detail string, err error) {
+	of, known := d.releaseAt(d.fallback)
+	base := !known && d.layout.IsBase(d.fallback)
+	if base {
+		of = release.Release{Tree: d.fallback, Bundle: d.fallback}
+	}
+	if !known && !base {
+		return "; ApplicationStart: none is run of what is neither a release nor the base", nil
+	}
+	for _, event := range []string{hooks.ApplicationStart, hooks.ValidateService} {
+		if base && event == hooks.ValidateService && !d.validates(of) {
+			break // the role's alone ask for an application that a base need not have
+		}
+		ran, err := d.scriptsOf(ctx, record.StepRollback, event, of)
+		if err != nil {
+			return "", fmt.Errorf("%s failed: %w", event, retry.Cause(ctx, err))
+		}
+		detail += "; " + event + ": " + ran
+	}
+	return detail, nil
+}
+
+// validates says whether a release, or the base, has ValidateService scripts of its own.
+func (d *deployment) validates(of release.Release) bool {
+	list, err := d.listScripts(hooks.ValidateService, of)
+	return err != nil || slices.ContainsFunc(list, func(s hooks.Script) bool { return !s.Role })
 }
 
 // hasBegun says whether any step of the deployment was started, but for its rollback: the application may
@@ -143,4 +219,10 @@ func (d *deployment) undo(ctx context.Context, _ string) (string, error) {
 func (d *deployment) hasBegun() bool {
 	last := d.rec.State().Last
 	return last != nil && slices.ContainsFunc(last.Started, func(step string) bool { return step != record.StepRollback })
+}
+
+// hasStarted says whether a step of the deployment was started.
+func (d *deployment) hasStarted(step string) bool {
+	last := d.rec.State().Last
+	return last != nil && slices.Contains(last.Started, step)
 }

@@ -25,6 +25,7 @@ type deploymentStatus struct {
 	Ended      time.Time  `json:"ended,omitzero"`    // not while it is under way
 	Outcome    string     `json:"outcome"`           // succeeded, failed, superseded or "under way"
 	RolledBack bool       `json:"rolled_back"`       // of one that failed: what was live before is live again
+	Serving    bool       `json:"serving,omitempty"` // of one that was rolled back: its ApplicationStart and ValidateService passed
 	Step       string     `json:"step,omitempty"`    // that failed, or is under way
 	Error      string     `json:"error,omitempty"`   // of one that failed
 	Verdict    string     `json:"verdict,omitempty"` // CONTINUE or ABANDON, when Auto Scaling was told one
@@ -120,6 +121,7 @@ func describe(p record.DeploymentHistory, now time.Time) deploymentStatus {
 		d.Outcome = outcomeSucceeded
 	case record.Abandoned:
 		d.Outcome, d.RolledBack, d.Step, d.Error = outcomeFailed, p.RolledBack, p.Step(), p.Error
+		d.Serving = p.Serving
 	case record.Superseded:
 		d.Outcome, d.Step = outcomeSuperseded, p.Step()
 	default:
@@ -138,6 +140,8 @@ func (d deploymentStatus) outcome() string {
 		at = " in " + d.Step
 	}
 	switch {
+	case d.Outcome == outcomeFailed && d.RolledBack && !d.Serving:
+		return d.Outcome + at + ", rolled back to what does not work"
 	case d.Outcome == outcomeFailed && d.RolledBack:
 		return d.Outcome + at + ", rolled back"
 	case d.Outcome == outcomeFailed:

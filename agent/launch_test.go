@@ -32,8 +32,8 @@ func TestLaunchThatFails(t *testing.T) {
 	}{
 		{"before.sh", "BeforeInstall", ""},
 		{"after.sh", "AfterInstall", "BeforeInstall 1 live=base"},
-		{"start.sh", "ApplicationStart", "BeforeInstall 1 live=base\nAfterInstall 1 live=base"},
-		{"validate.sh", "ValidateService", "BeforeInstall 1 live=base\nAfterInstall 1 live=base\nApplicationStart 1 live=1"},
+		{"start.sh", "ApplicationStart", "BeforeInstall 1 live=base\nAfterInstall 1 live=base\nApplicationStop 1 live=1"},
+		{"validate.sh", "ValidateService", "BeforeInstall 1 live=base\nAfterInstall 1 live=base\nApplicationStart 1 live=1\nApplicationStop 1 live=1"},
 	} {
 		t.Run(c.event, func(t *testing.T) {
 			s := newStage(t)

@@ -245,7 +245,7 @@ func TestRollbackSkipsWhatIsBad(t *testing.T) {
 	if err := s.plain(got.stderr); err != "usher rollback: ApplicationStart script scripts/start.sh failed with exit code 1 after SPAN; its last line: about to fail\n" {
 		t.Errorf("it said %s", err)
 	}
-	if !strings.Contains(got.stdout, " | about to fail\n") || !strings.Contains(s.plain(got.stdout), "Rollback finished in SPAN (DIR/opt/app -> DIR/opt/app-releases/shop-1-N; ApplicationStart: 1 script)\n") {
+	if !strings.Contains(got.stdout, " | about to fail\n") || !strings.Contains(s.plain(got.stdout), "Rollback finished in SPAN (DIR/opt/app -> DIR/opt/app-releases/shop-1-N; ApplicationStart: 1 script; ValidateService: 1 script)\n") {
 		t.Errorf("what went on was not shown:\n%s", got.stdout)
 	}
 	s.expect("live after it", s.live(), "1")

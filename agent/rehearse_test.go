@@ -103,8 +103,10 @@ Flip finished in 0s (DIR/root/opt/app -> DIR/root/opt/app-releases/shop-rehearsa
 ApplicationStart finished in 0s (1 script)
              | cannot reach port 80
 error: ValidateService failed after 0s: script scripts/validate.sh failed with exit code 7 after 0s; its last line: cannot reach port 80
+             | stop 3
              | start 2
-Rollback finished in 0s (DIR/root/opt/app -> DIR/root/opt/app-releases/shop-rehearsal-N; ApplicationStart: 1 script)
+             | validate 2
+Rollback finished in 0s (DIR/root/opt/app -> DIR/root/opt/app-releases/shop-rehearsal-N; ApplicationStart: 1 script; ValidateService: 1 script)
 error: deployment rehearsal-N failed: ValidateService script scripts/validate.sh failed with exit code 7 after 0s; its last line: cannot reach port 80
 `)
 	for name, want := range map[string]string{"opt/app/www/index.html": "2", "etc/shop.conf": "2"} {

@@ -103,7 +103,7 @@ func TestADeploymentThatIsStoppedHalfway(t *testing.T) {
 	s.config["drift_check_interval"] = "200ms"
 	r = s.start(server)
 	s.said(r, "CodeDeploy has ended this deployment, and did not finish it here", "Rollback finished")
-	s.expect("the scripts saw", s.trace(), "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nApplicationStart 1 live=1")
+	s.expect("the scripts saw", s.trace(), "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nApplicationStart 1 live=1\nValidateService 1 live=1")
 	s.expect("live", s.live(), "1")
 	_, status := s.deploy(revision)
 	s.expect("the next deployment", status, "Succeeded")

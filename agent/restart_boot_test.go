@@ -197,5 +197,5 @@ func TestStoppedInTheRollback(t *testing.T) {
 	s.completed("completions", server, "CONTINUE accepted, ABANDON accepted")
 	s.expect("live at the end", s.live(), "1")
 	s.expect("the scripts saw", s.trace(), fullTrace+"\nApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\n"+
-		"ApplicationStart 2 live=2\nApplicationStart 1 live=1")
+		"ApplicationStart 2 live=2\nApplicationStop 2 live=2\nApplicationStart 1 live=1\nValidateService 1 live=1")
 }

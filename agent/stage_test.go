@@ -35,6 +35,7 @@ var binaries struct {
 }
 
 func TestMain(m *testing.M) {
+	actAsApplication() // and no further, when a script started it as one
 	// Launches wait for servers far more than they compute: more of them at a time than there are cores.
 	flag.Parse()
 	_ = flag.Set("test.parallel", "12")

@@ -19,10 +19,15 @@ import (
 	"usher/systemd"
 )
 
-// rollbackTimeout bounds putting back what was live. Almost all of it is the old ApplicationStart, which
-// rarely needs more than a minute. It is less than what lifecycle keeps back of the hook's global timeout
-// (verdictReserveMax, 5 minutes): the verdict must still be delivered after it.
-const rollbackTimeout = 4 * time.Minute
+// rollbackTimeout bounds putting back what was live. Almost all of it is the old ApplicationStart and its
+// ValidateService, which rarely need more than a minute. It is less than what lifecycle keeps back of the hook's global
+// timeout (verdictReserveMax, 5 minutes): the verdict must still be delivered after it.
+//
+// stopTimeout is how much of it the failed release's ApplicationStop may take: most of it is for what was live.
+const (
+	rollbackTimeout = 4 * time.Minute
+	stopTimeout     = time.Minute
+)
 
 // ofLive runs the scripts that the release now live has for an event: ApplicationStop, and those that take
 // traffic away. A failure is a warning: they belong to the old revision and cannot be corrected by a new
@@ -166,7 +171,7 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event string, of relea
 	env, before := d.env, d.wouldEnd
 	env.ReleaseDir = of.Tree
 	for n, s := range list {
-		s.ID = fmt.Sprintf("%s-%d-%s-%d", d.id, d.past.Sequence, step, n)
+		s.ID = d.scriptID(step, event, n)
 		s.Dir, s.Env = of.Bundle, env.Environ(event)
 		if boot, done := d.past.Scripts[s.ID]; done && boot == d.me.BootID {
 			continue
@@ -188,6 +193,14 @@ func (d *deployment) scriptsOf(ctx context.Context, step, event string, of relea
 		return fmt.Sprintf("%s; errexit would have ended them at %s", format.Plural(len(list), "script"), format.Plural(n, "command")), nil
 	}
 	return format.Plural(len(list), "script"), nil
+}
+
+// scriptID is a script's, the same each time that its deployment is gone on with.
+func (d *deployment) scriptID(step, event string, n int) string {
+	if step != event {
+		step += "-" + event
+	}
+	return fmt.Sprintf("%s-%d-%s-%d", d.id, d.past.Sequence, step, n)
 }
 
 // script runs one script and passes its output on.

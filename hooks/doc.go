@@ -25,10 +25,19 @@
 //
 // # When a script fails
 //
-// The first script that fails ends its event, and with it the deployment: /opt/app points again to the release
-// that was live before, if it was flipped already, files outside it are restored, and the ApplicationStart scripts of
-// that release are run. An instance that is being launched does not enter service. The failed release is kept for
-// diagnosis.
+// The first script that fails ends its event, and with it the deployment, and what served before serves again:
+//
+//	ApplicationStop of the failed release, if its ApplicationStart was begun; it has a minute, and a failure is a warning
+//	what its scripts have left running is ended: TERM, and KILL 5 seconds later
+//	/opt/app points again to what was live before, if it was flipped; files outside it are restored
+//	ApplicationStart and ValidateService of what was live before
+//
+// When one of the last two fails, what is live does not work, and that is said: in the journal, by `usher status` and to
+// CodeDeploy. An instance that is being launched does not enter service. The failed release is kept for diagnosis.
+//
+// So an ApplicationStart script starts the application whether or not one runs: `systemctl restart app`. After
+// `systemctl start app`, which does nothing while it runs, the release before would go on serving; where no
+// ApplicationStop script stops it, that is a warning of `usher check`.
 //
 // One thing is no failure of the deployment: a script of the release that is live, in ApplicationStop,
 // BeforeBlockTraffic or AfterBlockTraffic. It ends its event with a warning, and the deployment goes on, because a new
@@ -45,8 +54,8 @@
 //
 // In every event it is the directory that holds the appspec: the revision as it was unpacked. So
 // `./scripts/lib.sh` and `cat VERSION` find what is in the bundle. (CodeDeploy's agent leaves its own
-// working directory.) In ApplicationStop, and in the ApplicationStart of a release that comes back, it
-// is that release's own revision. The release directory, where the appspec's files are, is
+// working directory.) In ApplicationStop, and in the ApplicationStart and ValidateService of a release that
+// comes back, it is that release's own revision. The release directory, where the appspec's files are, is
 // $USHER_RELEASE_DIR; it is another directory unless the appspec has no `files`.
 //
 // A script that is to run under AWS's own CodeDeploy agent too finds its bundle by ${0%/*}/.., in any working directory, and
@@ -83,7 +92,7 @@
 //	AUTO_SCALING_GROUP_NAME  not set on an instance without one
 //	USHER_RELEASE_DIR        the release directory of the revision the script is part of: the one this
 //	                         deployment installs, but in ApplicationStop the one that is live, and in
-//	                         the ApplicationStart of a release that comes back, that one
+//	                         the scripts of a release that comes back, that one
 //	USHER_PREVIOUS_RELEASE   what was live when the deployment began: a release directory, or the base
 //	                         that is baked into the AMI; not set when nothing was
 //	USHER_SCRIPT             which script this is, on this instance; by it usher knows the processes a
@@ -189,7 +198,7 @@
 // waits for the output to be closed, and fails the script when its timeout is up.) Such a process is
 // nobody's: it is not started again when it dies or when the instance reboots, its output may be closed
 // when the agent ends, and it is ended when the same event of the same deployment is run again. Start
-// an application through systemd (`systemctl start app`).
+// an application through systemd (`systemctl restart app`).
 //
 // # runas and sudo
 //

@@ -67,6 +67,20 @@ func (g *ProcessGroups) Close() {
 	g.captures = nil
 }
 
+// End ends what a script that has ended left running, and returns what that was; the error says what does not end.
+func (g *ProcessGroups) End(s Script) (ended []string, err error) {
+	for _, p := range processesOf(tagOf(s), 0) {
+		ended = append(ended, p.String())
+	}
+	if len(ended) == 0 {
+		return nil, nil
+	}
+	if left := stop(tagOf(s), 0, g.grace(), g.alive); len(left) > 0 {
+		return ended, fmt.Errorf("%s, of %s", left[0], s)
+	}
+	return ended, nil
+}
+
 // Run is Runner's. Before it starts the script, it ends what an earlier agent that was killed left
 // running under the same ID.
 func (g *ProcessGroups) Run(ctx context.Context, s Script, argv []string, line func(stream, text string)) (Result, error) {

@@ -230,6 +230,23 @@ func (m *Manager) CleanUp(ctx context.Context, prefix string, grace time.Duratio
 	return errors.Join(errs...)
 }
 
+// End ends a unit with all its processes, grace before KILL, and lets it go. It returns those that its command had left
+// running. A unit that is not there is none of its business.
+func (m *Manager) End(ctx context.Context, name string, grace time.Duration) (left []string, err error) {
+	found, err := m.processes(ctx, name)
+	if busError(err, "org.freedesktop.systemd1.NoSuchUnit") {
+		return nil, nil
+	}
+	for _, p := range found {
+		left = append(left, p.String())
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot ask systemd what unit %s left running: %w", name, err)
+	}
+	_, stopped := m.stop(ctx, name, grace)
+	return left, errors.Join(err, stopped, m.reset(ctx, name))
+}
+
 func (p process) String() string {
 	name, _, _ := strings.Cut(p.Command, " ")
 	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.PID)); err == nil { // usher's sandbox may hide it

@@ -57,7 +57,8 @@ const (
 	Succeeded   = "succeeded"   // the deployment ended: its release is good
 	Abandoned   = "gave-up"     // the deployment ended: rolled back, its release is bad; Error is set
 	Superseded  = "superseded"  // the deployment was unfinished when the group moved on to another revision
-	RolledBack  = "rolled back" // Detail of GaveUp: what was live before is live again
+	RolledBack  = "rolled back" // Detail of GaveUp: what was live before is live again, and serves
+	NotServing  = "not serving" // Detail of GaveUp: what was live before is live again, and could not be started or validated
 	Completing  = "deciding"    // the lifecycle action is about to be completed: Verdict and LifecycleState are set
 	Completed   = "decided"     // the lifecycle action is complete, with this result or one before: Detail says which
 	Reopened    = "reopened"    // a deployment that had succeeded goes on with another event: its success is taken back

@@ -27,6 +27,7 @@ type Deployment struct {
 	Ended      time.Time // zero while open
 	EndBoot    string    // boot id in which it ended
 	RolledBack bool      // it was abandoned, and what was live before is live again
+	Serving    bool      // it was rolled back, and what was live before was started and validated, where it had been stopped
 	Completed  bool      // its lifecycle action is complete
 	Finalized  bool      // what it replaced was removed
 	Syncing    string    // boot id in which its release was being synced; "" when it is on the disk
@@ -96,6 +97,11 @@ func (s State) CommandDue() *Command {
 // RolledBack says that nothing a failed deployment did is left: its rollback succeeded, or no deployment failed.
 func (s State) RolledBack() bool {
 	return s.Last == nil || s.Last.End == Succeeded || s.Last.RolledBack
+}
+
+// Serving is RolledBack, and that what is live again was seen to work.
+func (s State) Serving() bool {
+	return s.Last == nil || s.Last.End == Succeeded || s.Last.Serving
 }
 
 // VerdictDue is the launch's ended deployment whose verdict has not been taken by Auto Scaling, or nil.
@@ -193,7 +199,8 @@ func (s *State) apply(e Entry) {
 	case Succeeded:
 		d.End, d.Ended, d.EndBoot, s.Good = Succeeded, e.Time, e.Boot, d
 	case Abandoned:
-		d.End, d.Ended, d.EndBoot, d.RolledBack = Abandoned, e.Time, e.Boot, e.Detail == RolledBack
+		d.End, d.Ended, d.EndBoot = Abandoned, e.Time, e.Boot
+		d.RolledBack, d.Serving = e.Detail == RolledBack || e.Detail == NotServing, e.Detail == RolledBack
 		if e.Error != "" {
 			d.Error = e.Error
 		}

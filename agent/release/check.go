@@ -46,6 +46,7 @@ func checkBy(layout Layout, by, dir, roleHooks string, policy hooks.Policy, chec
 	problems = append(problems, RoleHooksOfOthers(roleHooks)...)
 	problems = append(problems, check(scripts, policy)...)
 	problems = append(problems, hooks.BeforeFlip(scripts, layout.Link, false)...) // nothing shields what is live
+	problems = append(problems, hooks.StartWithoutStop(scripts)...)
 	if len(spec.Hooks[hooks.ValidateService]) == 0 {
 		problems = append(problems, hooks.Problem{File: spec.File, Warning: true,
 			Message: "no ValidateService script: nothing checks that the application works before the server goes into service"})

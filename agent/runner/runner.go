@@ -50,8 +50,25 @@ type Options struct {
 // Runner runs one thing at a time.
 type Runner struct {
 	hooks.Runner
-	units *units // nil: scripts are processes
-	close func()
+	units  *units // nil: scripts are processes
+	groups *hooks.ProcessGroups
+	close  func()
+}
+
+// End ends what scripts that have ended left running: TERM, and KILL after [hooks.KillGrace]. It returns what that was;
+// the error says what does not end.
+func (r *Runner) End(ctx context.Context, scripts []hooks.Script) (ended []string, err error) {
+	var errs []error
+	for _, s := range scripts {
+		var found []string
+		if r.units != nil {
+			found, err = r.units.end(ctx, s)
+		} else {
+			found, err = r.groups.End(s)
+		}
+		ended, errs = append(ended, found...), append(errs, err)
+	}
+	return ended, errors.Join(errs...)
 }
 
 // Close lets the units go that have ended, or waits for what the processes wrote. It ends no script.
@@ -96,7 +113,7 @@ func New(o Options) (*Runner, error) {
 // AsProcesses is a runner whose scripts are process groups of usher's own. alive is called while one runs; it may be nil.
 func AsProcesses(alive func()) *Runner {
 	groups := &hooks.ProcessGroups{Alive: alive}
-	return &Runner{Runner: groups, close: groups.Close}
+	return &Runner{Runner: groups, groups: groups, close: groups.Close}
 }
 
 func asUnits(o Options) (*Runner, error) {

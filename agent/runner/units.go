@@ -82,6 +82,15 @@ func (u *units) Run(ctx context.Context, s hooks.Script, argv []string, _ func(s
 	return result, nil
 }
 
+// end ends what a script's unit has left.
+func (u *units) end(ctx context.Context, s hooks.Script) ([]string, error) {
+	name, err := systemd.UnitName(hookUnits, s.ID)
+	if err != nil {
+		return nil, err
+	}
+	return u.manager.End(ctx, name, u.grace)
+}
+
 // unit is a script as a unit.
 func (u *units) unit(s hooks.Script, argv []string) (systemd.Unit, error) {
 	name, err := systemd.UnitName(hookUnits, s.ID)
