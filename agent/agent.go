@@ -5,22 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
-	"github.com/aws/smithy-go/middleware"
 	"go.uber.org/zap"
 
-	"usher/agent/bundle"
+	"usher/agent/cli"
 	"usher/agent/clients"
 	"usher/agent/config"
-	"usher/agent/doctor"
+	"usher/agent/deployment"
+	"usher/agent/format"
 	"usher/agent/instance"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
-	"usher/agent/release"
 	"usher/agent/retry"
-	"usher/agent/runner"
+	"usher/agent/source"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -31,52 +29,47 @@ type agent struct {
 	log    *zap.Logger
 	notify *systemd.Notifier
 
-	me      instance.Identity
-	rec     *record.Record
-	timings *record.Timings
-	repeats *retry.Repeats
-	layout  release.Layout
-	runner  *runner.Runner
+	deploy    *deployment.Deployer // from start on
+	revisions *source.Finder
+	clients   clients.Server
+	limiter   *retry.Limiter // which the calls of a launch pass
+	repeats   *retry.Repeats
 
-	calls   *doctor.Watch // usher doctor sees the clients' calls; nil otherwise
-	clients clients.Server
-	limiter *retry.Limiter // which the calls of a launch pass
-
-	control      *control
-	seen         string    // the target lifecycle state that boot acted on
-	rested       time.Time // when the server was seen at rest in a warm pool last
-	told         string    // the host command whose result CodeDeploy was told last, also when it could not be recorded
-	unsure       bool      // Auto Scaling could not be asked at the last boot: it is asked again
-	rolling      bool      // a deployment was under way in the group when its revision was read last
-	asked        time.Time // when CodeDeploy was asked about a deployment that it is silent about
-	ahead        string    // the release that was said to be ahead of the group
-	tries        int       // repairs that failed in a row
-	passedOver   string    // the deployment whose commands are answered without doing anything
-	obeyed       time.Time // when a host command was carried out last
-	serving      bool      // boot is over, and its loop runs
-	unprivileged bool      // not root, and meant to do without (rehearsal)
+	control    *control
+	seen       string    // the target lifecycle state that boot acted on
+	rested     time.Time // when the server was seen at rest in a warm pool last
+	told       string    // ID of the last command whose result CodeDeploy accepted; in memory because the record may not have taken it (disk full)
+	unsure     bool      // Auto Scaling could not be asked at the last boot: it is asked again
+	rolling    bool      // a deployment was under way in the group when its revision was read last
+	asked      time.Time // when CodeDeploy was asked about a deployment that it is silent about
+	ahead      string    // release already logged as newer than the group's, so that it is logged once
+	tries      int       // repairs that failed in a row
+	passedOver string    // the deployment whose commands are answered without doing anything
+	obeyed     time.Time // when a host command was carried out last
+	serving    bool      // boot is over, and its loop runs
 }
+
+// state is the replay of the record: what was done on this server.
+func (a *agent) state() record.State { return a.deploy.Record.State() }
+
+// me is this instance.
+func (a *agent) me() instance.Identity { return a.deploy.Identity }
 
 // logError puts an error into the journal where it stops nothing.
 func (a *agent) logError(err error) { a.log.Error(err.Error()) }
 
-// said is an error that is in the journal already.
-type said struct{ error }
-
-func (s said) Unwrap() error { return s.error }
-
-// say puts an error into the journal, once.
-func (a *agent) say(err error) error {
-	if err == nil || errors.As(err, new(said)) || errors.Is(err, errNothingToDo) {
+// logOnce puts a failure into the journal unless it is there already.
+func (a *agent) logOnce(err error) error {
+	if err == nil || deployment.IsLogged(err) || errors.Is(err, errNothingToDo) {
 		return err
 	}
 	a.log.Error(err.Error(), systemd.ID(systemd.MessageDeploymentFailed))
-	return said{err}
+	return deployment.Logged(err)
 }
 
 // lastWords puts the reason of an ABANDON, and the last lines of the script that failed, on the console.
 func (a *agent) lastWords(failure error) {
-	lines := []string{fmt.Sprintf("launch of %s abandoned: %s", a.me.InstanceID, firstLine(failure))}
+	lines := []string{fmt.Sprintf("launch of %s abandoned: %s", a.me().InstanceID, format.FirstLine(failure))}
 	if f := (*hooks.Failure)(nil); errors.As(failure, &f) {
 		for _, line := range f.Result.Tail {
 			lines = append(lines, "  | "+line)
@@ -85,84 +78,6 @@ func (a *agent) lastWords(failure error) {
 	if err := systemd.LastWords(lines); err != nil {
 		a.log.Warn(err.Error())
 	}
-}
-
-// pruneTimeout bounds removing old releases: 40,000 files take a second or two on a disk that is not busy.
-const pruneTimeout = 10 * time.Minute
-
-// prune removes releases that are no longer needed, and the oldest lines of the record. It never fails a deployment.
-func (a *agent) prune() {
-	var protect []string
-	past := a.rec.State()
-	for _, d := range []*record.Deployment{past.Good, past.Open()} {
-		if d != nil {
-			protect = append(protect, d.Release)
-		}
-	}
-	removed, err := a.pruned(protect)
-	if len(removed) > 0 {
-		a.log.Info("removed old releases: " + list(removed))
-	}
-	if err != nil {
-		a.log.Warn("cannot remove old releases: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
-	}
-	if err := a.rec.Compact(); err != nil {
-		a.log.Warn(err.Error())
-	}
-}
-
-// pruned is release.Layout.Prune, here or in a unit that sees the machine's processes.
-func (a *agent) pruned(protect []string) (removed []string, err error) {
-	if last := a.rec.State().Last; last != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), pruneTimeout)
-		defer cancel()
-		out, done, err := a.runUnsandboxed(ctx, last, runner.FileRequest{Step: runner.Prune, Retain: a.cfg.KeepReleases, Protect: protect},
-			func() bool { return a.layout.PruneReaches(a.cfg.KeepReleases, protect...) })
-		if done && err == nil && out.Left != "" {
-			err = errors.New(out.Left)
-		}
-		if done {
-			return out.Removed, err
-		}
-	}
-	return a.layout.Prune(a.cfg.KeepReleases, protect...)
-}
-
-// releaseAt is the release whose directory target is.
-func (a *agent) releaseAt(target string) (release.Release, bool) {
-	all, err := a.layout.All()
-	if err != nil {
-		return release.Release{}, false
-	}
-	for _, r := range all {
-		if r.Tree == target {
-			return r, true
-		}
-	}
-	return release.Release{}, false
-}
-
-// isLive says whether the link points to a release.
-func (a *agent) isLive(id string) bool {
-	_, live, err := a.layout.Live()
-	return err == nil && id != "" && live == id
-}
-
-func (a *agent) onDisk(id string) bool { _, ok := a.layout.Load(id); return ok }
-
-// orBase is target if it is there, else the base if that is there, else "": no link.
-func (a *agent) orBase(target string) string {
-	for _, dir := range []string{target, a.layout.BasePath()} {
-		if info, err := os.Stat(dir); dir != "" && err == nil && info.IsDir() {
-			return dir
-		}
-	}
-	return ""
-}
-
-func (a *agent) limits() bundle.Limits {
-	return bundle.Limits{MaxFiles: a.cfg.MaxFiles, MaxBytes: a.cfg.MaxBytes, Alive: a.notify.Alive,
-		Narrow: func(n int) { a.log.Warn(release.Narrowed(n), systemd.ID(systemd.MessageScriptWarning)) }}
 }
 
 // whyNothing says for a person why there is no action.
@@ -187,43 +102,24 @@ func (a *agent) logNoAction(prefix string, l *lifecycle.Launch) {
 	}
 	a.log.Warn(fmt.Sprintf("%sgroup %s waits in %s, and none of its hooks is a launch hook that usher completes (it has: %s). "+
 		"If nobody else completes the wait, it ends in the hook's timeout: give the group a hook of %s (usher attach), or set lifecycle_hook",
-		prefix, l.Group(), l.State(), cmp.Or(list(others), "none"), lifecycle.Launching), systemd.ID(systemd.MessageHookMissing))
+		prefix, l.Group(), l.State(), cmp.Or(format.Limited(others), "none"), lifecycle.Launching), systemd.ID(systemd.MessageHookMissing))
 }
 
 // errNothingToDo is exit code 3.
 var errNothingToDo = errors.New("nothing to do")
 
-// stopped tells an error that comes of the service being stopped from a failure of the work.
-func stopped(ctx context.Context, err error) bool {
-	cause := context.Cause(ctx)
-	return err != nil && cause != nil && !errors.Is(cause, lifecycle.ErrDeadline) && !errors.Is(cause, lifecycle.ErrLeaving) &&
-		!errors.Is(cause, context.DeadlineExceeded)
-}
-
-// scriptOf is the script an error is about, "" for none.
-func scriptOf(err error) string {
-	if f := (*hooks.Failure)(nil); errors.As(err, &f) {
-		return f.Script.Location
-	}
-	return ""
-}
-
-// finishedMessage is the MESSAGE_ID of a step that finished.
-func finishedMessage(step string) string {
-	switch step {
-	case record.StepFlip:
-		return systemd.MessageFlipped
-	case record.StepRollback:
-		return systemd.MessageRolledBack
-	}
-	return systemd.MessageStepFinished
-}
-
-// connect makes the AWS clients. observe sees their calls; it may be nil.
-func (a *agent) connect(ctx context.Context, observe func(*middleware.Stack) error) error {
+// connect makes the AWS clients.
+func (a *agent) connect(ctx context.Context, me instance.Identity) error {
 	a.limiter = retry.NewLimiter(a.cfg.RetryTimeout)
-	return a.clients.Connect(ctx, clients.Options{Identity: a.me, Version: version(), HostCommands: a.cfg.HostCommands, Secure: a.cfg.EnableAuthPolicy,
-		SignerCA: a.cfg.SignerCA, Notify: a.commandNotice, Debug: func(text string) { a.log.Debug(text) }, Observe: observe})
+	o := clientOptions(a.cfg, me)
+	o.Notify, o.Debug = a.commandNotice, func(text string) { a.log.Debug(text) }
+	return a.clients.Connect(ctx, o)
+}
+
+// clientOptions are for the clients of a server's agent.
+func clientOptions(cfg config.Config, me instance.Identity) clients.Options {
+	return clients.Options{Identity: me, Version: cli.Version(), HostCommands: cfg.HostCommands, Secure: cfg.EnableAuthPolicy,
+		SignerCA: cfg.SignerCA, Debug: func(string) {}}
 }
 
 // waiting says that metadata is not ready.
@@ -234,7 +130,7 @@ func (a *agent) waiting(err error, _ time.Duration) {
 
 // found takes note of what was found: for the journal, and for the scripts.
 func (a *agent) found(l *lifecycle.Launch) {
-	a.me.AutoScalingGroup = cmp.Or(l.Group(), a.me.AutoScalingGroup) // the tag need not be shown in metadata
+	a.deploy.Identity.AutoScalingGroup = cmp.Or(l.Group(), a.me().AutoScalingGroup) // the tag need not be shown in metadata
 	if l.Kind() == lifecycle.Action {
 		a.log.With(zap.String("auto_scaling_group", l.Group()), zap.String("lifecycle_hook", l.Hook())).Info(
 			fmt.Sprintf("this is a launch of group %s (%s); its hook %s is usher's", l.Group(), l.State(), l.Hook()), systemd.ID(systemd.MessageLaunchFound))

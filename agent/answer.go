@@ -40,13 +40,13 @@ func (a *agent) acknowledge(ctx context.Context, cmd hostcommand.Command, noop b
 	})
 	if err != nil && ctx.Err() == nil && !hostcommand.Retryable(err) {
 		a.letGo(ctx, cmd, err)
-		a.rec.AppendOrLog(record.Entry{What: record.Reported, Command: cmd.ID, Error: err.Error()}, a.logError)
+		a.deploy.Record.AppendOrLog(record.Entry{What: record.Reported, Command: cmd.ID, Error: err.Error()}, a.logError)
 	}
 	return status, err
 }
 
 // errUndelivered: CodeDeploy could not be reached with a result.
-var errUndelivered = errors.New("CodeDeploy could not be told how a lifecycle event ended")
+var errUndelivered = errors.New("cannot report a lifecycle event's result to CodeDeploy")
 
 // refuse answers a command that is not carried out. CodeDeploy ends the deployment on this server with that: what
 // the commands before it did is undone.
@@ -87,14 +87,14 @@ func (a *agent) updateNothing(ctx context.Context, cmd hostcommand.Command) erro
 // answer records how a command ended, and tells CodeDeploy.
 func (a *agent) answer(ctx context.Context, cmd hostcommand.Command, failure error) error {
 	result := resultOf(failure)
-	if last := a.rec.State().Last; failure != nil && last != nil && last.Serving && strings.HasSuffix(cmd.Execution, "/"+last.ID) {
+	if last := a.state().Last; failure != nil && last != nil && last.Serving && strings.HasSuffix(cmd.Execution, "/"+last.ID) {
 		result.Message += "\nrolled back: " + filepath.Base(last.Fallback) + " is live again"
 	}
 	text, err := json.Marshal(result)
 	if err != nil {
 		return fmt.Errorf("cannot encode the result of a host command: %w", err)
 	}
-	a.rec.AppendOrLog(record.Entry{What: record.Reporting, Command: cmd.ID, Result: string(text)}, a.logError)
+	a.deploy.Record.AppendOrLog(record.Entry{What: record.Reporting, Command: cmd.ID, Result: string(text)}, a.logError)
 	return a.deliver(ctx, record.Command{ID: cmd.ID, Result: string(text)}, cmd)
 }
 
@@ -118,9 +118,9 @@ func (a *agent) deliver(ctx context.Context, done record.Command, cmd hostcomman
 		a.letGo(ctx, cmd, err)
 	}
 	a.told = done.ID
-	a.rec.AppendOrLog(answered, a.logError)
-	if a.rec.State().Open() == nil {
-		a.prune() // after CodeDeploy knows: it costs time
+	a.deploy.Record.AppendOrLog(answered, a.logError)
+	if a.state().Open() == nil {
+		a.deploy.Prune() // after CodeDeploy knows: it costs time
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func (a *agent) commandNotice(n hostcommand.Event) {
 	case hostcommand.Recovered:
 		a.log.Info(fmt.Sprintf("%s works again, after %s", n.Op, took(n.Failed)), systemd.ID(systemd.MessageRetrying))
 	case hostcommand.SignerUnverified:
-		a.log.Info(fmt.Sprintf("CodeDeploy's specifications are signed by %s (sha256 %s), whom nobody vouches for here: %s",
+		a.log.Info(fmt.Sprintf("CodeDeploy's specifications are signed by %s (sha256 %s), whose certificate is not verified (signer_ca_file is not set): %s",
 			n.Signer.Subject, n.Signer.Fingerprint, n.Signer.Remark), systemd.ID(systemd.MessageSignerUnchecked))
 	}
 }

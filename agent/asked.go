@@ -12,6 +12,7 @@ import (
 
 	"usher/agent/format"
 	"usher/agent/release"
+	"usher/agent/retry"
 	"usher/hooks"
 	"usher/systemd"
 )
@@ -159,14 +160,13 @@ func (a *agent) rollBackTo(ctx context.Context, what ask, w request) answer {
 	if refused.Error != "" {
 		return refused
 	}
-	told := *a
-	told.log = a.log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+	log := a.log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return zapcore.NewTee(core, systemd.NewConsole(w, zapcore.InfoLevel))
 	}))
-	told.log.Info(fmt.Sprintf("an operator rolls this server back to release %s (%s)", to.ID, to.Revision))
-	err := told.deployRelease(ctx, to)
+	log.Info(fmt.Sprintf("an operator rolls this server back to release %s (%s)", to.ID, to.Revision))
+	err := a.deployRelease(ctx, to, log)
 	switch {
-	case stopped(ctx, err):
+	case retry.Stopped(ctx, err):
 		return declined(exitFailed, "the agent was stopped in the middle of it. When it is started again: usher status")
 	case err != nil:
 		return declined(exitFailed, "%s", format.FirstLine(err))
@@ -177,11 +177,11 @@ func (a *agent) rollBackTo(ctx context.Context, what ask, w request) answer {
 // choose is the release that a rollback is to: the named one, by a beginning of its name that no other has,
 // or the newest good one that is not live. One that is not good is refused, unless that is meant.
 func (a *agent) choose(name string, force bool) (release.Release, answer) {
-	all, err := a.layout.All()
+	all, err := a.deploy.Layout.All()
 	if err != nil {
 		return release.Release{}, declined(exitFailed, "%v", err)
 	}
-	_, live, err := a.layout.Live()
+	_, live, err := a.deploy.Layout.Live()
 	if err != nil {
 		return release.Release{}, declined(exitFailed, "%v", err)
 	}

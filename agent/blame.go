@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+
 	"usher/agent/cli"
 	"usher/agent/format"
 )

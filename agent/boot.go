@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"usher/agent/config"
+	"usher/agent/deployment"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
 	"usher/agent/retry"
@@ -20,13 +21,13 @@ import (
 // is the deployment's; errNothingToDo says that there was none to make.
 func (a *agent) boot(ctx context.Context) error {
 	defer a.control.launching(ctx)()
-	a.finishSuccess()
+	a.deploy.Reconcile()
 	began := time.Now()
-	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me, a.looking(lifecycle.Launching))
-	a.timings.Since(began, "", record.PartLifecycle)
+	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.looking(lifecycle.Launching))
+	a.deploy.Record.Timings.Since(began, "", record.PartLifecycle)
 	a.seen = launch.Target()
 	if err != nil {
-		return a.say(err)
+		return a.logOnce(err)
 	}
 	work := launch.Hold(ctx) // heartbeats, from the moment Auto Scaling waits until Release
 	defer launch.Release()
@@ -38,35 +39,35 @@ func (a *agent) boot(ctx context.Context) error {
 		return err
 	case todo == dueNothing:
 		a.logNoAction("nothing to deploy: ", launch)
-		if good := a.rec.State().Good; good != nil && launch.Kind() != lifecycle.Leaving && a.isLive(good.Release) {
-			a.reachTarget(ctx)
+		if good := a.state().Good; good != nil && launch.Kind() != lifecycle.Leaving && a.deploy.Layout.IsLive(good.Release) {
+			a.deploy.StartTarget(ctx)
 		}
 		return errNothingToDo
 	case todo == dueVerdict: // the deployment ended before the agent was restarted
-		if err = a.rec.State().Last.Err(); err == nil {
-			a.reachTarget(work)
+		if err = a.state().Last.Err(); err == nil {
+			a.deploy.StartTarget(work)
 		}
 	case todo == dueCheck:
-		err = a.checkAgain(work)
+		err = a.revalidate(work)
 	case todo == dueDeployment:
-		err = a.deployDue(work) // starts before the wait state is confirmed: only Complete needs it
+		err = a.deployOrResume(work) // starts before the wait state is confirmed: only Complete needs it
 	}
-	if stopped(work, err) {
+	if retry.Stopped(work, err) {
 		return err // the service is being stopped: the next start goes on from the record
 	}
-	return errors.Join(a.say(err), a.conclude(ctx, launch, err))
+	return errors.Join(a.logOnce(err), a.conclude(ctx, launch, err))
 }
 
 // decline gives up a launch on a server that cannot keep a record. Nothing is deployed there, because it
 // could not be known afterwards; and nobody is left waiting for the hook's timeout.
 func (a *agent) decline(ctx context.Context, failure error) error {
-	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me, a.looking(lifecycle.Launching))
+	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.looking(lifecycle.Launching))
 	if err != nil {
 		return errors.Join(failure, err)
 	}
 	launch.Hold(ctx)
 	defer launch.Release()
-	return errors.Join(a.say(failure), a.conclude(ctx, launch, failure))
+	return errors.Join(a.logOnce(failure), a.conclude(ctx, launch, failure))
 }
 
 // due is what the record and Auto Scaling together say is to be done.
@@ -85,7 +86,7 @@ const describeTimeout = 20 * time.Second
 // whatIsDue decides. It waits for Auto Scaling's answer only where that matters: with nothing deployed,
 // deploying is right whatever the answer.
 func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, error) {
-	past := a.rec.State()
+	past := a.state()
 	switch {
 	case launch.Kind() == lifecycle.Leaving:
 		return dueNothing, nil
@@ -115,13 +116,13 @@ func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, e
 		return dueDeployment, nil
 	case kind == lifecycle.Leaving:
 		return dueNothing, nil
-	case due != nil && kind == lifecycle.Action && (due.Err() != nil || due.EndBoot == a.me.BootID):
+	case due != nil && kind == lifecycle.Action && (due.Err() != nil || due.EndBoot == a.me().BootID):
 		return dueVerdict, nil // a success of before a reboot is checked again instead
-	case past.Good == nil || !a.onDisk(past.Good.Release):
+	case past.Good == nil || !a.deploy.Layout.Has(past.Good.Release):
 		return dueDeployment, nil
 	case kind != lifecycle.Action:
 		return dueNothing, nil
-	case past.Decision != nil && past.Decision.Done && past.Decision.Boot == a.me.BootID:
+	case past.Decision != nil && past.Decision.Done && past.Decision.Boot == a.me().BootID:
 		// An action was completed since this boot: is this another, or the same seen again?
 		if active, err := launch.Active(ctx); err != nil || !active {
 			return dueNothing, err
@@ -146,11 +147,11 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 	case held:
 		began := time.Now()
 		a.hold(ctx, launch)
-		a.timings.Since(began, "", record.PartHold)
+		a.deploy.Record.Timings.Since(began, "", record.PartHold)
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // the next start holds on, from the record
 		}
-	case a.cfg.OnFailure == config.OnFailureContinue && a.rec.State().Serving():
+	case a.cfg.OnFailure == config.OnFailureContinue && a.state().Serving():
 		a.log.Warn("on_failure is continue: the server goes into service with what was live before")
 		result = lifecycle.Continue
 	case a.cfg.OnFailure == config.OnFailureContinue:
@@ -159,17 +160,17 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 	if err := a.complete(ctx, launch, result, failure); err != nil {
 		return err
 	}
-	a.prune() // after the verdict: it costs time, and creating files soon after is slow
+	a.deploy.Prune() // after the verdict: it costs time, and creating files soon after is slow
 	return nil
 }
 
 // complete is the only caller of Complete. What it is about to do is on disk before it does it.
 func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result lifecycle.Verdict, failure error) error {
 	entry := record.Entry{What: record.Completing, Verdict: string(result), LifecycleState: launch.State()}
-	if due := a.rec.State().VerdictDue(); due != nil {
+	if due := a.state().VerdictDue(); due != nil {
 		entry.Sequence = due.Sequence
 	}
-	a.rec.AppendOrLog(entry, a.logError)
+	a.deploy.Record.AppendOrLog(entry, a.logError)
 	a.notify.Status("completing the lifecycle action with %s", result)
 	if result == lifecycle.Abandon && launch.Kind() == lifecycle.Action { // first: soon the instance is gone, and its journal with it
 		a.lastWords(failure)
@@ -179,15 +180,15 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 		if ctx.Err() == nil {
 			a.log.Error("the verdict was not delivered: "+err.Error(), systemd.ID(systemd.MessageCompleteFailed))
 		}
-		return said{err}
+		return deployment.Logged(err)
 	}
 	entry.What, entry.Detail = record.Completed, string(outcome)
-	a.rec.AppendOrLog(entry, a.logError)
+	a.deploy.Record.AppendOrLog(entry, a.logError)
 	log := a.log.With(zap.String("lifecycle_result", string(result)), zap.String("lifecycle_state", launch.State()))
 	switch outcome {
 	case lifecycle.Completed:
 		text := fmt.Sprintf("completed the lifecycle action of hook %s with %s, %s after the launch",
-			launch.Hook(), result, time.Since(a.me.PendingTime).Round(time.Second))
+			launch.Hook(), result, time.Since(a.me().PendingTime).Round(time.Second))
 		if failure != nil { // the reason stands where it is looked for: in the last line
 			log.Error(text+": "+firstLine(failure), systemd.ID(systemd.MessageCompleted))
 			break
@@ -207,7 +208,7 @@ const holdEvery = time.Second
 
 // failedAt is when the launch under way failed.
 func (a *agent) failedAt() time.Time {
-	if due := a.rec.State().VerdictDue(); due != nil {
+	if due := a.state().VerdictDue(); due != nil {
 		return due.Ended
 	}
 	return time.Now()

@@ -2,17 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
+	"usher/agent/deployment"
 	"usher/agent/hostcommand"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
+	"usher/agent/retry"
 	"usher/agent/revision"
 	"usher/hooks"
 	"usher/systemd"
@@ -29,7 +29,7 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 		return a.updateNothing(ctx, cmd)
 	}
 	defer func() { a.obeyed = time.Now() }()
-	if past := a.rec.State().Command; past != nil && past.ID == cmd.ID && past.Result != "" {
+	if past := a.state().Command; past != nil && past.ID == cmd.ID && past.Result != "" {
 		return a.deliver(ctx, *past, cmd) // carried out before: answered, not repeated
 	}
 	spec, rev, err := a.understand(ctx, cmd)
@@ -49,7 +49,7 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 	if err != nil {
 		return a.refuse(ctx, cmd, err)
 	}
-	noop := a.noop(cmd.Event, spec)
+	noop := a.deploy.Nothing(cmd.Event, spec.DeploymentID)
 	status, err := a.acknowledge(ctx, cmd, noop)
 	switch ended := status == hostcommand.Succeeded || status == hostcommand.Failed; {
 	case err != nil:
@@ -60,20 +60,20 @@ func (a *agent) obey(ctx context.Context, cmd hostcommand.Command) error {
 		if status == hostcommand.Failed {
 			a.letGo(ctx, cmd, why)
 		}
-		a.rec.AppendOrLog(record.Entry{What: record.Reported, Command: cmd.ID}, a.logError)
+		a.deploy.Record.AppendOrLog(record.Entry{What: record.Reported, Command: cmd.ID}, a.logError)
 		return nil
 	}
 	d, failure := a.commanded(ctx, spec, rev)
 	if failure == nil {
 		work, done := lifecycle.WhileStaying(ctx, a.clients.Metadata)
-		failure = d.event(work, cmd.Event)
+		failure = d.Event(work, cmd.Event)
 		done()
 	}
-	if stopped(ctx, failure) {
+	if retry.Stopped(ctx, failure) {
 		return failure // the next start goes on from the record
 	}
 	if failure == nil && noop && status == hostcommand.Succeeded { // CodeDeploy wants to know no more
-		a.rec.AppendOrLog(record.Entry{What: record.Reported, Command: cmd.ID}, a.logError)
+		a.deploy.Record.AppendOrLog(record.Entry{What: record.Reported, Command: cmd.ID}, a.logError)
 		return nil
 	}
 	return a.answer(ctx, cmd, failure)
@@ -109,11 +109,11 @@ func (a *agent) pinned(ctx context.Context, spec hostcommand.Specification) (rev
 		return rev, nil
 	}
 	last := a.under(spec)
-	was, err := a.pin(ctx, rev)
+	was, err := a.revisions.Pin(ctx, rev)
 	if err != nil && (last == nil || !last.Finished[hooks.DownloadBundle]) {
-		err = a.retries().Do(ctx, func() (err error) { was, err = a.pin(ctx, rev); return err })
+		err = a.retries().Do(ctx, func() (err error) { was, err = a.revisions.Pin(ctx, rev); return err })
 	}
-	switch same := err == nil && last != nil && sameRelease(was.ID(), last.Release); {
+	switch same := err == nil && last != nil && deployment.SameRevision(was.ID(), last.Release); {
 	case last == nil, same:
 		return was, err
 	case last.Finished[hooks.DownloadBundle]:
@@ -126,7 +126,7 @@ func (a *agent) pinned(ctx context.Context, spec hostcommand.Specification) (rev
 
 // under is the deployment of a specification, when it is the newest here.
 func (a *agent) under(spec hostcommand.Specification) *record.Deployment {
-	if last := a.rec.State().Last; last != nil && last.By == record.ByCommand && last.ID == spec.DeploymentID {
+	if last := a.state().Last; last != nil && last.By == record.ByCommand && last.ID == spec.DeploymentID {
 		return last
 	}
 	return nil
@@ -134,25 +134,25 @@ func (a *agent) under(spec hostcommand.Specification) *record.Deployment {
 
 // appendCommand records a command, unless it is there from an earlier try.
 func (a *agent) appendCommand(cmd hostcommand.Command) error {
-	if due := a.rec.State().CommandDue(); due != nil && due.ID == cmd.ID {
+	if due := a.state().CommandDue(); due != nil && due.ID == cmd.ID {
 		return nil
 	}
-	return a.rec.Append(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event})
+	return a.deploy.Record.Append(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event})
 }
 
 // letGo rolls the deployment of a command back that will not go on: CodeDeploy has given it up here, or is about
 // to. An application that was stopped for it is started again.
 func (a *agent) letGo(ctx context.Context, cmd hostcommand.Command, why error) {
-	open := a.rec.State().Open()
+	open := a.state().Open()
 	if open != nil && open.By == record.ByCommand && (cmd.Execution == "" || strings.HasSuffix(cmd.Execution, "/"+open.ID)) {
-		a.giveUp(ctx, open, why)
+		a.deploy.Abandon(ctx, open, why)
 	}
 }
 
 // goOn takes up the host command that the record has as not answered: an earlier agent ended while it
 // carried it out, or CodeDeploy could not be told.
 func (a *agent) goOn(ctx context.Context) error {
-	due := a.rec.State().CommandDue()
+	due := a.state().CommandDue()
 	if due == nil || a.clients.Commands == nil || due.ID == a.told { // told, and the disk did not take it
 		return nil
 	}
@@ -161,7 +161,7 @@ func (a *agent) goOn(ctx context.Context) error {
 		return a.deliver(ctx, *due, cmd)
 	}
 	if a.obeyed.IsZero() {
-		a.log.Info(fmt.Sprintf("going on with deployment %s: usher was restarted in %s", due.Execution[strings.LastIndexByte(due.Execution, '/')+1:], due.Event),
+		a.log.Info(fmt.Sprintf("resuming deployment %s in %s after an agent restart", due.Execution[strings.LastIndexByte(due.Execution, '/')+1:], due.Event),
 			systemd.ID(systemd.MessageResumed), zap.String("lifecycle_event", due.Event))
 	}
 	return a.obey(ctx, cmd)
@@ -175,16 +175,12 @@ func (a *agent) accepts(cmd hostcommand.Command, spec hostcommand.Specification)
 		return fmt.Errorf("deployment %s is for deployment group %s of application %s, and this server is of deployment group %s of application %s: "+
 			"nothing was done. Take the instance out of the one group (its tags or its Auto Scaling group), or correct usher's configuration",
 			spec.DeploymentID, spec.Group, spec.Application, a.cfg.DeploymentGroup, a.cfg.Application)
-	case !knownEvent(cmd.Event):
+	case !hooks.IsEvent(cmd.Event):
 		return fmt.Errorf("usher does not know the host command %q: nothing was done. A newer usher may", cmd.Event)
 	case spec.AppSpecFile != "" && spec.AppSpecFile != "appspec.yml" && spec.AppSpecFile != "appspec.yaml":
 		return fmt.Errorf("deployment %s names %s as its appspec, and usher reads appspec.yml only: rename it", spec.DeploymentID, spec.AppSpecFile)
 	}
 	return nil
-}
-
-func knownEvent(event string) bool {
-	return slices.Contains(hooks.Events, event) || event == hooks.DownloadBundle || event == hooks.Install
 }
 
 // nothingToDoFor says why a command needs no work at all, "" when it does.
@@ -193,7 +189,7 @@ func (a *agent) nothingToDoFor(spec hostcommand.Specification, rev revision.Revi
 	// person starts is done, also again.
 	ownDeed := spec.Creator == "autoscaling" || spec.Creator == "CodeDeployAutoUpdate" || spec.Creator == "codeDeployRollback"
 	if ownDeed && rev.Pinned() && a.isGood(rev.ID()) && a.under(spec) == nil {
-		return "release " + a.rec.State().Good.Release + " is live and good here already"
+		return "release " + a.state().Good.Release + " is live and good here already"
 	}
 	return ""
 }
@@ -201,22 +197,14 @@ func (a *agent) nothingToDoFor(spec hostcommand.Specification, rev revision.Revi
 // isGood says whether a release is live, the newest deployment that succeeded was of it, and nothing is left of
 // any after that: what was live was seen to serve again.
 func (a *agent) isGood(id string) bool {
-	past := a.rec.State()
-	return past.Good != nil && sameRelease(past.Good.Release, id) && a.isLive(past.Good.Release) && past.Open() == nil &&
+	past := a.state()
+	return past.Good != nil && deployment.SameRevision(past.Good.Release, id) && a.deploy.Layout.IsLive(past.Good.Release) && past.Open() == nil &&
 		(past.Last.Sequence == past.Good.Sequence || past.Last.Serving)
 }
 
 // commanded is the deployment that a specification is of: begun, or gone on with.
-func (a *agent) commanded(ctx context.Context, spec hostcommand.Specification, rev revision.Revision) (d *deployment, err error) {
-	if last := a.under(spec); last != nil {
-		src := a.sourceOf(rev)
-		src.id, src.pinned = last.Release, true
-		d = a.deployment(last, src, a.environment(rev))
-	} else if d, err = a.begin(ctx, record.ByCommand, spec.DeploymentID, a.sourceOf(rev), a.environment(rev)); err != nil {
-		return nil, err
-	}
-	d.exists = spec.FileExists
-	return d, nil
+func (a *agent) commanded(ctx context.Context, spec hostcommand.Specification, rev revision.Revision) (*deployment.Deployment, error) {
+	return a.deploy.Begin(ctx, deployment.Request{ID: spec.DeploymentID, By: record.ByCommand, Source: a.revisions.From(rev), FileExists: spec.FileExists})
 }
 
 // revisionOf is the revision that a specification names.
@@ -228,80 +216,4 @@ func revisionOf(spec hostcommand.Specification) revision.Revision {
 		rev.GitHub = &revision.GitHub{Repository: g.Account + "/" + g.Repository, CommitID: g.CommitID}
 	}
 	return rev
-}
-
-// event runs one lifecycle event of a deployment that CodeDeploy drives.
-func (d *deployment) event(ctx context.Context, event string) error {
-	steps := []step{{event, d.scripts}}
-	switch event {
-	case hooks.BeforeBlockTraffic, hooks.AfterBlockTraffic, hooks.ApplicationStop:
-		steps[0].do = d.ofLive
-	case hooks.DownloadBundle:
-		steps[0].do = d.download
-	case hooks.Install:
-		steps[0].do = d.install
-	case hooks.AfterInstall:
-		steps = append(steps, step{record.StepFlip, d.flip})
-	}
-	if d.past.End == record.Abandoned {
-		return fmt.Errorf("deployment %s has failed on this server: %s", d.id, d.past.Error)
-	}
-	if d.past.End == record.Succeeded {
-		if d.past.Finished[event] {
-			return nil
-		}
-		if err := d.rec.Append(record.Entry{What: record.Reopened}); err != nil {
-			return err
-		}
-		d.past = d.rec.State().Last
-	}
-	if needs := steps[0].name != hooks.DownloadBundle && !beforeDownload(event); needs && d.release.ID == "" {
-		return d.rollBack(ctx, event, errors.New("this server has not downloaded the revision in this deployment: deploy again"))
-	}
-	for _, s := range steps {
-		if err := d.run(ctx, s); err != nil {
-			return err
-		}
-	}
-	if event == hooks.ValidateService || d.past.Finished[hooks.ValidateService] { // traffic events come after it
-		return d.succeed(ctx)
-	}
-	return nil
-}
-
-// beforeDownload are the events whose scripts are of the release that is live.
-func beforeDownload(event string) bool {
-	return event == hooks.BeforeBlockTraffic || event == hooks.AfterBlockTraffic || event == hooks.ApplicationStop
-}
-
-// noop says that there is nothing to run for an event of a deployment, which need not have begun. Four events do
-// work of usher's own.
-func (a *agent) noop(event string, spec hostcommand.Specification) bool {
-	last := a.under(spec)
-	switch {
-	case event == hooks.DownloadBundle, event == hooks.Install, event == hooks.AfterInstall, event == hooks.ValidateService:
-		return false
-	case last != nil && (last.End == record.Abandoned || last.FailedStep != ""):
-		return false // it has failed
-	}
-	if last == nil {
-		live, _, err := a.layout.Live()
-		if err != nil || !beforeDownload(event) {
-			return false
-		}
-		last = &record.Deployment{Live: live}
-	}
-	d := a.deployment(last, source{id: last.Release}, hooks.Environment{})
-	of := d.release
-	if beforeDownload(event) {
-		live, ok := d.liveRelease()
-		if !ok {
-			return true
-		}
-		of = live
-	} else if of.ID == "" {
-		return false
-	}
-	scripts, err := d.listScripts(event, of)
-	return err == nil && len(scripts) == 0
 }

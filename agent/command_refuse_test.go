@@ -132,7 +132,7 @@ func TestForgedSpecifications(t *testing.T) {
 				s.cloud.Forge(standin.Forgery{})
 				_, status := s.deploy(revision)
 				s.expect("a good deployment after it", status, "Succeeded")
-				if strings.Contains(r.text(), "nobody vouches") {
+				if strings.Contains(r.text(), "is not verified") {
 					t.Error("the signer was checked, and usher says it was not")
 				}
 			})

@@ -77,8 +77,8 @@ type control struct {
 func (a *agent) listen(ctx context.Context) *control {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &control{
-		requests: make(chan request), agent: a, cfg: a.cfg, log: a.log, rec: a.rec,
-		owner:  record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID},
+		requests: make(chan request), agent: a, cfg: a.cfg, log: a.log, rec: a.deploy.Record,
+		owner:  record.Owner{Instance: a.me().InstanceID, Image: a.me().ImageID, Boot: a.me().BootID},
 		places: make(chan struct{}, maxClients), cancel: cancel,
 		launch: true, // boot comes next
 	}

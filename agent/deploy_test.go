@@ -105,7 +105,7 @@ func TestStopThatFails(t *testing.T) {
 
 	s.expect("live", s.live(), "2")
 	s.said(r, "ApplicationStop of the live release shop-1-", "failed, going on with the new one: ",
-		"script scripts/stop.sh failed with exit code 1", "ApplicationStop finished", "(failed, and passed over)")
+		"script scripts/stop.sh failed with exit code 1", "ApplicationStop finished", "(failed, ignored)")
 }
 
 // Of the good releases the newest are kept, and of the bad ones one to look at.

@@ -12,7 +12,7 @@
 // When anything failed, it puts back what was live, and completes the action with ABANDON: Auto Scaling
 // replaces the server.
 //
-// boot.go and deploy.go are that story in code, each on one screen.
+// boot.go and deployment/deploy.go are that story in code, each on one screen.
 //
 // Then the server is in service, and serve.go keeps it current. CodeDeploy deploys to it with host commands, one
 // for each lifecycle event, which command.go carries out with the same steps; when one fails, what was live is

@@ -138,7 +138,7 @@ func examineRecord(r *doctor.Report, cfg config.Config) {
 const unpacked = 3
 
 // examineSpace: there is room for the releases that are kept, and one more while it is deployed.
-func (a *agent) examineSpace(r *doctor.Report, bundle int64) {
+func (a *examination) examineSpace(r *doctor.Report, bundle int64) {
 	folder := a.cfg.Releases
 	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 		folder = filepath.Dir(folder) // it is made by the first deployment
@@ -148,7 +148,7 @@ func (a *agent) examineSpace(r *doctor.Report, bundle int64) {
 		r.Problem("disk", "", "%v", err)
 		return
 	}
-	all, err := a.layout.All()
+	all, err := a.cfg.Layout().All()
 	if err != nil {
 		r.Problem("disk", "", "%v", err)
 		return

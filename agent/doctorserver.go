@@ -11,16 +11,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"go.uber.org/zap"
 
 	"usher/agent/clients"
 	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/groups"
 	"usher/agent/hostcommand"
+	"usher/agent/instance"
 	"usher/agent/policy"
 	"usher/agent/revision"
-	"usher/systemd"
+	"usher/hooks"
 )
 
 // What `usher doctor` finds out on a server from what AWS says to it.
@@ -31,6 +31,14 @@ const stsTime = 10 * time.Second
 // metadataTime is how long metadata may be silent before doctor takes this for a workstation.
 const metadataTime = 6 * time.Second
 
+// examination is of a server as its agent sees it.
+type examination struct {
+	cfg     config.Config
+	me      instance.Identity
+	clients clients.Server
+	calls   *doctor.Watch // sees the clients' calls
+}
+
 // examine is all that can be found out on a server.
 func examine(ctx context.Context, r *doctor.Report, file string) {
 	asTheService(r)
@@ -40,8 +48,7 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 		cfg = config.Default() // the rest is looked at all the same
 	}
 	examineDisk(ctx, r, cfg)
-	a := &agent{cfg: cfg, log: zap.NewNop(), notify: new(systemd.Notifier), clients: clients.New(), calls: new(doctor.Watch),
-		layout: cfg.Layout()}
+	a := &examination{cfg: cfg, clients: clients.New(), calls: new(doctor.Watch)}
 	patient, cancel := context.WithTimeout(ctx, metadataTime)
 	defer cancel()
 	if a.me, err = a.clients.Metadata.Discover(patient, nil); err != nil {
@@ -60,7 +67,9 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 	if a.cfg, err = cfg.ForInstance(a.me); err != nil {
 		r.Problem("agent.yml", "", "%v", err)
 	}
-	if err := a.connect(ctx, a.calls.Observe); err != nil {
+	o := clientOptions(a.cfg, a.me)
+	o.Observe = a.calls.Observe
+	if err := a.clients.Connect(ctx, o); err != nil {
 		r.Problem("agent.yml", "", "%v", err)
 		return
 	}
@@ -70,7 +79,7 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 }
 
 // examineAWS makes each call that the agent makes, in a way that changes nothing.
-func (a *agent) examineAWS(ctx context.Context, r *doctor.Report) {
+func (a *examination) examineAWS(ctx context.Context, r *doctor.Report) {
 	ctx, cancel := context.WithTimeout(ctx, doctorTime)
 	defer cancel()
 	brief, done := context.WithTimeout(ctx, stsTime)
@@ -100,7 +109,7 @@ func (a *agent) examineAWS(ctx context.Context, r *doctor.Report) {
 }
 
 // examineRevision asks for what the deployment group runs.
-func (a *agent) examineRevision(ctx context.Context, r *doctor.Report) (rev revision.Revision) {
+func (a *examination) examineRevision(ctx context.Context, r *doctor.Report) (rev revision.Revision) {
 	if a.cfg.Application == "" || a.cfg.DeploymentGroup == "" {
 		return rev // told before
 	}
@@ -119,7 +128,7 @@ func (a *agent) examineRevision(ctx context.Context, r *doctor.Report) (rev revi
 }
 
 // examineGroup looks at the Auto Scaling group, its launch hook and who else deploys to it.
-func (a *agent) examineGroup(ctx context.Context, r *doctor.Report, size int64) {
+func (a *examination) examineGroup(ctx context.Context, r *doctor.Report, size int64) {
 	api := autoscaling.NewFromConfig(a.clients.AWS)
 	out, err := api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{a.me.InstanceID}})
 	if !r.Call(policy.Instance, "DescribeAutoScalingInstances", err) {
@@ -147,7 +156,7 @@ func (a *agent) examineGroup(ctx context.Context, r *doctor.Report, size int64) 
 const pollTime = 3 * time.Second
 
 // examineCommands asks for a host command once. One that is there stays there: only an agent acknowledges it.
-func (a *agent) examineCommands(ctx context.Context, r *doctor.Report) {
+func (a *examination) examineCommands(ctx context.Context, r *doctor.Report) {
 	if a.clients.Commands == nil {
 		r.OK("commands", "host_commands is false: CodeDeploy's deployments are not answered")
 		return
@@ -188,7 +197,7 @@ func (a *agent) examineCommands(ctx context.Context, r *doctor.Report) {
 
 // examineCommand looks at a command that waits, if one does: its specification is asked for and verified, which
 // changes nothing. It stays where it is, for the agent to take.
-func (a *agent) examineCommand(ctx context.Context, r *doctor.Report, cmd *hostcommand.Command) {
+func (a *examination) examineCommand(ctx context.Context, r *doctor.Report, cmd *hostcommand.Command) {
 	if cmd == nil || cmd.Event == hostcommand.UpdateAgent {
 		return
 	}
@@ -202,5 +211,5 @@ func (a *agent) examineCommand(ctx context.Context, r *doctor.Report, cmd *hostc
 		signer += ", " + spec.Signer.Remark
 	}
 	r.Assume(true, "a deployment's specification can be verified", spec.DeploymentID+" is signed by "+signer)
-	r.Assume(knownEvent(cmd.Event), "a host command is a lifecycle event that usher knows", cmd.Event)
+	r.Assume(hooks.IsEvent(cmd.Event), "a host command is a lifecycle event that usher knows", cmd.Event)
 }

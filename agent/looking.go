@@ -23,7 +23,7 @@ func (a *agent) looking(transition string) lifecycle.Options {
 		switch n.What {
 		case lifecycle.Waiting:
 			if transition == lifecycle.Launching {
-				a.timings.Mark(time.Now(), n.State)
+				a.deploy.Record.Timings.Mark(time.Now(), n.State)
 			}
 			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Retrying:
@@ -58,17 +58,17 @@ func (a *agent) hookFor(transition string) string {
 // waitBegan is when the wait of a launch can have begun at the earliest: its hook's global timeout is counted from there.
 // Zero is when it is found.
 func (a *agent) waitBegan() time.Time {
-	past := a.rec.State()
+	past := a.state()
 	decided := past.Decision
-	if decided == nil || !decided.Done || decided.At.Before(a.me.PendingTime) {
-		return a.me.PendingTime // nothing was waited for before, on this server or since it was stopped
+	if decided == nil || !decided.Done || decided.At.Before(a.me().PendingTime) {
+		return a.me().PendingTime // nothing was waited for before, on this server or since it was stopped
 	}
 	// The server rested in a warm pool since.
 	began := laterOf(decided.At, a.rested)
 	switch last := past.Last; {
 	case last != nil && last.By == "" && last.Began.After(decided.At): // an agent began on this wait, and was restarted
 		return laterOf(began, last.Began)
-	case decided.Boot != a.me.BootID: // rebooted at rest: nobody has begun on this wait
+	case decided.Boot != a.me().BootID: // rebooted at rest: nobody has begun on this wait
 		return laterOf(began, record.BootTime())
 	}
 	return a.rested

@@ -18,6 +18,8 @@ import (
 	"usher/agent/cli"
 	"usher/agent/clients"
 	"usher/agent/config"
+	"usher/agent/deployment"
+	"usher/agent/instance"
 	"usher/agent/record"
 	"usher/agent/retry"
 	"usher/agent/runner"
@@ -79,28 +81,29 @@ func runCommand() cli.Command {
 			log.Error(err.Error())
 			return exitUsage
 		}
-		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), timings: new(record.Timings), repeats: new(retry.Repeats), clients: clients.New()}
+		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), repeats: new(retry.Repeats), clients: clients.New()}
 		if err := a.notify.Ready(); err != nil {
 			log.Warn(err.Error())
 		}
-		if a.runner, err = a.newRunner(how); err != nil {
+		scripts, err := a.newRunner(how)
+		if err != nil {
 			log.Error(err.Error())
 			return exitUsage
 		}
-		defer a.runner.Close()
-		if err := a.start(ctx); err != nil {
+		defer scripts.Close()
+		if err := a.start(ctx, scripts); err != nil {
 			return a.ended(ctx, err)
 		}
-		defer a.rec.Close()
+		defer a.deploy.Record.Close()
 		a.control = a.listen(ctx)
 		defer a.control.close()
 		err = a.boot(ctx)
-		a.timings.Drain() // of this boot, and not of what is deployed later
+		a.deploy.Record.Timings.Drain() // of this boot, and not of what is deployed later
 		if once || ctx.Err() != nil {
 			return a.ended(ctx, err)
 		}
 		if err != nil && !errors.Is(err, errNothingToDo) {
-			a.notify.Status("failed: %v", a.say(err))
+			a.notify.Status("failed: %v", a.logOnce(err))
 		}
 		a.serve(ctx) // also after a failure: the instance is being replaced, or a person looks at it
 		return a.ended(ctx, nil)
@@ -109,45 +112,54 @@ func runCommand() cli.Command {
 }
 
 // start finds out who this instance is and opens its record.
-func (a *agent) start(ctx context.Context) (err error) {
+func (a *agent) start(ctx context.Context, scripts *runner.Runner) error {
 	a.notify.Status("waiting for instance metadata")
-	began := time.Now()
-	a.timings.Since(record.BootTime(), "", record.PartBoot)
-	if err = a.identify(ctx); err != nil {
+	began, timings := time.Now(), new(record.Timings)
+	timings.Since(record.BootTime(), "", record.PartBoot)
+	me, err := a.identify(ctx)
+	if err != nil {
 		return err
 	}
-	a.timings.Since(began, "", record.PartMetadata)
-	a.timings.Mark(a.me.PendingTime, record.PartLaunched)
-	a.log = a.log.With(zap.String("instance_id", a.me.InstanceID), zap.String("application", a.cfg.Application), zap.String("deployment_group", a.cfg.DeploymentGroup))
-	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), a.me.InstanceID, a.me.ImageID, a.me.Region,
-		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", a.me.Region))
-	a.layout = a.cfg.Layout()
-	if err := a.connect(ctx, nil); err != nil {
+	timings.Since(began, "", record.PartMetadata)
+	timings.Mark(me.PendingTime, record.PartLaunched)
+	a.log = a.log.With(zap.String("instance_id", me.InstanceID), zap.String("application", a.cfg.Application), zap.String("deployment_group", a.cfg.DeploymentGroup))
+	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), me.InstanceID, me.ImageID, me.Region,
+		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", me.Region))
+	if err := a.connect(ctx, me); err != nil {
 		return err
 	}
-	owner := record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID}
+	a.deploy = &deployment.Deployer{Server: a.server(me), Runner: scripts, Log: a.log, Notify: a.notify}
+	owner := record.Owner{Instance: me.InstanceID, Image: me.ImageID, Boot: me.BootID}
 	if err = a.awaitMounts(ctx, a.cfg.StateDir); err == nil {
-		a.rec, err = record.Open(a.cfg.StateDir, owner)
+		a.deploy.Record, err = record.Open(a.cfg.StateDir, owner)
+	}
+	if errors.Is(err, record.ErrLocked) { // that one is at work
+		return err
 	}
 	if err != nil {
-		if !errors.Is(err, record.ErrLocked) { // that one is at work
-			a.rec = record.InMemory(owner)
-			a.rec.Timings = a.timings
-			err = a.decline(ctx, cmp.Or(systemd.CheckWritable(a.cfg.StateDir), err))
-		}
-		return err
+		a.deploy.Record = record.InMemory(owner)
 	}
-	a.rec.Timings = a.timings
-	if a.rec.Notice != "" {
-		a.log.Warn(a.rec.Notice, systemd.ID(systemd.MessageRecordForeign))
+	a.deploy.Record.Timings = timings
+	a.revisions = a.finder()
+	if err != nil {
+		return a.decline(ctx, cmp.Or(systemd.CheckWritable(a.cfg.StateDir), err))
 	}
-	if err := a.layout.CheckOwners(); err != nil { // whatever is done there would be for somebody else than root
+	if notice := a.deploy.Record.Notice; notice != "" {
+		a.log.Warn(notice, systemd.ID(systemd.MessageRecordForeign))
+	}
+	if err := a.deploy.Layout.CheckOwners(); err != nil { // whatever is done there would be for somebody else than root
 		return a.decline(ctx, unfit{err})
 	}
-	if a.rec.Damaged {
-		return a.goOnWithLive(ctx)
+	if a.deploy.Record.Damaged {
+		return a.deploy.Recover(ctx)
 	}
 	return nil
+}
+
+// server is what a deployment has to know of this server.
+func (a *agent) server(me instance.Identity) deployment.Server {
+	return deployment.Server{Identity: me, Application: a.cfg.Application, Group: a.cfg.DeploymentGroup, Layout: a.cfg.Layout(),
+		RoleHooks: a.cfg.RoleHooks, Errexit: a.cfg.Errexit, KeepReleases: a.cfg.KeepReleases}
 }
 
 // tagsLate is how long tags that nothing else says are waited for. Metadata shows an instance's tags as EC2 sets them,
@@ -155,23 +167,24 @@ func (a *agent) start(ctx context.Context) (err error) {
 const tagsLate = 30 * time.Second
 
 // identify finds out who this instance is, and whose server.
-func (a *agent) identify(ctx context.Context) (err error) {
+func (a *agent) identify(ctx context.Context) (instance.Identity, error) {
 	for began := time.Now(); ; {
-		if a.me, err = a.clients.Metadata.Discover(ctx, a.waiting); err != nil {
-			return err
+		me, err := a.clients.Metadata.Discover(ctx, a.waiting)
+		if err != nil {
+			return me, err
 		}
-		cfg, err := a.cfg.ForInstance(a.me)
+		cfg, err := a.cfg.ForInstance(me)
 		if err == nil {
-			a.cfg, a.me.PendingTime = cfg, a.clients.Clock.Here(a.me.PendingTime)
-			return nil
+			a.cfg, me.PendingTime = cfg, a.clients.Clock.Here(me.PendingTime)
+			return me, nil
 		}
 		if time.Since(began) > min(tagsLate, a.cfg.RetryTimeout) {
-			return err
+			return me, err
 		}
 		a.logRetryAs(systemd.MessageMetadataWaiting, "waiting for the tags of this instance", 0, err)
 		a.notify.Alive()
 		if !retry.Pause(ctx, time.Second) {
-			return context.Cause(ctx)
+			return me, context.Cause(ctx)
 		}
 	}
 }
@@ -193,10 +206,10 @@ func (a *agent) ended(ctx context.Context, err error) int {
 	case errors.Is(err, errNothingToDo):
 		return exitNothing
 	case errors.Is(err, config.ErrInvalid):
-		_ = a.say(err)
+		_ = a.logOnce(err)
 		return exitUsage
 	case err != nil:
-		_ = a.say(err)
+		_ = a.logOnce(err)
 		return exitFailed
 	}
 	return exitDone

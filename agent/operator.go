@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
 	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/format"

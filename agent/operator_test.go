@@ -346,7 +346,7 @@ func TestKilledInARollback(t *testing.T) {
 	s.expect("it said", said.String(), "usher rollback: the agent went away before it answered: journalctl -u usher says why\n")
 	s.must(os.Remove(s.path("shut")))
 	next := s.start(server)
-	next.says("going on with deployment rollback-")
+	next.says("resuming deployment rollback-")
 	next.says("is live and good")
 	s.expect("live", s.live(), "1")
 	s.expect("releases", s.releases(), "shop-2 good, shop-1 good") // the older first

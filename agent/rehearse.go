@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,10 +12,10 @@ import (
 	"usher/agent/bundle"
 	"usher/agent/cli"
 	"usher/agent/config"
+	"usher/agent/deployment"
 	"usher/agent/format"
 	"usher/agent/instance"
 	"usher/agent/record"
-	"usher/agent/release"
 	"usher/agent/runner"
 	"usher/hooks"
 	"usher/systemd"
@@ -39,88 +37,100 @@ func rehearseCommand() cli.Command {
 		if _, err := os.Stat(in.Arg(0)); err != nil {
 			return in.Fail(cli.ExitUsage, fmt.Errorf("cannot open the revision: %w", err))
 		}
-		a, err := rehearsal(root, policy, in.Stdout)
+		server, err := rehearsal(root, policy)
 		if err != nil {
 			return in.Fail(cli.ExitFailed, err)
 		}
-		defer a.rec.Close()
-		a.runner = runner.AsProcesses(nil)
-		defer a.runner.Close()
+		state, id := filepath.Join(server.Layout.Root, config.Default().StateDir), server.Identity
+		rec, err := record.Open(state, record.Owner{Instance: id.InstanceID, Image: id.ImageID, Boot: id.BootID})
+		if err != nil {
+			return in.Fail(cli.ExitFailed, err)
+		}
+		defer rec.Close()
+		rec.Timings = new(record.Timings)
+		processes := runner.AsProcesses(nil)
+		defer processes.Close()
 		path, err := filepath.Abs(in.Arg(0))
 		if err != nil {
 			return in.Fail(cli.ExitFailed, err)
 		}
-		if err := a.rehearse(ctx, path); err != nil {
+		on := &deployment.Deployer{Server: server, Record: rec, Runner: processes, Log: newLogger(in.Stdout, 0), Notify: new(systemd.Notifier)}
+		if err := rehearse(ctx, on, path); err != nil {
 			switch {
 			case ctx.Err() != nil:
 				fmt.Fprintln(in.Stderr, "usher rehearse: interrupted")
-			case !errors.As(err, new(said)):
+			case !deployment.IsLogged(err):
 				return in.Fail(cli.ExitFailed, err)
 			}
 			return cli.ExitFailed
 		}
-		live, _, _ := a.layout.Live()
-		fmt.Fprintf(in.Stdout, "%s -> %s\n", a.layout.LinkPath(), live)
+		live, _, _ := server.Layout.Live()
+		fmt.Fprintf(in.Stdout, "%s -> %s\n", server.Layout.LinkPath(), live)
 		return cli.ExitDone
 	}
 	return c
 }
 
-// rehearsal is an agent without AWS whose server is below root.
-func rehearsal(root string, policy hooks.Policy, stdout io.Writer) (*agent, error) {
+// rehearsal is a server below root, fresh from its image unless it is there.
+func rehearsal(root string, policy hooks.Policy) (deployment.Server, error) {
+	var none deployment.Server
 	var err error
 	if root == "" {
 		if root, err = os.MkdirTemp("", "usher-rehearsal-"); err != nil {
-			return nil, fmt.Errorf("cannot make a scratch root: %w", err)
+			return none, fmt.Errorf("cannot make a scratch root: %w", err)
 		}
 		if err := os.Chmod(root, 0o755); err != nil { // as the root of a server is: scripts run as other users too
-			return nil, fmt.Errorf("cannot open the scratch root to scripts of other users: %w", err)
+			return none, fmt.Errorf("cannot open the scratch root to scripts of other users: %w", err)
 		}
 	}
 	if root, err = filepath.Abs(root); err != nil {
-		return nil, fmt.Errorf("cannot use the root: %w", err)
+		return none, fmt.Errorf("cannot use the root: %w", err)
 	}
 	c := config.Default()
-	c.Errexit = policy
-	a := &agent{cfg: c, log: newLogger(stdout, 0), notify: new(systemd.Notifier), unprivileged: os.Geteuid() != 0, timings: new(record.Timings),
-		layout: release.Layout{Link: c.Link, Base: c.Base, Releases: c.Releases, Root: root},
-		me:     instance.Identity{InstanceID: "i-rehearsal", ImageID: "ami-rehearsal", Region: "rehearsal"}}
-	a.cfg.RoleHooks, a.cfg.StateDir = filepath.Join(root, c.RoleHooks), filepath.Join(root, c.StateDir)
+	layout := c.Layout()
+	layout.Root = root
+	me := instance.Identity{InstanceID: "i-rehearsal", ImageID: "ami-rehearsal", Region: "rehearsal"}
 	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
-		a.me.BootID = strings.TrimSpace(string(boot))
+		me.BootID = strings.TrimSpace(string(boot))
 	}
 	if root != "/" { // a server that is fresh from its image: the link points to the base
-		if err := os.MkdirAll(a.layout.BasePath(), 0o755); err != nil {
-			return nil, fmt.Errorf("cannot make the base: %w", err)
+		if err := os.MkdirAll(layout.BasePath(), 0o755); err != nil {
+			return none, fmt.Errorf("cannot make the base: %w", err)
 		}
-		if live, _, err := a.layout.Live(); err == nil && live == "" {
-			if err := a.layout.Flip(a.layout.BasePath()); err != nil {
-				return nil, err
+		if live, _, err := layout.Live(); err == nil && live == "" {
+			if err := layout.Flip(layout.BasePath()); err != nil {
+				return none, err
 			}
 		}
 	}
-	if a.rec, err = record.Open(a.cfg.StateDir, record.Owner{Instance: a.me.InstanceID, Image: a.me.ImageID, Boot: a.me.BootID}); err != nil {
-		return nil, err
-	}
-	a.rec.Timings = a.timings
-	return a, nil
+	return deployment.Server{Identity: me, Group: "rehearsal", Layout: layout, RoleHooks: filepath.Join(root, c.RoleHooks), Errexit: policy,
+		KeepReleases: c.KeepReleases, Unprivileged: os.Geteuid() != 0}, nil
 }
 
 // rehearse deploys the revision at path. Each rehearsal is a deployment of its own, so a second one in the
 // same root is what a running server goes through.
-func (a *agent) rehearse(ctx context.Context, path string) error {
+func rehearse(ctx context.Context, on *deployment.Deployer, path string) error {
 	stem, _, _ := strings.Cut(filepath.Base(path), ".")
 	id := "rehearsal-" + time.Now().UTC().Format("20060102T150405.000Z")
-	src := source{id: strings.ReplaceAll(stem, "..", "-") + "-" + id, name: path, fetch: func(ctx context.Context, dir string) (fetched, error) {
-		stats, err := bundle.UnpackLocal(ctx, path, dir)
-		return fetched{stats: stats, detail: fmt.Sprintf("%s, %s", format.Plural(stats.Files, "file"), format.Bytes(stats.Bytes))}, err
-	}}
-	d, err := a.begin(ctx, "", id, src, hooks.Environment{ApplicationName: stem, DeploymentID: id, DeploymentGroupName: "rehearsal",
-		InstanceID: a.me.InstanceID, Region: a.me.Region})
+	on.Application = stem
+	d, err := on.Begin(ctx, deployment.Request{ID: id, Source: local{strings.ReplaceAll(stem, "..", "-") + "-" + id, path}})
 	if err != nil {
 		return err
 	}
-	err = d.deploy(ctx)
-	a.prune()
+	err = d.Deploy(ctx)
+	on.Prune()
 	return err
+}
+
+// local is a revision that lies on this machine, as a folder or as an archive.
+type local struct{ id, path string }
+
+func (l local) ID() string                     { return l.id }
+func (l local) String() string                 { return l.path }
+func (l local) Pinned() bool                   { return false }
+func (l local) Environment() hooks.Environment { return hooks.Environment{} }
+
+func (l local) Fetch(ctx context.Context, dir string) (deployment.Fetched, error) {
+	stats, err := bundle.UnpackLocal(ctx, l.path, dir)
+	return deployment.Fetched{Files: stats.Files, Detail: fmt.Sprintf("%s, %s", format.Plural(stats.Files, "file"), format.Bytes(stats.Bytes))}, err
 }

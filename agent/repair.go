@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"usher/agent/deployment"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
 	"usher/agent/revision"
@@ -38,26 +39,26 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 	if a.seen != "" && a.seen != "InService" || time.Since(a.obeyed) < a.silence() {
 		return again, nil // in a warm pool, in standby, on its way out: what comes then looks for itself
 	}
-	rev, err := revision.Latest(ctx, a.clients.CodeDeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+	rev, err := a.revisions.Look(ctx)
 	switch {
 	case rev.Underway != "":
 		return again / repairSooner, nil
-	case errors.Is(err, revision.ErrNone), a.rec.State().Open() != nil:
+	case errors.Is(err, revision.ErrNone), a.state().Open() != nil:
 		return again, nil
-	case err == nil && !rev.Pinned() && a.isBehind(rev):
-		rev, err = a.pin(ctx, rev)
+	case err == nil && a.isBehind(rev):
+		rev, err = a.revisions.Pin(ctx, rev)
 	}
 	if err != nil {
 		return again, fmt.Errorf("cannot see whether the group has moved on: %w", err)
 	}
-	if last := a.rec.State().Last; last != nil && last.ID == rev.DeploymentID {
-		a.settle() // it has succeeded as a whole: nothing brings back what it replaced
+	if last := a.state().Last; last != nil && last.ID == rev.DeploymentID {
+		a.deploy.Finalize() // it has succeeded as a whole: nothing brings back what it replaced
 	}
 	if !a.isBehind(rev) {
 		a.tries = 0
 		return again, nil
 	}
-	a.log.Warn(fmt.Sprintf("the deployment group has moved on to %s without this server: deploying it", rev), systemd.ID(systemd.MessageDrift))
+	a.log.Warn(fmt.Sprintf("this server missed a deployment: deploying %s", rev), systemd.ID(systemd.MessageDrift))
 	work, done := lifecycle.WhileStaying(ctx, a.clients.Metadata)
 	defer done()
 	if err = a.deployLatest(work, record.ByRepair); err != nil {
@@ -65,29 +66,29 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 		return max(again, min(again<<min(a.tries, 10), repairMost)), err
 	}
 	a.tries = 0
-	a.prune()
+	a.deploy.Prune()
 	return again, nil
 }
 
 // isBehind says whether the group's revision is one that this server should run and does not.
 func (a *agent) isBehind(rev revision.Revision) bool {
-	past := a.rec.State()
+	past := a.state()
 	good, last := past.Good, past.Last
-	switch live := good != nil && a.isLive(good.Release); {
+	switch live := good != nil && a.deploy.Layout.IsLive(good.Release); {
 	case live && good.ID == rev.DeploymentID: // by this very deployment, whatever lies in its place by now
 		return false
-	case live && rev.Pinned() && sameRelease(good.Release, rev.ID()):
+	case live && rev.Pinned() && deployment.SameRevision(good.Release, rev.ID()):
 		return false
 	case last != nil && last.By == record.ByOperator && last.End == record.Succeeded:
 		return false // what a person chose stays until the next deployment
 	case live && good.By == record.ByCommand && rev.Deployed.Before(good.Ended):
 		if a.ahead != good.Release { // its deployment failed elsewhere, or was stopped: what to do is CodeDeploy's
 			a.ahead = good.Release
-			a.log.Warn(fmt.Sprintf("release %s is ahead of the deployment group, which is at %s: deployment %s succeeded here and not as a whole",
+			a.log.Warn(fmt.Sprintf("release %s is newer than the deployment group's, which is %s: deployment %s succeeded here and not as a whole",
 				good.Release, rev, good.ID), systemd.ID(systemd.MessageDrift))
 		}
 		return false
-	case last != nil && last.End == record.Abandoned && sameRelease(last.Release, rev.ID()):
+	case last != nil && last.End == record.Abandoned && deployment.SameRevision(last.Release, rev.ID()):
 		// Its scripts have failed here, and that was said. A bundle that could not be had may be had now.
 		// So may a disk that could not be written to; no script runs in Flip.
 		return last.FailedStep == "" || last.FailedStep == hooks.DownloadBundle || last.FailedStep == record.StepFlip
@@ -106,10 +107,10 @@ func (a *agent) silence() time.Duration {
 // abandoned rolls back a deployment by commands that CodeDeploy has ended, or stopped, without telling this
 // server: it just sends no more. The application may have been stopped for it.
 func (a *agent) abandoned(ctx context.Context) error {
-	open := a.rec.State().Open()
+	open := a.state().Open()
 	if open == nil || open.By != record.ByCommand {
-		if last := a.rec.State().Last; last != nil && !last.Ended.IsZero() && time.Since(last.Ended) > settleAfter {
-			a.settle()
+		if last := a.state().Last; last != nil && !last.Ended.IsZero() && time.Since(last.Ended) > settleAfter {
+			a.deploy.Finalize()
 		}
 		return nil
 	}
@@ -117,12 +118,12 @@ func (a *agent) abandoned(ctx context.Context) error {
 		return nil
 	}
 	a.asked = time.Now()
-	rev, err := revision.Latest(ctx, a.clients.CodeDeploy, a.cfg.Application, a.cfg.DeploymentGroup)
+	rev, err := a.revisions.Look(ctx)
 	switch {
 	case rev.Group == "" || err != nil && rev.GroupID == "":
 		return fmt.Errorf("cannot see whether deployment %s goes on: %w", open.ID, err)
 	case rev.Underway != open.ID:
-		a.giveUp(ctx, open, errors.New("CodeDeploy has ended this deployment, and did not finish it here"))
+		a.deploy.Abandon(ctx, open, errors.New("CodeDeploy has ended this deployment, and did not finish it here"))
 	}
 	return nil
 }

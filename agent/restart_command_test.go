@@ -105,7 +105,7 @@ func TestKilledInAScriptOfACommand(t *testing.T) {
 	s.must(err)
 	s.expect("deployment", status, "Succeeded")
 	s.expect("commands", s.commands(id), inPlace)
-	s.said(second, "going on with deployment "+id)
+	s.said(second, "resuming deployment "+id)
 	s.expect("the scripts saw", s.trace(), "ApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 1 begins\nAfterInstall 1 begins\nAfterInstall 1 ends\n"+
 		"ApplicationStart 2 live=2\nValidateService 2 live=2")
 	s.nothingRuns()
@@ -122,7 +122,7 @@ func TestRestartedInADeployment(t *testing.T) {
 	s.must(err)
 	r.says("| it waits")
 	s.expect("exit code of the stopped service", itoa(r.stop()), "0")
-	s.said(r, "AfterInstall was cut off")
+	s.said(r, "AfterInstall interrupted")
 	second := s.start(server)
 	second.says("| it waits")
 	s.must(os.WriteFile(fifo, []byte("go\n"), 0))

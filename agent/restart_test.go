@@ -56,7 +56,7 @@ func TestKilledInAScript(t *testing.T) {
 	s.expect("exit code", itoa(second.wait()), "0")
 	s.waitFor(server, standin.InService)
 	s.completed("completions", server, "CONTINUE accepted")
-	s.said(second, "going on with deployment", "the agent was restarted in AfterInstall")
+	s.said(second, "resuming deployment", "in AfterInstall after an agent restart")
 	s.expect("the scripts saw", s.trace(), "BeforeInstall 1 live=base\nAfterInstall 1 begins\nAfterInstall 1 begins\nAfterInstall 1 ends\n"+
 		"ApplicationStart 1 live=1\nValidateService 1 live=1")
 	s.nothingRuns()
@@ -73,7 +73,7 @@ func TestStoppedInAScript(t *testing.T) {
 	first := s.start(server)
 	first.says("| it runs")
 	s.expect("exit code of the stopped service", itoa(first.stop()), "0")
-	s.said(first, "AfterInstall was cut off: the service is being stopped; the next start goes on from here")
+	s.said(first, "AfterInstall interrupted: usher is stopping and resumes here at its next start")
 	s.nothingRuns()
 	s.expect("completions", completions(s.cloud, server), "")
 	s.expect("state", string(server.State()), "Pending:Wait")

@@ -37,7 +37,7 @@ func (a *agent) retries() retry.Policy {
 
 // retryable says whether an error of a call to AWS can go away by itself, on this server and now.
 func (a *agent) retryable(err error) bool {
-	return retry.Retryable(err) || retry.Denied(err) && !a.me.PendingTime.IsZero() && time.Since(a.me.PendingTime) < propagation
+	return retry.Retryable(err) || retry.Denied(err) && !a.me().PendingTime.IsZero() && time.Since(a.me().PendingTime) < propagation
 }
 
 // logRetry warns of what has failed and will be tried again, after next unless that is 0; what may be "".

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,9 +9,9 @@ import (
 	"time"
 
 	"usher/agent/config"
+	"usher/agent/deployment"
+	"usher/agent/format"
 	"usher/agent/lifecycle"
-	"usher/agent/record"
-	"usher/hooks"
 	"usher/systemd"
 )
 
@@ -55,7 +56,7 @@ func (a *agent) serve(ctx context.Context) {
 			o.taken <- err
 		case <-look.C:
 			err = errors.Join(a.watch(ctx), a.goOn(ctx), a.abandoned(ctx))
-			if past := a.rec.State(); past.Open() == nil && past.Sequence != rested {
+			if past := a.state(); past.Open() == nil && past.Sequence != rested {
 				rest()
 				rested = past.Sequence
 			}
@@ -75,7 +76,7 @@ func (a *agent) serve(ctx context.Context) {
 // complain puts an error of the loop into the journal, unless it is there. What could not be done now is tried
 // again: the loop goes on.
 func (a *agent) complain(err error) {
-	if err == nil || errors.As(err, new(said)) || errors.Is(err, errNothingToDo) {
+	if err == nil || deployment.IsLogged(err) || errors.Is(err, errNothingToDo) {
 		return
 	}
 	a.logRetry("", 0, err)
@@ -130,29 +131,22 @@ func (a *agent) terminate(ctx context.Context) error {
 		return nil
 	}
 	a.log.Info("Auto Scaling is terminating this instance: stopping the application", systemd.ID(systemd.MessageTerminating))
-	end, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me, a.looking(lifecycle.Terminating))
+	end, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.looking(lifecycle.Terminating))
 	if err != nil {
-		_ = a.say(err) // the application is stopped all the same
+		_ = a.logOnce(err) // the application is stopped all the same
 	}
 	work := end.Hold(ctx)
 	defer end.Release()
-	past := a.rec.State()
-	if past.Good == nil {
+	if a.state().Good == nil {
 		return a.complete(ctx, end, lifecycle.Continue, nil)
 	}
-	live, _, err := a.layout.Live()
+	a.deploy.Identity.AutoScalingGroup = cmp.Or(end.Group(), a.me().AutoScalingGroup)
+	began := time.Now()
+	detail, err := a.deploy.StopLive(work)
 	if err != nil {
 		return err
 	}
-	d := &deployment{agent: a, id: past.Good.ID, past: &record.Deployment{Sequence: past.Sequence}, live: live, env: hooks.Environment{
-		ApplicationName: a.cfg.Application, DeploymentID: past.Good.ID, DeploymentGroupName: a.cfg.DeploymentGroup,
-		InstanceID: a.me.InstanceID, Region: a.me.Region, AutoScalingGroupName: end.Group()}}
-	began := time.Now()
-	detail, err := d.ofLive(work, hooks.ApplicationStop)
-	if stopped(work, err) {
-		return err
-	}
-	a.log.Info(sentence("ApplicationStop finished", time.Since(began), detail), systemd.ID(systemd.MessageStepFinished))
+	a.log.Info(format.Summary("ApplicationStop finished", time.Since(began), detail), systemd.ID(systemd.MessageStepFinished))
 	// Both results terminate the instance; ABANDON would only skip the group's other terminating hooks.
 	if err := a.complete(ctx, end, lifecycle.Continue, nil); err != nil {
 		return fmt.Errorf("the application was stopped, but: %w", err)

@@ -31,6 +31,12 @@ var Events = []string{
 	BeforeAllowTraffic, AfterAllowTraffic,
 }
 
+// IsEvent says whether a name is one of a lifecycle event that is carried out on a server: of those that run scripts, and of
+// the two that are the agent's own work.
+func IsEvent(name string) bool {
+	return slices.Contains(Events, name) || name == DownloadBundle || name == Install
+}
+
 // Problem is one thing wrong with a revision, where it is, and what to do about it.
 type Problem struct {
 	File    string `json:"file"`             // as its author knows it: relative to the revision, or an absolute path

@@ -176,3 +176,11 @@ func makeExecutable(file string) error {
 	}
 	return nil
 }
+
+// ScriptOf is the location of the script that an error is about, "" for none.
+func ScriptOf(err error) string {
+	if f := (*Failure)(nil); errors.As(err, &f) {
+		return f.Script.Location
+	}
+	return ""
+}

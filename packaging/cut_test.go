@@ -104,7 +104,7 @@ var points = []point{
 func ranAgain(trace ...string) func(*shop, *machine, string) {
 	return func(s *shop, m *machine, _ string) {
 		s.expect("scripts", m.trace(), lines(trace...))
-		m.said("deployment d-", "going on with deployment d-", "with CONTINUE")
+		m.said("deployment d-", "resuming deployment d-", "with CONTINUE")
 	}
 }
 

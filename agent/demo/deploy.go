@@ -15,7 +15,7 @@ import (
 const deployLimit = 10 * time.Minute
 
 // movedOn is what a server says that missed a deployment.
-const movedOn = "the deployment group has moved on to "
+const movedOn = "this server missed a deployment: deploying "
 
 // rolledBack is the exit code of `usher deploy` for a deployment that failed and was rolled back.
 const rolledBack = 3

@@ -61,6 +61,7 @@ func Narrowed(n int) string {
 		"that is taken away; give those modes in the appspec's permissions where they are meant", n)
 }
 
+// Checker checks scripts: hooks.Check on the server that runs them, hooks.CheckSource anywhere else.
 type Checker func([]hooks.Script, hooks.Policy) []hooks.Problem
 
 // RoleHooksOfOthers are the role hooks that somebody else than root could change: root runs them.

@@ -128,3 +128,9 @@ func Cause(ctx context.Context, err error) error {
 	}
 	return cause
 }
+
+// Stopped tells an error that comes of the program being stopped, or of a caller who wants no more of the work, from a failure
+// of it: ctx was cancelled, and for no reason of its own such as a deadline.
+func Stopped(ctx context.Context, err error) bool {
+	return err != nil && errors.Is(context.Cause(ctx), context.Canceled)
+}

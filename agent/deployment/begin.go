@@ -1,0 +1,159 @@
+package deployment
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"usher/agent/record"
+	"usher/agent/release"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// Request is a deployment that somebody wants.
+type Request struct {
+	ID         string // CodeDeploy's, d-...
+	By         string // record.ByCommand, ByRepair or ByOperator, who may also have a release that has failed; "" for a launch
+	Source     Source
+	FileExists string      // CodeDeploy's file_exists_behavior; "" for its default
+	Log        *zap.Logger // nil: the deployer's
+}
+
+// redeploySuffix ends the id of a release that is made beside a live one of the same revision. A revision that is
+// deployed again gets a directory of its own: its scripts write into it, and users are on the live one.
+const redeploySuffix = ".2"
+
+// SameRevision says whether two releases are of the same revision.
+func SameRevision(id, other string) bool {
+	return strings.TrimSuffix(id, redeploySuffix) == strings.TrimSuffix(other, redeploySuffix)
+}
+
+// Begin starts the deployment of a revision, or takes up the one that was cut off if it is of the same. One
+// of another revision is rolled back first: a deployment begins from what was good.
+func (s *Deployer) Begin(ctx context.Context, want Request) (*Deployment, error) {
+	if last := s.byCommand(want.ID); want.By == record.ByCommand && last != nil {
+		return s.deployment(last, want), nil
+	}
+	if err := systemd.CheckWritable(filepath.Dir(s.Layout.Link), s.Layout.Releases); err != nil {
+		return nil, err
+	}
+	if err := s.Layout.Check(); err != nil {
+		return nil, err
+	}
+	s.Finalize()
+	open, id := s.Record.State().Open(), want.Source.ID()
+	switch {
+	case open != nil && open.By == want.By && SameRevision(open.Release, id):
+		id = open.Release
+	case want.By == "" && s.Layout.IsLive(id+redeploySuffix), want.By != "" && s.Layout.IsLive(id): // a launch goes on with what is live
+		id += redeploySuffix
+	}
+	same := open != nil && open.By == want.By && (want.By != record.ByCommand || open.ID == want.ID) && open.Release == id
+	lost := same && s.incomplete(open)
+	if same && !lost && (!open.Finished[hooks.DownloadBundle] || s.Layout.Has(id)) {
+		return s.resume(open, want), nil
+	}
+	if open != nil && !lost && !s.abandon(ctx, open, want.Log, fmt.Errorf("cut off, and %s is to be deployed instead", id)) {
+		return nil, fmt.Errorf("cannot begin deployment %s: what deployment %s left could not be put back", want.ID, open.ID)
+	}
+	live, _, err := s.Layout.Live()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Record.Append(record.Entry{What: record.Begun, Sequence: s.Record.State().Sequence + 1, Deployment: want.ID, By: want.By,
+		Revision: want.Source.String(), Release: id, Live: live, Fallback: s.Layout.Fallback(live)}); err != nil {
+		return nil, err
+	}
+	d := s.deployment(s.Record.State().Last, want)
+	if lost {
+		d.log.Info("the server was restarted before release "+id+" was safe on its disk: the deployment begins again", systemd.ID(systemd.MessageResumed))
+	}
+	d.log.Info(fmt.Sprintf("deployment %s begins: %s", want.ID, want.Source), systemd.ID(systemd.MessageDeploymentStarted))
+	return d, nil
+}
+
+// byCommand is the deployment by CodeDeploy's commands of this id, when it is the newest here; else nil.
+func (s *Deployer) byCommand(id string) *record.Deployment {
+	if last := s.Record.State().Last; last != nil && last.By == record.ByCommand && last.ID == id {
+		return last
+	}
+	return nil
+}
+
+// incomplete says that the release of a deployment that was cut off may not have survived: the server was restarted while it
+// was on its way to the disk.
+func (s *Deployer) incomplete(open *record.Deployment) bool {
+	return open.End == "" && open.FailedStep == "" && open.Syncing != "" && open.Syncing != s.Identity.BootID && !s.Layout.IsLive(open.Release)
+}
+
+// deployment is the one that the record tells of.
+func (s *Deployer) deployment(entry *record.Deployment, want Request) *Deployment {
+	log := want.Log
+	if log == nil {
+		log = s.Log
+	}
+	d := &Deployment{on: s, entry: entry, source: want.Source, fallback: s.Layout.Fallback(entry.Fallback), env: want.Source.Environment(),
+		fileExists: want.FileExists, log: log.With(zap.String("deployment_id", entry.ID), zap.String("revision", want.Source.String()),
+			zap.String("release", entry.Release), zap.String("previous_release", filepath.Base(entry.Fallback)))}
+	d.env.ApplicationName, d.env.DeploymentGroupName, d.env.DeploymentID = s.Application, s.Group, entry.ID
+	d.env.InstanceID, d.env.Region, d.env.AutoScalingGroupName = s.Identity.InstanceID, s.Identity.Region, s.Identity.AutoScalingGroup
+	d.env.PreviousRelease = d.fallback
+	if entry.Finished[hooks.DownloadBundle] {
+		d.release, _ = s.Layout.Load(entry.Release)
+	}
+	return d
+}
+
+// resume takes up a deployment that was cut off.
+func (s *Deployer) resume(open *record.Deployment, want Request) *Deployment {
+	d := s.deployment(open, want)
+	restart, at := "an agent restart", "between two steps"
+	if open.Boot != s.Identity.BootID {
+		restart = "a server restart"
+	}
+	if n := len(open.Started); n > 0 && open.Interrupted(open.Started[n-1]) {
+		at = "in " + open.Started[n-1]
+	}
+	d.log.Info(fmt.Sprintf("resuming deployment %s %s after %s", open.ID, at, restart), systemd.ID(systemd.MessageResumed))
+	return d
+}
+
+// Abandon rolls back a deployment that was cut off and is not taken up. It says whether what was live
+// before is live again.
+func (s *Deployer) Abandon(ctx context.Context, open *record.Deployment, why error) bool {
+	return s.abandon(ctx, open, s.Log, why)
+}
+
+func (s *Deployer) abandon(ctx context.Context, open *record.Deployment, log *zap.Logger, why error) bool {
+	d := s.deployment(open, Request{Source: onDisk{open.Release, open.Revision}, Log: log})
+	at := "begun"
+	if n := len(open.Started); n > 0 {
+		at = open.Started[n-1]
+	}
+	lost := s.incomplete(open)
+	_ = d.rollBack(ctx, at, why) // said and recorded there
+	if lost {                    // nobody shall take what is left of it for a release
+		if err := s.Layout.Discard(open.Release); err != nil {
+			d.log.Warn(err.Error(), systemd.ID(systemd.MessagePruneFailed))
+		}
+	}
+	return s.Record.State().RolledBack()
+}
+
+// OnDisk is a release that is here as a source: what an operator goes back to.
+func OnDisk(r release.Release) Source { return onDisk{r.ID, r.Revision} }
+
+type onDisk struct{ id, revision string }
+
+func (o onDisk) ID() string                     { return o.id }
+func (o onDisk) String() string                 { return o.revision }
+func (o onDisk) Pinned() bool                   { return true }
+func (o onDisk) Environment() hooks.Environment { return hooks.Environment{} }
+
+func (o onDisk) Fetch(context.Context, string) (Fetched, error) {
+	return Fetched{}, fmt.Errorf("release %s is not on this disk any more", o.id)
+}

@@ -1,0 +1,119 @@
+package deployment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"usher/agent/format"
+	"usher/agent/record"
+	"usher/agent/retry"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// Deploy is the lifecycle events of one deployment, in order. Each is one step: said, timed and recorded
+// in the same way, and not run again when the record has it as finished. Whatever fails, what was live
+// before is live again when Deploy returns.
+func (d *Deployment) Deploy(ctx context.Context) error {
+	defer d.syncing.Wait() // fsync cannot be cancelled
+	if d.entry.Syncing != "" && d.release.ID != "" {
+		d.startSync() // the agent before did not record that its sync ended: sync again
+	}
+	for _, s := range []step{
+		{hooks.ApplicationStop, d.runLiveScripts}, // scripts of the revision now live; none on a first launch
+		{hooks.DownloadBundle, d.download},        // fetch, verify, unpack beside; every script is checked here
+		{hooks.BeforeInstall, d.runScripts},       // from here on: scripts of the new revision
+		{hooks.Install, d.install},                // files into the release directory, permissions
+		{hooks.AfterInstall, d.runScripts},        //
+		{record.StepFlip, d.flip},                 // the link, in one rename, to what is on the disk by then
+		{hooks.ApplicationStart, d.runScripts},    //
+		{hooks.ValidateService, d.runScripts},     //
+	} {
+		if err := d.run(ctx, s); err != nil {
+			return err
+		}
+	}
+	return d.succeed(ctx)
+}
+
+// Revalidate is Deploy, but of a release that is live and good already it only starts and validates it again.
+func (d *Deployment) Revalidate(ctx context.Context) error {
+	live, ok := d.liveRelease()
+	if good := d.on.Record.State().Good; !ok || good == nil || live.ID != d.entry.Release || good.Release != live.ID {
+		return d.Deploy(ctx)
+	}
+	d.on.Log.Info(fmt.Sprintf("release %s is still the group's revision: it is started and validated again", live.ID),
+		systemd.ID(systemd.MessageRevisionChecked))
+	d.release = live
+	for _, done := range []string{hooks.ApplicationStop, hooks.DownloadBundle, hooks.BeforeInstall, hooks.Install, hooks.AfterInstall, record.StepFlip} {
+		if err := d.on.Record.Append(record.Entry{What: record.Finished, Step: done, Detail: "as before"}); err != nil {
+			return err
+		}
+	}
+	d.entry = d.on.Record.State().Last
+	return d.Deploy(ctx)
+}
+
+// step is one lifecycle event, or a step between two. do returns what a person wants to know of it.
+type step struct {
+	name string
+	do   func(ctx context.Context, event string) (detail string, err error)
+}
+
+// run does one step. When it fails, what was live before is put back, and the deployment has failed.
+func (d *Deployment) run(ctx context.Context, s step) error {
+	if d.entry.FailedStep != "" { // the agent died while it was rolling back
+		return d.rollBack(ctx, d.entry.FailedStep, errors.New(d.entry.Error))
+	}
+	err := d.do(ctx, s)
+	if err == nil || retry.Stopped(ctx, err) {
+		return err
+	}
+	return d.rollBack(ctx, s.name, err)
+}
+
+// do does one step, and is the one place that says what became of it.
+func (d *Deployment) do(ctx context.Context, s step) error {
+	if d.entry.Finished[s.name] {
+		return nil
+	}
+	d.on.Notify.Alive()
+	d.on.Notify.Status("%s of %s", s.name, d.entry.ID)
+	log := d.log.With(zap.String("lifecycle_event", s.name))
+	if err := d.append(record.Entry{What: record.Started, Step: s.name}); err != nil {
+		return err
+	}
+	began := time.Now()
+	detail, err := s.do(ctx, s.name)
+	err = retry.Cause(ctx, err)
+	elapsed := time.Since(began)
+	duration := zap.Duration("duration", elapsed)
+	switch {
+	case err == nil:
+		log.Info(format.Summary(s.name+" finished", elapsed, detail), systemd.ID(finishedMessage(s.name)), duration)
+		return d.append(record.Entry{What: record.Finished, Step: s.name, Seconds: elapsed.Seconds(), Detail: detail})
+	case retry.Stopped(ctx, err):
+		log.Warn(s.name+" interrupted: usher is stopping and resumes here at its next start", systemd.ID(systemd.MessageStopping))
+		return err
+	}
+	log.With(zap.String("error", err.Error())).Error(fmt.Sprintf("%s failed after %s: %s", s.name, format.Duration(elapsed), strings.TrimPrefix(err.Error(), s.name+" ")), systemd.ID(systemd.MessageStepFailed),
+		duration, zap.String("hook_script", hooks.ScriptOf(err)))
+	d.on.Record.AppendOrLog(record.Entry{What: record.Failed, Step: s.name, Seconds: elapsed.Seconds(), Error: err.Error()}, d.logError)
+	return err
+}
+
+// finishedMessage is the MESSAGE_ID of a step that finished.
+func finishedMessage(step string) string {
+	switch step {
+	case record.StepFlip:
+		return systemd.MessageFlipped
+	case record.StepRollback:
+		return systemd.MessageRolledBack
+	}
+	return systemd.MessageStepFinished
+}

@@ -1,0 +1,164 @@
+package deployment
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"usher/agent/bundle"
+	"usher/agent/format"
+	"usher/agent/record"
+	"usher/agent/release"
+	"usher/agent/safepath"
+	"usher/hooks"
+	"usher/systemd"
+)
+
+// download brings the revision to disk as a release, unless it is there, and checks all of it.
+func (d *Deployment) download(ctx context.Context, _ string) (string, error) {
+	id := d.entry.Release
+	force := d.entry.By == record.ByOperator // who knows what became of it
+	usable := func(r release.Release) bool {
+		return r.Status != release.Bad && (r.Status != release.InUse || r.Tree == d.entry.Live) || force
+	}
+	if r, ok := d.on.Layout.Load(id); ok && d.source.Pinned() && usable(r) {
+		_, problems := release.CheckRelease(d.on.Layout, r, d.on.RoleHooks, d.on.Errexit, d.checker())
+		if err := d.check(problems); err != nil {
+			return "", err
+		}
+		d.release = r
+		return "release " + id + " is on disk already", d.markInUse()
+	}
+	dir, err := d.on.Layout.Incoming(id)
+	if err != nil {
+		return "", err
+	}
+	defer safepath.RemoveAll(dir) // renamed away when all is well
+	got, err := d.source.Fetch(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	defer d.on.Record.Timings.Since(time.Now(), hooks.DownloadBundle, record.PartCheck)
+	plan, problems := release.Check(d.on.Layout, dir, d.on.RoleHooks, d.on.Errexit, d.checker())
+	if err := d.check(problems); err != nil {
+		return "", err
+	}
+	facts := release.Facts{ID: id, Revision: d.source.String(), ETag: got.ETag, Instance: d.on.Identity.InstanceID}
+	if early := d.entry.By != record.ByCommand && bundle.Many(got.Files); !early {
+		if d.release, err = d.on.Layout.Accept(dir, facts, plan.Mapped); err != nil {
+			return "", err
+		}
+		return got.Detail, d.markInUse()
+	}
+	// At a launch the sync overlaps with the scripts. Between host commands it does not: the agent may be stopped, or the power
+	// cut, before the next command comes.
+	if err := d.on.Record.Append(record.Entry{What: record.SyncStarted}); err != nil {
+		return "", err
+	}
+	if d.release, err = d.on.Layout.Take(dir, facts, plan.Mapped); err != nil {
+		return "", err
+	}
+	d.startSync()
+	return got.Detail, nil
+}
+
+// startSync brings the release to the disk in the background, and records when it is there.
+func (d *Deployment) startSync() {
+	taken, run := d.release, d.entry.Sequence
+	d.syncing.Go(func() {
+		if d.syncErr = d.on.Layout.Settle(taken); d.syncErr != nil {
+			return // flip says it
+		}
+		d.on.Record.AppendOrLog(record.Entry{What: record.Synced, Sequence: run}, d.logError)
+	})
+}
+
+// markInUse marks the release as one whose scripts may have run: a later deployment must not take it for fresh.
+func (d *Deployment) markInUse() error {
+	if d.release.Tree == d.entry.Live {
+		return nil // it is live, and stays what it is
+	}
+	return d.on.Layout.Mark(&d.release, release.InUse, d.on.Identity.InstanceID)
+}
+
+// check says what was found in the revision before any script of it runs. All problems are said; any but a warning fails the
+// deployment.
+func (d *Deployment) check(problems []hooks.Problem) error {
+	for _, p := range problems {
+		if p.Warning {
+			p.Warning = false // the line is marked as one
+			d.log.Warn(p.String(), systemd.ID(systemd.MessageScriptWarning))
+		} else {
+			d.log.Error(p.String(), systemd.ID(systemd.MessageStepFailed))
+		}
+	}
+	if fatal := hooks.Errors(problems); len(fatal) > 0 {
+		first := ""
+		if len(fatal) > 1 {
+			first = ", the first"
+		}
+		return fmt.Errorf("the revision has %s%s: %s", format.Plural(len(fatal), "problem"), first, fatal[0])
+	}
+	return nil
+}
+
+// checker is how scripts are checked here.
+func (d *Deployment) checker() release.Checker {
+	if d.on.Unprivileged {
+		return hooks.CheckSource // what only root can do is left out and told, so it need not be possible
+	}
+	return hooks.Check
+}
+
+// install puts the files in place. The release is not live yet, unless it is deployed again as it is.
+func (d *Deployment) install(ctx context.Context, _ string) (string, error) {
+	// Planned anew: BeforeInstall may have added, decrypted or removed files of the revision.
+	plan, problems := release.CheckRelease(d.on.Layout, d.release, d.on.RoleHooks, hooks.Off, hooks.CheckSource)
+	if fatal := hooks.Errors(problems); len(fatal) > 0 {
+		return "", fmt.Errorf("the revision is no longer what it was when it was checked: %s", fatal[0])
+	}
+	live, _ := d.liveRelease()
+	how := release.After(live)
+	how.Unprivileged, how.Exists = d.on.Unprivileged, d.fileExists
+	done, err := d.place(ctx, plan, how)
+	for _, note := range done.Notes {
+		d.log.Warn(note, zap.String("lifecycle_event", hooks.Install))
+	}
+	if err != nil {
+		return "", err
+	}
+	if done.Files == 0 {
+		return "the revision as it is", nil
+	}
+	return format.Plural(done.Files, "file"), nil
+}
+
+// flip makes the release live, once all of it survives a power cut, what its scripts made there too.
+func (d *Deployment) flip(context.Context, string) (string, error) {
+	began := time.Now()
+	d.syncing.Wait()
+	if err := cmp.Or(d.syncErr, d.on.Layout.Settle(d.release)); err != nil { // the kernel tells the first only, and once
+		return "", err
+	}
+	d.on.Record.Timings.Since(began, record.StepFlip, record.PartSync)
+	if err := systemd.NotMounted(filepath.Dir(d.on.Layout.LinkPath()), d.on.Layout.Releases); err != nil {
+		return "", err
+	}
+	if err := d.on.Layout.Flip(d.release.Tree); err != nil {
+		return "", err
+	}
+	return d.on.Layout.LinkPath() + " -> " + d.release.Tree, nil
+}
+
+// append is record.Append, but for a rollback: when the disk is full, what was live comes first.
+func (d *Deployment) append(e record.Entry) error {
+	if e.Step == record.StepRollback {
+		d.on.Record.AppendOrLog(e, d.logError)
+		return nil
+	}
+	return d.on.Record.Append(e)
+}
