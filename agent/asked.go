@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"usher/agent/deployment"
 	"usher/agent/format"
 	"usher/agent/release"
 	"usher/agent/retry"
@@ -31,7 +32,7 @@ const (
 type ask struct {
 	Do      string        `json:"do"`
 	For     time.Duration `json:"for,omitempty"`     // of hold: how long; 0 for the configuration's hold_timeout
-	Release string        `json:"release,omitempty"` // of rollback: to which; "" for the newest good one that is not live
+	Release string        `json:"release,omitempty"` // of rollback: to which; "" for the newest good one of another revision than the live one
 	Force   bool          `json:"force,omitempty"`   // of rollback: also to one that is not good, also over a deployment that was left unfinished
 }
 
@@ -163,7 +164,7 @@ func (a *agent) rollBackTo(ctx context.Context, what ask, w request) answer {
 	log := a.log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return zapcore.NewTee(core, systemd.NewConsole(w, zapcore.InfoLevel))
 	}))
-	log.Info(fmt.Sprintf("an operator rolls this server back to release %s (%s)", to.ID, to.Revision))
+	log.Info(fmt.Sprintf("an operator rolls this server back to release %s (%s), as it was left here: nothing is downloaded", to.ID, to.Revision))
 	err := a.deployRelease(ctx, to, log)
 	switch {
 	case retry.Stopped(ctx, err):
@@ -171,11 +172,11 @@ func (a *agent) rollBackTo(ctx context.Context, what ask, w request) answer {
 	case err != nil:
 		return declined(exitFailed, "%s", format.FirstLine(err))
 	}
-	return answer{Text: "release " + to.ID + " is live"}
+	return answer{Text: "release " + to.ID + " is live, as it was left"}
 }
 
 // choose is the release that a rollback is to: the named one, by a beginning of its name that no other has,
-// or the newest good one that is not live. One that is not good is refused, unless that is meant.
+// or the newest good one of another revision than the live one. One that is not good is refused, unless that is meant.
 func (a *agent) choose(name string, force bool) (release.Release, answer) {
 	all, err := a.deploy.Layout.All()
 	if err != nil {
@@ -186,10 +187,14 @@ func (a *agent) choose(name string, force bool) (release.Release, answer) {
 		return release.Release{}, declined(exitFailed, "%v", err)
 	}
 	slices.SortFunc(all, func(x, y release.Release) int { return y.Time.Compare(x.Time) })
+	now, _ := a.deploy.Layout.Load(live)
+	sameCode := func(r release.Release) bool {
+		return deployment.SameRevision(r.ID, live) || r.Revision == now.Revision || r.ETag != "" && r.ETag == now.ETag
+	}
 	var named []release.Release
 	for _, r := range all {
 		switch {
-		case name == "" && r.Status == release.Good && r.ID != live:
+		case name == "" && r.Status == release.Good && !sameCode(r):
 			return r, answer{}
 		case name == r.ID:
 			named = []release.Release{r}
@@ -200,7 +205,7 @@ func (a *agent) choose(name string, force bool) (release.Release, answer) {
 	here := releaseList(all, live)
 	switch {
 	case name == "":
-		return release.Release{}, declined(exitNothing, "there is no other good release on this server to go back to%s", here)
+		return release.Release{}, declined(exitNothing, "there is no good release of another revision on this server to go back to%s", here)
 	case len(named) > 1:
 		return release.Release{}, declined(exitUsage, "%q is the beginning of %s%s", name, format.Plural(len(named), "release"), here)
 	case len(named) == 0:

@@ -132,23 +132,33 @@ func TestReleasesKept(t *testing.T) {
 	s.expect("live", s.live(), "3")
 }
 
-// The group goes back to a revision that is still on the disk: it is not fetched again.
-func TestReleaseOnDisk(t *testing.T) {
+// The group goes back to a revision that is still on the disk. What its scripts and the application have made of that is not
+// what was built and verified, and its scripts would not work on it: it is unpacked again, beside it.
+func TestDeployedAgain(t *testing.T) {
 	s := newStage(t)
-	etag, version, err := s.cloud.Upload(s.cloud.Bucket, "shop-1.zip", zipped(t, s.app("1")))
+	one := s.app("1").with(files{"env.production": "LEVEL=info\n"}).appends("scripts/after.sh", "mv env.production .env\n")
+	etag, version, err := s.cloud.Upload(s.cloud.Bucket, "shop-1.zip", zipped(t, one))
 	s.must(err)
 	first := standin.S3Revision(s.cloud.Bucket, "shop-1.zip", "zip", version, etag)
 	s.cloud.PublishRevision("shop", "production", first)
 	server := s.pooled()
+	s.write("opt/app/VERSION", "altered")
 	s.publish("shop-2", s.app("2"))
 	s.update(server)
 	s.cloud.PublishRevision("shop", "production", first)
-	r := s.update(server)
+	s.update(server)
 
 	s.expect("live", s.live(), "1")
 	s.expect("releases", s.releases(), "shop-2 good, shop-1 good")
-	s.said(r, "DownloadBundle finished", " is on disk already)")
-	s.expect("bundles fetched", itoa(len(s.cloud.CallsOf("GetObject"))), "2")
+	s.expect("bundles fetched", itoa(len(s.cloud.CallsOf("GetObject"))), "3")
+	for range 3 { // the two take turns, and none is made of what was left
+		s.publish("shop-2", s.app("2"))
+		s.update(server)
+		s.cloud.PublishRevision("shop", "production", first)
+		s.write("opt/app/VERSION", "altered")
+		s.update(server)
+		s.expect("live", s.live(), "1")
+	}
 }
 
 // A release that failed is never trusted again: it is fetched anew.
@@ -170,10 +180,10 @@ func TestBadReleaseOnDisk(t *testing.T) {
 	s.expect("bundles fetched", itoa(len(s.cloud.CallsOf("GetObject"))), "3")
 }
 
-// An image that carries the group's revision, because it was baked from a server that ran it: the record is
-// of another instance, and nothing is fetched.
+// An image that carries the group's revision. Unpacked by whoever baked it, it is taken as it lies, and nothing is fetched;
+// of a server that ran it, and whose scripts have changed it, it is fetched again.
 func TestReleaseInImage(t *testing.T) {
-	for _, status := range []string{"good", "unpacked"} {
+	for status, fetched := range map[string]string{"good": "2", "unpacked": "1"} {
 		t.Run(status, func(t *testing.T) {
 			s := newStage(t)
 			s.publish("shop-1", s.app("1"))
@@ -196,8 +206,11 @@ func TestReleaseInImage(t *testing.T) {
 			s.expect("live", s.live(), "1")
 			s.expect("releases", s.releases(), "shop-1 good")
 			s.expect("the scripts saw", trace, "BeforeInstall 1 live=base\nAfterInstall 1 live=base\nApplicationStart 1 live=1\nValidateService 1 live=1")
-			s.said(r, "the record found here is of instance "+builder.ID, " is on disk already)")
-			s.expect("bundles fetched", itoa(len(s.cloud.CallsOf("GetObject"))), "1")
+			s.said(r, "the record found here is of instance "+builder.ID)
+			if status == "unpacked" {
+				s.said(r, " is on disk already)")
+			}
+			s.expect("bundles fetched", itoa(len(s.cloud.CallsOf("GetObject"))), fetched)
 		})
 	}
 }

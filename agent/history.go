@@ -17,7 +17,7 @@ import (
 // deploymentStatus is one deployment: a line of `usher history --json`, and part of `usher status --json`.
 // Times are RFC 3339, in UTC; what does not apply is left out.
 type deploymentStatus struct {
-	Deployment string     `json:"deployment"`        // CodeDeploy's id, d-..., or rollback-TIME of an operator's rollback
+	Deployment string     `json:"deployment"`        // CodeDeploy's id, d-..., or rollback-TIME-N of an operator's rollback
 	What       string     `json:"what"`              // launch, command (CodeDeploy's), repair or rollback (an operator's)
 	Release    string     `json:"release"`           // id of the release
 	Revision   string     `json:"revision"`          // where its bundle is from

@@ -15,6 +15,7 @@ import (
 	"usher/agent/release"
 	"usher/agent/revision"
 	"usher/agent/source"
+	"usher/hooks"
 	"usher/systemd"
 )
 
@@ -27,6 +28,9 @@ func (a *agent) deployOrResume(ctx context.Context) error {
 			return a.deployRelease(ctx, r, nil)
 		}
 	}
+	if open != nil && open.By == "" && !open.Finished[hooks.DownloadBundle] && a.deploy.Layout.IsLive(open.Release) {
+		return a.revalidate(ctx) // it was begun as one
+	}
 	if open != nil && open.By == record.ByRepair {
 		by = record.ByRepair
 	}
@@ -36,7 +40,7 @@ func (a *agent) deployOrResume(ctx context.Context) error {
 // deployLatest deploys the revision of this server's deployment group, or goes on with a deployment of it
 // that was cut off. A group without a revision is no failure: the base stays live.
 func (a *agent) deployLatest(ctx context.Context, by string) error {
-	d, err := a.latest(ctx, by)
+	d, err := a.latest(ctx, by, false)
 	if err != nil || d == nil {
 		return err
 	}
@@ -46,15 +50,16 @@ func (a *agent) deployLatest(ctx context.Context, by string) error {
 // revalidate sees that the live release is still the group's, and starts and validates it: the server was
 // prepared in a warm pool, and has been stopped or asleep since. If the group moved on, it deploys.
 func (a *agent) revalidate(ctx context.Context) error {
-	d, err := a.latest(ctx, "")
+	d, err := a.latest(ctx, "", true)
 	if err != nil || d == nil {
 		return err
 	}
 	return d.Revalidate(ctx)
 }
 
-// latest asks CodeDeploy for the group's revision and begins its deployment; nil when there is none.
-func (a *agent) latest(ctx context.Context, by string) (*deployment.Deployment, error) {
+// latest asks CodeDeploy for the group's revision and begins its deployment, or with revalidate that of what is live when it
+// is that revision; nil when there is none.
+func (a *agent) latest(ctx context.Context, by string, revalidate bool) (*deployment.Deployment, error) {
 	if err := a.awaitMachine(ctx); err != nil {
 		return nil, err
 	}
@@ -73,13 +78,13 @@ func (a *agent) latest(ctx context.Context, by string) (*deployment.Deployment, 
 		return nil, err
 	}
 	a.rolling = rev.Underway != ""
-	return a.deploy.Begin(ctx, deployment.Request{ID: cmp.Or(rev.DeploymentID, "no-deployment-id"), By: by, Source: a.revisions.From(rev)})
+	return a.deploy.Begin(ctx, deployment.Request{ID: cmp.Or(rev.DeploymentID, "no-deployment-id"), By: by, Source: a.revisions.From(rev), Revalidate: revalidate})
 }
 
-// deployRelease deploys a release that is on this disk, as an operator asked for, also one that has failed. What goes on is
-// written to log, or to the journal alone.
+// deployRelease deploys a release that is on this disk, as an operator asked for, also one that has failed. It needs no network.
+// What goes on is written to log, or to the journal alone.
 func (a *agent) deployRelease(ctx context.Context, r release.Release, log *zap.Logger) error {
-	id := "rollback-" + time.Now().UTC().Format("20060102T150405Z")
+	id := fmt.Sprintf("rollback-%s-%d", time.Now().UTC().Format("20060102T150405Z"), a.state().Sequence+1)
 	d, err := a.deploy.Begin(ctx, deployment.Request{ID: id, By: record.ByOperator, Source: deployment.OnDisk(r), Log: log})
 	if err != nil {
 		return err

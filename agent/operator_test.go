@@ -46,7 +46,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "TIME"},
 	{regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} `), ""},
 	{regexp.MustCompile(`\b((\d+h)?(\d+m)?\d+(\.\d+)?s|\d+ms)\b`), "SPAN"},
-	{regexp.MustCompile(`rollback-\d{8}T\d{6}Z`), "rollback-TIME"},
+	{regexp.MustCompile(`rollback-\d{8}T\d{6}Z-\d+`), "rollback-TIME"},
 	{regexp.MustCompile(`shop-(\d)-[0-9a-f]{8}`), "shop-$1-N"},
 	{regexp.MustCompile(`\bd-[0-9A-Z]{9}\b`), "d-N"},
 	{regexp.MustCompile(`\?versionId=\S+( \(etag [0-9a-f]+\))?`), ""},
@@ -199,32 +199,58 @@ func TestNothingToHold(t *testing.T) {
 	}
 }
 
-// Back to the release before, with all the steps of a deployment.
+// Back to the release before, as it was left: what its scripts did to it once cannot be done twice, and S3 is not needed.
 func TestRollbackOnAServer(t *testing.T) {
 	s := newStage(t)
-	_, r := s.inService(s.app("1"), s.app("2"))
+	one := s.app("1").with(files{"env.production": "LEVEL=info\n"}).appends("scripts/after.sh", "test ! -e .env\ncp env.production .env\n").appends("scripts/start.sh", "test -e .env\n")
+	_, r := s.inService(one, s.app("2"))
+	s.cloud.Fail("GetObject", -1, standin.Fault{Status: 503})
+	s.cloud.Fail("HeadObject", -1, standin.Fault{Status: 503})
 	before := s.trace()
-	s.answered("rollback", 0, `an operator rolls this server back to release shop-1-N (s3://BUCKET/shop-1.zip)
+	s.answered("rollback", 0, `an operator rolls this server back to release shop-1-N (s3://BUCKET/shop-1.zip), as it was left here: nothing is downloaded
 deployment rollback-TIME begins: s3://BUCKET/shop-1.zip
 ApplicationStop finished in SPAN (1 script)
-DownloadBundle finished in SPAN (release shop-1-N is on disk already)
-BeforeInstall finished in SPAN (1 script)
-Install finished in SPAN (the revision as it is)
-AfterInstall finished in SPAN (1 script)
+DownloadBundle finished in SPAN (release shop-1-N as it was left)
+BeforeInstall finished in SPAN (not again: the release is as it was left)
+Install finished in SPAN (the release as it was left)
+AfterInstall finished in SPAN (not again: the release is as it was left)
 Flip finished in SPAN (DIR/opt/app -> DIR/opt/app-releases/shop-1-N)
 ApplicationStart finished in SPAN (1 script)
 ValidateService finished in SPAN (1 script)
 release shop-1-N of deployment rollback-TIME is live and good
-release shop-1-N is live
+release shop-1-N is live, as it was left
 `, "")
 	s.expect("live", s.live(), "1")
 	s.expect("the scripts saw", strings.TrimPrefix(s.trace(), before),
-		"\nApplicationStop 2 live=2\nBeforeInstall 1 live=2\nAfterInstall 1 live=2\nApplicationStart 1 live=1\nValidateService 1 live=1")
+		"\nApplicationStop 2 live=2\nApplicationStart 1 live=1\nValidateService 1 live=1")
 	r.says("an operator rolls this server back to release shop-1-") // in the journal too
 	s.expect("exit code of status", itoa(s.types("status").code), "0")
 	s.answered("rollback shop-1", 3, "", "usher rollback: release shop-1-N is live already\n")
 	s.expect("exit code of a rollback by name", itoa(s.types("rollback shop-2").code), "0")
 	s.expect("live", s.live(), "2")
+}
+
+// The same revision may be here twice, and the same bundle under two names: that is no release to go back to. Two rollbacks
+// in one second are two deployments.
+func TestRollbackIsToAnotherRevision(t *testing.T) {
+	s := newStage(t)
+	s.serving()
+	two := s.revision("shop-2", s.app("2"))
+	for _, r := range []standin.Revision{two, two, s.revision("shop-2-renamed", s.app("2"))} {
+		_, status := s.deploy(r)
+		s.expect("deployment", status, "Succeeded")
+	}
+	if got := s.types("rollback"); got.code != 0 || !strings.Contains(s.plain(got.stdout), "release shop-1-N is live, as it was left") {
+		t.Errorf("usher rollback: %+v", got)
+	}
+	s.expect("live", s.live(), "1")
+	ids := map[string]bool{}
+	for _, to := range []string{"shop-2-renamed", "shop-1", "shop-2-renamed", "shop-1"} {
+		s.expect("exit code", itoa(s.types("rollback "+to).code), "0")
+		last, _ := s.status()
+		ids[last.Last.Deployment] = true
+	}
+	s.expect("ids of four rollbacks", itoa(len(ids)), "4")
 }
 
 // What failed, or was never finished, is not gone back to unless that is meant.
@@ -255,7 +281,7 @@ func TestRollbackSkipsWhatIsBad(t *testing.T) {
 func TestNothingToGoBackTo(t *testing.T) {
 	s := newStage(t)
 	s.inService(s.app("1"))
-	s.answered("rollback", 3, "", "usher rollback: there is no other good release on this server to go back to; the releases here are\n  shop-1-N  good, live since TIME\n")
+	s.answered("rollback", 3, "", "usher rollback: there is no good release of another revision on this server to go back to; the releases here are\n  shop-1-N  good, live since TIME\n")
 }
 
 // One thing at a time: a rollback is refused while a launch is under way, and while another is.
@@ -273,7 +299,7 @@ func TestRollbackWhileADeploymentIsUnderWay(t *testing.T) {
 	})
 	t.Run("a rollback, whose client does not wait", func(t *testing.T) {
 		s := newStage(t)
-		one, shut, open := s.gateIf(s.app("1"), "scripts/after.sh")
+		one, shut, open := s.gateIf(s.app("1"), "scripts/start.sh")
 		_, r := s.inService(one, s.app("2"))
 		shut()
 		var said bytes.Buffer
@@ -281,13 +307,12 @@ func TestRollbackWhileADeploymentIsUnderWay(t *testing.T) {
 		client.Stderr = &said
 		s.must(client.Start())
 		r.says("at the gate")
-		s.answered("rollback", 1, "", "usher rollback: a deployment is under way: rollback-TIME, AfterInstall. Try again when it is over: usher status\n")
-		s.answered("rollback --force", 1, "", "usher rollback: a deployment is under way: rollback-TIME, AfterInstall. Try again when it is over: usher status\n")
+		s.answered("rollback", 1, "", "usher rollback: a deployment is under way: rollback-TIME, ApplicationStart. Try again when it is over: usher status\n")
+		s.answered("rollback --force", 1, "", "usher rollback: a deployment is under way: rollback-TIME, ApplicationStart. Try again when it is over: usher status\n")
 		s.must(client.Process.Signal(syscall.SIGINT))
 		_ = client.Wait() // its exit code is looked at below
 		s.expect("exit code of the interrupted client", itoa(client.ProcessState.ExitCode()), "130")
 		s.expect("it said", said.String(), "usher rollback: interrupted. The agent continues with it: usher status; journalctl -fu usher\n")
-		s.expect("live", s.live(), "2")
 		open()
 		r.says("is live and good")
 		s.expect("live at the end", s.live(), "1")
@@ -332,7 +357,7 @@ func TestRollbackOverADeploymentThatWasStopped(t *testing.T) {
 // not with the revision of the group.
 func TestKilledInARollback(t *testing.T) {
 	s := newStage(t)
-	one, shut, _ := s.gateIf(s.app("1"), "scripts/after.sh")
+	one, shut, _ := s.gateIf(s.app("1"), "scripts/start.sh")
 	server, r := s.inService(one, s.app("2"))
 	shut()
 	var said bytes.Buffer

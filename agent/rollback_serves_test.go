@@ -351,3 +351,30 @@ func (s *stage) recordLines() []string {
 	s.must(err)
 	return strings.Split(strings.TrimSpace(string(text)), "\n")
 }
+
+// The agent is killed at each line of a check: the server was in a pool, and its release is still the group's. The next
+// agent checks it, and does not take it for a deployment that was cut off.
+func TestKilledInACheck(t *testing.T) {
+	s := newStage(t)
+	s.publish("shop-1", s.app("1"))
+	server := s.pooled()
+	before := s.recordLines()
+	s.update(server)
+	for n := range len(s.recordLines()) - len(before) {
+		for _, side := range []string{"-", "+"} {
+			t.Run(itoa(n+1)+side, func(t *testing.T) {
+				s := newStage(t)
+				s.publish("shop-1", s.app("1"))
+				server := s.pooled()
+				server.StartFromPool()
+				s.waitFor(server, standin.PendingWait)
+				line := s.killed(server, itoa(n+1)+side)
+				r := s.start(server, "-once")
+				r.wait()
+				s.waitFor(server, standin.InService)
+				s.expect("releases, after a kill "+line, s.releases(), "shop-1 good")
+				s.expect("bundles fetched", itoa(len(s.cloud.CallsOf("GetObject"))), "1")
+			})
+		}
+	}
+}

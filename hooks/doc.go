@@ -45,6 +45,10 @@
 //
 // # Twice
 //
+// A deployment unpacks its bundle each time, also of a revision that was deployed here before: its scripts find what was
+// built, and not what they made of it. Only a release that an image brings unpacked is taken as it lies. `usher rollback` on a
+// server is the exception: it goes back to a release as it was left, and runs neither its BeforeInstall nor its AfterInstall again.
+//
 // An event may be run again from its first script: after the instance has rebooted in the middle of
 // it, or after the agent was killed. When the instance loses power before a large release is on the disk, which
 // goes on beside the scripts, all of them are run again. Write scripts that may be run twice. No script ever runs twice at

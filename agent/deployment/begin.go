@@ -19,17 +19,31 @@ type Request struct {
 	ID         string // CodeDeploy's, d-...
 	By         string // record.ByCommand, ByRepair or ByOperator, who may also have a release that has failed; "" for a launch
 	Source     Source
+	Revalidate bool        // when what is live is of this revision: it is to be started and validated again
 	FileExists string      // CodeDeploy's file_exists_behavior; "" for its default
 	Log        *zap.Logger // nil: the deployer's
 }
 
-// redeploySuffix ends the id of a release that is made beside a live one of the same revision. A revision that is
-// deployed again gets a directory of its own: its scripts write into it, and users are on the live one.
-const redeploySuffix = ".2"
-
 // SameRevision says whether two releases are of the same revision.
 func SameRevision(id, other string) bool {
-	return strings.TrimSuffix(id, redeploySuffix) == strings.TrimSuffix(other, redeploySuffix)
+	return strings.TrimSuffix(id, release.Beside) == strings.TrimSuffix(other, release.Beside)
+}
+
+// place is the id of the release that a revision is unpacked as: its own, or the one beside it. What is live is never
+// touched, and what is good here not without need: somebody may want to go back to it.
+func (s *Deployer) place(id string) string {
+	one, there := s.Layout.Load(id)
+	other, beside := s.Layout.Load(id + release.Beside)
+	isGood := func(r release.Release) bool { return r.Status == release.Good && r.Instance == s.Identity.InstanceID }
+	switch {
+	case s.Layout.IsLive(id):
+		return id + release.Beside
+	case !there, !isGood(one), s.Layout.IsLive(id + release.Beside):
+		return id
+	case !beside, !isGood(other), other.Time.Before(one.Time):
+		return id + release.Beside
+	}
+	return id
 }
 
 // Begin starts the deployment of a revision, or takes up the one that was cut off if it is of the same. One
@@ -49,8 +63,12 @@ func (s *Deployer) Begin(ctx context.Context, want Request) (*Deployment, error)
 	switch {
 	case open != nil && open.By == want.By && SameRevision(open.Release, id):
 		id = open.Release
-	case want.By == "" && s.Layout.IsLive(id+redeploySuffix), want.By != "" && s.Layout.IsLive(id): // a launch goes on with what is live
-		id += redeploySuffix
+	case want.By == record.ByOperator: // the one that was chosen
+	case want.Revalidate && s.Layout.IsLive(id+release.Beside):
+		id += release.Beside
+	case want.Revalidate && s.Layout.IsLive(id):
+	default:
+		id = s.place(id)
 	}
 	same := open != nil && open.By == want.By && (want.By != record.ByCommand || open.ID == want.ID) && open.Release == id
 	lost := same && s.incomplete(open)

@@ -45,6 +45,9 @@ func (d *Deployment) liveRelease() (release.Release, bool) { return d.on.Layout.
 
 // runScripts runs the new revision's scripts of one event, and the role's after them.
 func (d *Deployment) runScripts(ctx context.Context, event string) (string, error) {
+	if d.asLeft() && (event == hooks.BeforeInstall || event == hooks.AfterInstall) {
+		return "not again: the release is as it was left", nil
+	}
 	return d.runScriptsOf(ctx, event, event, d.release)
 }
 

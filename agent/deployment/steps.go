@@ -18,19 +18,21 @@ import (
 	"usher/systemd"
 )
 
-// download brings the revision to disk as a release, unless it is there, and checks all of it.
+// download brings the revision to disk as a release, and checks all of it. One that is there is taken only when none of
+// its scripts has ever run: what a release is after that, they and the application have made of it. What an operator has
+// chosen is taken as it was left.
 func (d *Deployment) download(ctx context.Context, _ string) (string, error) {
 	id := d.entry.Release
-	force := d.entry.By == record.ByOperator // who knows what became of it
-	usable := func(r release.Release) bool {
-		return r.Status != release.Bad && (r.Status != release.InUse || r.Tree == d.entry.Live) || force
-	}
-	if r, ok := d.on.Layout.Load(id); ok && d.source.Pinned() && usable(r) {
+	if r, ok := d.on.Layout.Load(id); ok && d.source.Pinned() && (r.Status == release.Unpacked || d.entry.By == record.ByOperator) {
 		_, problems := release.CheckRelease(d.on.Layout, r, d.on.RoleHooks, d.on.Errexit, d.checker())
 		if err := d.check(problems); err != nil {
 			return "", err
 		}
 		d.release = r
+		if d.asLeft() {
+			d.release.Built = true
+			return "release " + id + " as it was left", d.markInUse()
+		}
 		return "release " + id + " is on disk already", d.markInUse()
 	}
 	dir, err := d.on.Layout.Incoming(id)
@@ -75,6 +77,12 @@ func (d *Deployment) startSync() {
 		}
 		d.on.Record.AppendOrLog(record.Entry{What: record.Synced, Sequence: run}, d.logError)
 	})
+}
+
+// asLeft says that the release is a good one that an operator goes back to: what its BeforeInstall and AfterInstall
+// scripts did to it is done, and may not be done twice.
+func (d *Deployment) asLeft() bool {
+	return d.entry.By == record.ByOperator && (d.release.Status == release.Good || d.release.Status == release.InUse && d.release.Built)
 }
 
 // markInUse marks the release as one whose scripts may have run: a later deployment must not take it for fresh.
@@ -123,13 +131,16 @@ func (d *Deployment) install(ctx context.Context, _ string) (string, error) {
 	}
 	live, _ := d.liveRelease()
 	how := release.After(live)
-	how.Unprivileged, how.Exists = d.on.Unprivileged, d.fileExists
+	how.Unprivileged, how.Exists, how.Built = d.on.Unprivileged, d.fileExists, d.asLeft()
 	done, err := d.place(ctx, plan, how)
 	for _, note := range done.Notes {
 		d.log.Warn(note, zap.String("lifecycle_event", hooks.Install))
 	}
 	if err != nil {
 		return "", err
+	}
+	if done.Files == 0 && d.asLeft() {
+		return "the release as it was left", nil
 	}
 	if done.Files == 0 {
 		return "the revision as it is", nil

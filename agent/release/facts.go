@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// Beside ends the id of a release that is made beside another one of the same revision. A revision that is deployed again
+// gets a directory of its own: its scripts write into it, and users are on the live one.
+const Beside = ".2"
+
 // Load is the release with this id, if its facts and its directories are all here.
 func (l Layout) Load(id string) (Release, bool) {
 	if id == "" || id != filepath.Base(id) || strings.HasPrefix(id, ".") {

@@ -16,6 +16,7 @@ import (
 type Installing struct {
 	Exists       string   // the deployment's file_exists_behavior, "" for DISALLOW; the appspec's own wins
 	Owned        []string // files outside the link that the release now in use installed: replaced without asking
+	Built        bool     // the release is as its scripts and its application left it: only what is outside of it is installed
 	Unprivileged bool     // not root: what only root may do (owners, contexts) is left out and told, not an error
 
 	Dirs   []string       // directories outside the link that this group's deployments made: removed when nothing needs them
@@ -54,7 +55,7 @@ func (l Layout) Install(ctx context.Context, r *Release, p *Plan, how Installing
 		return done, err
 	}
 	switch {
-	case live == r.Tree:
+	case live == r.Tree, how.Built:
 	case p.Mapped:
 		if err := l.build(ctx, r, p, &apply); err != nil {
 			return done, err

@@ -12,9 +12,9 @@ import (
 	"usher/agent/safepath"
 )
 
-// Prune removes old releases: of the good ones the newest keep stay, of the bad ones the newest (for diagnosis); those
-// in protect (ids), the live one, unpacked ones (an image may carry them), those that processes still run from, those
-// in which something is mounted, and the base always stay. It returns what it removed, and goes on after a failure.
+// Prune removes old releases: of the good ones the newest keep stay, one of each revision, of the bad ones the newest (for
+// diagnosis); those in protect (ids), the live one, unpacked ones (an image may carry them), those that processes still run
+// from, those in which something is mounted, and the base always stay. It returns what it removed, and goes on after a failure.
 // That processes keep a release is an error once, and nothing that the caller must do anything about.
 func (l Layout) Prune(keep int, protect ...string) (removed []string, err error) {
 	old, err := l.outdated(keep, protect)
@@ -60,11 +60,16 @@ func (l Layout) outdated(keep int, protect []string) (old []Release, err error) 
 	}
 	slices.SortFunc(all, func(a, b Release) int { return b.Time.Compare(a.Time) })
 	good, bad := 0, 0
+	revisions := map[string]bool{}
 	for _, r := range all {
 		_, ours := l.facts(r.ID+".json", r.ID)
 		spare := r.ID == live || slices.Contains(protect, r.ID) || !ours
 		switch r.Status {
 		case Good:
+			if revisions[strings.TrimSuffix(r.ID, Beside)] {
+				break // who goes back, goes to another one
+			}
+			revisions[strings.TrimSuffix(r.ID, Beside)] = true
 			good++
 			spare = spare || good <= max(keep, 2) // the live one and the one to go back to, whatever keep says
 		case Bad:

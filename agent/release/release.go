@@ -76,6 +76,7 @@ type Facts struct {
 	Owners map[string]int `json:"outside_owners,omitempty"`
 
 	NoScripts bool `json:"no_scripts,omitempty"` // its appspec has no hook scripts
+	Built     bool `json:"built,omitempty"`      // an operator goes back to it: it is as a deployment that succeeded has left it
 	Held      bool `json:"held,omitempty"`       // it would be gone, if processes did not run from it; that was said
 }
 
