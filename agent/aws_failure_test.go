@@ -81,7 +81,7 @@ func TestHoldSurvivesARestart(t *testing.T) {
 	s.expect("exit code", itoa(second.wait()), "1")
 	s.waitFor(server, standin.Terminated)
 	s.expect("verdict", answers(server), "usher-launch ABANDON")
-	s.expect("the scripts saw", s.trace(), "BeforeInstall 1 live=base\nAfterInstall 1 live=base")
+	s.expect("the scripts saw", s.trace(), "BeforeInstall 1 live=base\nAfterInstall 1 live=base\nApplicationStop 1 live=1")
 	s.said(second, "ApplicationStart script scripts/start.sh failed with exit code 1")
 }
 

@@ -137,6 +137,13 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 	if err != nil {
 		return err
 	}
+	unconfirmed := error(nil)
+	if failure == nil && kind == lifecycle.Action {
+		if unconfirmed = a.deploy.Confirm(); unconfirmed != nil {
+			unconfirmed = a.logOnce(fmt.Errorf("what was deployed cannot go into service: %w", unconfirmed))
+			failure = unconfirmed
+		}
+	}
 	result := lifecycle.VerdictOf(failure)
 	held := false
 	if failure != nil && kind == lifecycle.Action {
@@ -151,7 +158,7 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // the next start holds on, from the record
 		}
-	case a.cfg.OnFailure == config.OnFailureContinue && a.state().Serving():
+	case a.cfg.OnFailure == config.OnFailureContinue && unconfirmed == nil && a.state().Serving():
 		a.log.Warn("on_failure is continue: the server goes into service with what was live before")
 		result = lifecycle.Continue
 	case a.cfg.OnFailure == config.OnFailureContinue:
@@ -161,7 +168,7 @@ func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure 
 		return err
 	}
 	a.deploy.Prune() // after the verdict: it costs time, and creating files soon after is slow
-	return nil
+	return unconfirmed
 }
 
 // complete is the only caller of Complete. What it is about to do is on disk before it does it.

@@ -25,7 +25,7 @@ func TestRebootInADeployment(t *testing.T) {
 	r := s.start(server, "-once")
 	s.expect("exit code", itoa(r.wait()), "0")
 	s.waitFor(server, standin.InService)
-	s.said(r, "the server was restarted in AfterInstall")
+	s.said(r, "in AfterInstall after a server restart")
 	s.completed("completions", server, "CONTINUE accepted")
 	s.expect("the scripts saw", s.trace(), "BeforeInstall 1 live=base\nAfterInstall 1 live=base\nAfterInstall 1 live=base\n"+
 		"ApplicationStart 1 live=1\nValidateService 1 live=1")

@@ -77,9 +77,16 @@ func (d *Deployment) run(ctx context.Context, s step) error {
 	return d.rollBack(ctx, s.name, err)
 }
 
+// finished says that a step need not be run again. What ApplicationStart has started, and ValidateService has seen, is gone
+// when the server was restarted.
+func (d *Deployment) finished(step string) bool {
+	ofBoot := step == hooks.ApplicationStart || step == hooks.ValidateService
+	return d.entry.Finished[step] && (!ofBoot || d.entry.FinishedIn[step] == d.on.Identity.BootID)
+}
+
 // do does one step, and is the one place that says what became of it.
 func (d *Deployment) do(ctx context.Context, s step) error {
-	if d.entry.Finished[s.name] {
+	if d.finished(s.name) {
 		return nil
 	}
 	d.on.Notify.Alive()

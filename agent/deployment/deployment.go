@@ -10,6 +10,10 @@
 //
 //   - Whatever fails, what was live before is live again when Deploy or Event returns, or the error says that it is not. The
 //     deployment has failed then, however well it was put back.
+//   - A deployment unpacks its bundle each time. What is on the disk already is taken only when no script of it has ever run,
+//     or when an operator goes back to it.
+//   - A success is looked at before it is recorded: the link leads to the release, it is whole, and ValidateService passed in
+//     this boot. [Deployer.Confirm] looks again, for who tells it on.
 //   - Every step is said, timed and recorded in the same way, and in one place. One that the record has as finished is not
 //     run again, nor is a script that finished in this boot: an agent that was restarted begins again with the
 //     same Request, and goes on where the record ends.

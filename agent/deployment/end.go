@@ -10,6 +10,7 @@ import (
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/hooks"
 	"usher/systemd"
 )
 
@@ -18,6 +19,9 @@ import (
 // succeed records that the release is good. From here on the verdict is CONTINUE; what goes wrong in
 // tidying up is said, and no failure.
 func (d *Deployment) succeed(ctx context.Context) error {
+	if err := d.on.confirm(d.on.Record.State().Last); err != nil {
+		return d.rollBack(ctx, "the last look at the release", err)
+	}
 	if err := d.on.Record.Append(record.Entry{What: record.Succeeded, Revision: d.source.String(), Release: d.release.ID}); err != nil {
 		return d.rollBack(ctx, "recording the success", err)
 	}
@@ -30,6 +34,28 @@ func (d *Deployment) succeed(ctx context.Context) error {
 		systemd.ID(systemd.MessageDeploymentSucceeded))
 	d.on.Notify.Status("release %s is live", d.release.ID)
 	startTarget(ctx, d.log)
+	return nil
+}
+
+// Confirm looks, before Auto Scaling is told so, whether what the newest deployment has made live can go into service.
+// The error says why not. A group that has no revision yet has nothing to confirm.
+func (s *Deployer) Confirm() error {
+	last := s.Record.State().Last
+	if last == nil || last.End != record.Succeeded {
+		return nil
+	}
+	return s.confirm(last)
+}
+
+// confirm looks for what a success rests on: the link leads to the release, that is whole, and its ValidateService passed
+// since the server was started.
+func (s *Deployer) confirm(d *record.Deployment) error {
+	if err := s.Layout.Standing(d.Release); err != nil {
+		return err
+	}
+	if d.FinishedIn[hooks.ValidateService] != s.Identity.BootID {
+		return fmt.Errorf("release %s was not validated since the server was started", d.Release)
+	}
 	return nil
 }
 

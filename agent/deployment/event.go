@@ -37,12 +37,16 @@ func (d *Deployment) Event(ctx context.Context, event string) error {
 	if needs := steps[0].name != hooks.DownloadBundle && !beforeDownload(event); needs && d.release.ID == "" {
 		return d.rollBack(ctx, event, errors.New("this server has not downloaded the revision in this deployment: deploy again"))
 	}
+	validated := event == hooks.ValidateService
+	if d.entry.Finished[hooks.ValidateService] && !validated { // traffic events come after it, perhaps in another boot
+		steps, validated = append([]step{{hooks.ValidateService, d.runScripts}}, steps...), true
+	}
 	for _, s := range steps {
 		if err := d.run(ctx, s); err != nil {
 			return err
 		}
 	}
-	if event == hooks.ValidateService || d.entry.Finished[hooks.ValidateService] { // traffic events come after it
+	if validated {
 		return d.succeed(ctx)
 	}
 	return nil

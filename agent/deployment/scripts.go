@@ -48,7 +48,17 @@ func (d *Deployment) runScripts(ctx context.Context, event string) (string, erro
 	if d.asLeft() && (event == hooks.BeforeInstall || event == hooks.AfterInstall) {
 		return "not again: the release is as it was left", nil
 	}
+	if afterFlip(event) { // an agent may have failed to record that it put back what was live
+		if err := d.on.Layout.Standing(d.release.ID); err != nil {
+			return "", err
+		}
+	}
 	return d.runScriptsOf(ctx, event, event, d.release)
+}
+
+// afterFlip are the events whose scripts find the release live.
+func afterFlip(event string) bool {
+	return !beforeDownload(event) && event != hooks.BeforeInstall && event != hooks.AfterInstall
 }
 
 // runScriptsOf runs the scripts of an event of a release, or of the base, then the role hooks. A script

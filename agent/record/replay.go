@@ -19,6 +19,7 @@ type Deployment struct {
 	Live       string
 	Fallback   string
 	Finished   map[string]bool   // steps that are done
+	FinishedIn map[string]string // step -> boot id in which it was done
 	Scripts    map[string]string // script id -> boot id in which it finished
 	Started    []string          // steps in the order they first started
 	Error      string            // of the step that failed, or of the end
@@ -134,7 +135,7 @@ func (s *State) apply(e Entry) {
 		s.Sequence = max(s.Sequence+1, e.Sequence)
 		s.Last = &Deployment{
 			Sequence: e.Sequence, ID: e.Deployment, By: e.By, Boot: e.Boot, Began: e.Time, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback,
-			Finished: map[string]bool{}, Scripts: map[string]string{}, before: s.Good,
+			Finished: map[string]bool{}, FinishedIn: map[string]string{}, Scripts: map[string]string{}, before: s.Good,
 		}
 		return
 	case Commanded:
@@ -185,7 +186,7 @@ func (s *State) apply(e Entry) {
 			d.FailedStep, d.Error = "", ""
 		}
 	case Finished:
-		d.Finished[e.Step] = true
+		d.Finished[e.Step], d.FinishedIn[e.Step] = true, e.Boot
 	case SyncStarted:
 		d.Syncing = e.Boot
 	case Synced:
@@ -232,6 +233,6 @@ func (d *Deployment) clone() *Deployment {
 		return nil
 	}
 	c := *d
-	c.Finished, c.Scripts, c.Started = maps.Clone(d.Finished), maps.Clone(d.Scripts), slices.Clone(d.Started)
+	c.Finished, c.FinishedIn, c.Scripts, c.Started = maps.Clone(d.Finished), maps.Clone(d.FinishedIn), maps.Clone(d.Scripts), slices.Clone(d.Started)
 	return &c
 }

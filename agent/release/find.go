@@ -1,5 +1,10 @@
 package release
 
+import (
+	"cmp"
+	"fmt"
+)
+
 // ByPath is the release whose directory target is.
 func (l Layout) ByPath(target string) (Release, bool) {
 	all, err := l.All()
@@ -18,6 +23,22 @@ func (l Layout) ByPath(target string) (Release, bool) {
 func (l Layout) IsLive(id string) bool {
 	_, live, err := l.Live()
 	return err == nil && id != "" && live == id
+}
+
+// Standing says, as an error, why a release is not what users get: the link leads to something else, or what it leads to is
+// not whole.
+func (l Layout) Standing(id string) error {
+	target, live, err := l.Live()
+	switch {
+	case err != nil:
+		return err
+	case live != id:
+		return fmt.Errorf("%s leads to %s, not to release %s", l.LinkPath(), cmp.Or(target, "nothing"), id)
+	}
+	if r, ok := l.Load(id); !ok || !isDir(r.Tree) {
+		return fmt.Errorf("%s leads to release %s, and that is not whole: %s or what belongs to it is missing", l.LinkPath(), id, target)
+	}
+	return nil
 }
 
 // Has says whether a release is on the disk.
