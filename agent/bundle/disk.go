@@ -30,20 +30,35 @@ const (
 	syncsAtOnce = 16
 )
 
-// Room reports, as an error, that the file system of dir has no room for need more bytes besides a
-// margin of 64 MB. It asks for what is free for ordinary users, without the blocks reserved for
+// roomFiles is the same for inodes, which are what is short where small files fill a disk.
+const roomFiles = 2000
+
+// fullError says that a disk has no room.
+type fullError struct{ error }
+
+// IsFull says whether an error comes of a disk that has no room.
+func IsFull(err error) bool {
+	return errors.As(err, new(fullError)) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
+// Room reports, as an error (IsFull), that the file system of dir has no room for need more bytes and so many files besides
+// a margin of 64 MB and 2000 inodes. It asks for what is free for ordinary users, without the blocks reserved for
 // root: a disk filled into its reserve breaks everything else on the instance.
-func Room(dir string, need int64) error {
+func Room(dir string, need int64, files int) error {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return fmt.Errorf("cannot look how much of the disk of %s is free: %w", dir, err)
 	}
 	block := uint64(s.Bsize)
-	if s.Bavail >= (uint64(max(need, 0))+roomMargin)/block+1 {
-		return nil
+	if s.Bavail < (uint64(max(need, 0))+roomMargin)/block+1 {
+		return fullError{fmt.Errorf("the disk of %s is too full: %s are needed, and %s to spare, but %s are free: enlarge the volume or keep fewer releases",
+			dir, format.Bytes(need), format.Bytes(roomMargin), format.Bytes(int64(s.Bavail*block)))}
 	}
-	return fmt.Errorf("the disk of %s is too full: %s are needed, and %s to spare, but %s are free: enlarge the volume or keep fewer releases",
-		dir, format.Bytes(need), format.Bytes(roomMargin), format.Bytes(int64(s.Bavail*block)))
+	if fixed := s.Files > 0; fixed && s.Ffree < uint64(max(files, 0))+roomFiles { // Btrfs, for one, makes them as it goes
+		return fullError{fmt.Errorf("the disk of %s has too few inodes: %d are needed, and %d to spare, but %d are free (df -i): remove what has many small files, or keep fewer releases",
+			dir, files, roomFiles, s.Ffree)}
+	}
+	return nil
 }
 
 // Sync makes everything below dir survive a power cut: few files are synced by themselves, for many the whole file

@@ -74,7 +74,7 @@ func fetchGitHub(ctx context.Context, c *http.Client, g GitHub, dst *os.File, li
 	if err != nil {
 		return Fetched{}, fmt.Errorf("cannot download %s: %w", g, err)
 	}
-	if err := Room(filepath.Dir(dst.Name()), 0); err != nil {
+	if err := Room(filepath.Dir(dst.Name()), 0, 1); err != nil {
 		return Fetched{}, fmt.Errorf("cannot download %s: %w", g, err)
 	}
 	var fetched Fetched

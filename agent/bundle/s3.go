@@ -105,7 +105,7 @@ func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progres
 	if err := d.measure(ctx); err != nil {
 		return nil, explain(api, o, err)
 	}
-	if err := Room(filepath.Dir(dst.Name()), d.size); err != nil {
+	if err := Room(filepath.Dir(dst.Name()), d.size, 1); err != nil {
 		return nil, fmt.Errorf("cannot download %s: %w", o, err)
 	}
 	if err := dst.Truncate(0); err != nil {

@@ -37,6 +37,10 @@ const (
 // unpackTar reads the entries in their order. While it reads, a goroutine decompresses ahead and two
 // write the small files, which is where the time goes.
 func unpackTar(ctx context.Context, t *tree, archive input, compressed bool) error {
+	t.coming = archive.coming
+	if err := t.room(archive.size); err != nil { // it holds that much at least
+		return err
+	}
 	var stream io.Reader = bufio.NewReaderSize(io.NewSectionReader(archive, 0, archive.size), archiveBuffer)
 	if compressed {
 		z, err := gzip.NewReader(stream)

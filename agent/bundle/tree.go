@@ -55,6 +55,8 @@ type tree struct {
 	dirs    map[string]dirEntry
 	links   []link
 
+	coming func() int64 // what others will write to the same disk meanwhile, in bytes; nil for nothing
+
 	strip string       // the leading directory that hoist removed, with its slash, or ""
 	bytes atomic.Int64 // contents written, by all workers
 
@@ -98,6 +100,11 @@ func (t *tree) close() {
 func (t *tree) claim(name string, k kind) (clean string, again bool, err error) {
 	t.entries++
 	t.names += len(name)
+	if t.entries%roomEveryFile == 0 {
+		if err := t.room(0); err != nil {
+			return "", false, err
+		}
+	}
 	if err := judge(name); err != nil {
 		return "", false, err
 	}
@@ -229,10 +236,26 @@ func (t *tree) grow(n int) error {
 	if t.limits.Alive != nil {
 		t.limits.Alive()
 	}
-	if t.bytes.Add(int64(n)) > t.limits.MaxBytes {
+	all := t.bytes.Add(int64(n))
+	if all > t.limits.MaxBytes {
 		return t.tooLarge()
 	}
+	if all/roomEvery != (all-int64(n))/roomEvery {
+		return t.room(0)
+	}
 	return nil
+}
+
+// roomEvery is after how many bytes, and roomEveryFile after how many entries, it is looked again whether there is room: an
+// archive that does not say how much it holds must not fill the disk.
+const roomEvery, roomEveryFile = 16_000_000, 4096
+
+// room looks whether there is room for so many more bytes, and for what is still to come.
+func (t *tree) room(need int64) error {
+	if t.coming != nil {
+		need += t.coming()
+	}
+	return Room(t.root.Name(), need, 0)
 }
 
 func (t *tree) tooLarge() error {

@@ -136,7 +136,7 @@ func zipRoom(t *tree, files []zipFile, coming int64) error {
 	if total > uint64(t.limits.MaxBytes) {
 		return t.tooLarge()
 	}
-	return Room(t.root.Name(), int64(total)+coming)
+	return Room(t.root.Name(), int64(total)+coming, len(files))
 }
 
 func (c *cursor) zipFile(ctx context.Context, f zipFile) error {

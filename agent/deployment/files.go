@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"usher/agent/bundle"
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
@@ -57,9 +58,13 @@ func (s *Deployer) Prune() {
 			protect = append(protect, d.Release)
 		}
 	}
-	removed, err := s.prune(past.Last, protect)
+	keep, why := s.KeepReleases, ""
+	if bundle.IsFull(bundle.Room(s.Layout.Tree(""), 0, 0)) { // what a script has filled it with goes with its release
+		keep, why = release.MakeRoom, ", for the disk is full"
+	}
+	removed, err := s.prune(past.Last, keep, protect)
 	if len(removed) > 0 {
-		s.Log.Info("removed old releases: " + format.Limited(removed))
+		s.Log.Info("removed old releases" + why + ": " + format.Limited(removed))
 	}
 	if err != nil {
 		s.Log.Warn("cannot remove old releases: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
@@ -69,13 +74,30 @@ func (s *Deployer) Prune() {
 	}
 }
 
+// makeRoom removes releases that nothing needs, the one that failed too, for a release that has no room. It says whether
+// there is more room now.
+func (d *Deployment) makeRoom() bool {
+	var protect []string
+	if good := d.on.Record.State().Good; good != nil {
+		protect = append(protect, good.Release)
+	}
+	removed, err := d.on.prune(d.entry, release.MakeRoom, protect)
+	if err != nil {
+		d.log.Warn("cannot remove old releases: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+	}
+	if len(removed) > 0 {
+		d.log.Warn("there is no room for release "+d.entry.Release+": removed old releases: "+format.Limited(removed), systemd.ID(systemd.MessagePruneFailed))
+	}
+	return len(removed) > 0
+}
+
 // prune is release.Layout.Prune; outside the sandbox it sees all of the machine's processes.
-func (s *Deployer) prune(last *record.Deployment, protect []string) (removed []string, err error) {
+func (s *Deployer) prune(last *record.Deployment, keep int, protect []string) (removed []string, err error) {
 	if last != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), pruneTimeout)
 		defer cancel()
-		out, done, err := s.runUnsandboxed(ctx, last, runner.FileRequest{Step: runner.Prune, Retain: s.KeepReleases, Protect: protect},
-			func() bool { return s.Layout.PruneReaches(s.KeepReleases, protect...) })
+		out, done, err := s.runUnsandboxed(ctx, last, runner.FileRequest{Step: runner.Prune, Retain: keep, Protect: protect},
+			func() bool { return s.Layout.PruneReaches(keep, protect...) })
 		if done && err == nil && out.Left != "" {
 			err = errors.New(out.Left)
 		}
@@ -83,5 +105,5 @@ func (s *Deployer) prune(last *record.Deployment, protect []string) (removed []s
 			return out.Removed, err
 		}
 	}
-	return s.Layout.Prune(s.KeepReleases, protect...)
+	return s.Layout.Prune(keep, protect...)
 }

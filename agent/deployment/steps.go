@@ -41,6 +41,11 @@ func (d *Deployment) download(ctx context.Context, _ string) (string, error) {
 	}
 	defer safepath.RemoveAll(dir) // renamed away when all is well
 	got, err := d.source.Fetch(ctx, dir)
+	if bundle.IsFull(err) && d.makeRoom() {
+		if dir, err = d.on.Layout.Incoming(id); err == nil {
+			got, err = d.source.Fetch(ctx, dir)
+		}
+	}
 	if err != nil {
 		return "", err
 	}

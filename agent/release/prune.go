@@ -12,6 +12,10 @@ import (
 	"usher/agent/safepath"
 )
 
+// MakeRoom is Prune's keep where room is needed more than what tells why something failed: no more good releases stay than
+// must, and no bad one.
+const MakeRoom = -1
+
 // Prune removes old releases: of the good ones the newest keep stay, one of each revision, of the bad ones the newest (for
 // diagnosis); those in protect (ids), the live one, unpacked ones (an image may carry them), those that processes still run
 // from, those in which something is mounted, and the base always stay. It returns what it removed, and goes on after a failure.
@@ -74,7 +78,7 @@ func (l Layout) outdated(keep int, protect []string) (old []Release, err error) 
 			spare = spare || good <= max(keep, 2) // the live one and the one to go back to, whatever keep says
 		case Bad:
 			bad++
-			spare = spare || bad <= 1
+			spare = spare || bad <= 1 && keep != MakeRoom
 		case InUse: // cut short, and not protected: no deployment will come back to it
 		default:
 			spare = true
