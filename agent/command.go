@@ -93,6 +93,10 @@ func (a *agent) understand(ctx context.Context, cmd hostcommand.Command) (spec h
 	if err == nil {
 		err = a.accepts(cmd, spec)
 	}
+	if past := a.state(); err == nil && past.GivenUp == spec.DeploymentID && past.Last.ID != spec.DeploymentID {
+		err = fmt.Errorf("deployment %s was given up on this server, and %s came after it (usher rollback --force): nothing of it is carried out any more. Deploy again",
+			spec.DeploymentID, past.Last.ID)
+	}
 	if err == nil {
 		rev, err = a.pinned(ctx, spec)
 	}

@@ -23,7 +23,7 @@ func TestHistory(t *testing.T) {
 	s.expect("the agent died", s.killed(server, "6+"), "after started BeforeInstall")
 	s.expect("exit code of the next", itoa(s.start(server, "-once").wait()), "0")
 	s.waitFor(server, standin.InService)
-	two, shut, open := s.gateIf(s.app("2"), "scripts/after.sh")
+	two, shut, open := s.gateIf(s.app("2"), "scripts/start.sh")
 	for n, f := range []files{two, s.app("3").with(files{"scripts/after.sh": failing}), s.app("4")} {
 		s.publish("shop-"+itoa(n+2), f)
 		s.takeOut(server)
@@ -44,7 +44,7 @@ func TestHistory(t *testing.T) {
 		}
 		return regexp.MustCompile(`  +`).ReplaceAllString(s.plain(got.stdout), " | ")
 	}
-	const head, underWay = "WHEN | DEPLOYMENT | RELEASE | WHAT | OUTCOME | TOOK\n", "TIME | rollback-TIME | shop-2-N | rollback | under way in AfterInstall | SPAN\n"
+	const head, underWay = "WHEN | DEPLOYMENT | RELEASE | WHAT | OUTCOME | TOOK\n", "TIME | rollback-TIME | shop-2-N | rollback | under way in ApplicationStart | SPAN\n"
 	s.expect("history", columns("history"), head+`TIME | d-N | shop-1-N | launch | succeeded | SPAN
 TIME | d-N | shop-2-N | launch | succeeded | SPAN
 TIME | d-N | shop-3-N | launch | failed in AfterInstall, rolled back | SPAN
@@ -72,7 +72,7 @@ TIME | d-N | shop-4-N | launch | succeeded | SPAN
 	const all = " ApplicationStop DownloadBundle BeforeInstall Install AfterInstall Flip ApplicationStart ValidateService"
 	s.expect("steps", strings.Join(steps, "\n"), "shop-1 CONTINUE:"+all+"\nshop-2 CONTINUE:"+all+
 		"\nshop-3 CONTINUE: ApplicationStop DownloadBundle BeforeInstall Install AfterInstall! Rollback\nshop-4 CONTINUE:"+all+
-		"\nshop-2 : ApplicationStop DownloadBundle BeforeInstall Install AfterInstall...")
+		"\nshop-2 : ApplicationStop DownloadBundle BeforeInstall Install AfterInstall Flip ApplicationStart...")
 	open()
 	s.must(client.Wait())
 	s.expect("the newest in the end", columns("history -n 1"), head+"TIME | rollback-TIME | shop-2-N | rollback | succeeded | SPAN\n")

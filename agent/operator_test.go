@@ -353,6 +353,44 @@ func TestRollbackOverADeploymentThatWasStopped(t *testing.T) {
 	s.expect("releases", s.releases(), "shop-1 good, shop-2 bad")
 }
 
+// An operator rolls back over a deployment that CodeDeploy goes on with. What the operator chose stays: the next command is
+// refused, which ends the deployment on this server, and drift repair leaves it alone.
+func TestRollbackOverADeploymentThatGoesOn(t *testing.T) {
+	s := newStage(t)
+	s.config["drift_check_interval"] = "100ms"
+	_, r := s.serving()
+	two := s.revision("shop-2", s.app("2"))
+	_, status := s.deploy(two)
+	s.expect("deployment", status, "Succeeded")
+	app, open := s.gate(s.app("3"), "scripts/after.sh")
+	id, err := s.cloud.Deploy("shop", "production", s.revision("shop-3", app))
+	s.must(err)
+	r.says("at the gate")
+	s.cloud.Fail("PollHostCommand", -1, standin.Fault{Status: 503})
+	told := len(s.cloud.CallsOf("PutHostCommandComplete"))
+	open()
+	_, err = s.cloud.WaitForCalls(s.ctx, "PutHostCommandComplete", told+1)
+	s.must(err)
+	s.expect("live between two events", s.live(), "3")
+	s.expect("exit code of a rollback with force", itoa(s.types("rollback --force shop-1").code), "0")
+	s.cloud.Heal("PollHostCommand")
+	before := s.trace()
+	status, err = s.cloud.WaitForDeployment(s.ctx, id)
+	s.must(err)
+	s.expect("the deployment", status, "Failed")
+	if told := s.diagnosticsOf(id, "ApplicationStart"); !strings.Contains(told, "was given up on this server, and rollback-") {
+		t.Errorf("CodeDeploy was told: %s", told)
+	}
+	n := len(s.cloud.CallsOf("GetDeploymentGroup"))
+	_, err = s.cloud.WaitForCalls(s.ctx, "GetDeploymentGroup", n+5)
+	s.must(err)
+	s.expect("live", s.live(), "1")
+	s.expect("scripts since then", strings.TrimPrefix(s.trace(), before), "")
+	_, status = s.deploy(s.revision("shop-4", s.app("4")))
+	s.expect("the next deployment", status, "Succeeded")
+	s.expect("live", s.live(), "4")
+}
+
 // The agent is killed in the middle of a rollback. Its client is told, and the next agent goes on with it:
 // not with the revision of the group.
 func TestKilledInARollback(t *testing.T) {

@@ -62,7 +62,7 @@ func TestARepairThatFails(t *testing.T) {
 	s.config["drift_check_interval"] = "100ms"
 	_, r := s.serving()
 	s.publish("shop-2", s.app("2").with(files{"scripts/start.sh": failing}))
-	s.said(r, "the deployment group has moved on", "Rollback finished")
+	s.said(r, "this server missed a deployment", "Rollback finished")
 	n := len(s.cloud.CallsOf("GetDeploymentGroup"))
 	if _, err := s.cloud.WaitForCalls(s.ctx, "GetDeploymentGroup", n+5); err != nil {
 		t.Fatal(err)

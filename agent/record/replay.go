@@ -76,6 +76,7 @@ type State struct {
 	Good     *Deployment // the newest that succeeded
 	Decision *Decision   // the newest verdict
 	Command  *Command    // the newest host command
+	GivenUp  string      // id of the newest deployment by host commands that was abandoned: more of its commands may come
 	Sequence int
 }
 
@@ -201,6 +202,9 @@ func (s *State) apply(e Entry) {
 		d.End, d.Ended, d.EndBoot, s.Good = Succeeded, e.Time, e.Boot, d
 	case Abandoned:
 		d.End, d.Ended, d.EndBoot = Abandoned, e.Time, e.Boot
+		if d.By == ByCommand {
+			s.GivenUp = d.ID
+		}
 		d.RolledBack, d.Serving = e.Detail == RolledBack || e.Detail == NotServing, e.Detail == RolledBack
 		if e.Error != "" {
 			d.Error = e.Error
