@@ -203,6 +203,21 @@ func TestWhatServesAfterAFailure(t *testing.T) {
 	}
 }
 
+// A bundle that cannot be used is no reason to restart an application that nothing has stopped.
+func TestNothingIsRestartedForNothing(t *testing.T) {
+	s := newStage(t)
+	at := s.webAddress()
+	one := s.web(at, "1")
+	one["appspec.yml"] = strings.Replace(one["appspec.yml"], "  ApplicationStop: [{location: scripts/stop.sh}]\n", "", 1)
+	s.webInService(one)
+	before := s.pidsOf(webVariable)
+	_, status := s.deploy(s.revision("shop-2", s.web(at, "2").with(files{"scripts/start.sh": "#!/bin/sh\nif\n"})))
+	s.expect("deployment", status, "Failed")
+	s.expect("served", s.served(at), "1")
+	s.expect("the scripts saw", s.trace(), "")
+	s.expect("processes", fmt.Sprint(s.pidsOf(webVariable)), fmt.Sprint(before))
+}
+
 // The same for a launch that fails: nothing of the failed release serves on the base, on a server that may be kept for
 // somebody to look at.
 func TestWhatServesAfterALaunchFails(t *testing.T) {

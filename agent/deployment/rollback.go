@@ -82,7 +82,7 @@ func (d *Deployment) restore(ctx context.Context, _ string) (string, error) {
 	if err := d.on.restoreFiles(ctx, d.entry); err != nil {
 		return "", err
 	}
-	if _, wasLive := d.liveRelease(); (flipped || d.entry.Finished[record.StepFlip] || wasLive && d.anyStepStarted()) && d.fallback != "" {
+	if live, wasLive := d.liveRelease(); (flipped || d.entry.Finished[record.StepFlip] || wasLive && d.disturbed(live)) && d.fallback != "" {
 		back, err := d.startAgain(ctx)
 		if err != nil {
 			return "", notServing{err}
@@ -165,11 +165,20 @@ func (d *Deployment) validates(of release.Release) bool {
 	return err != nil || slices.ContainsFunc(list, func(s hooks.Script) bool { return !s.Role })
 }
 
-// anyStepStarted says whether any step of the deployment was started, but for its rollback: the application may
-// have been stopped.
-func (d *Deployment) anyStepStarted() bool {
+// disturbed says whether what was live may have been stopped: by its own scripts, or by those of the new revision. A bundle
+// that cannot be had is no reason to restart an application that nothing has touched.
+func (d *Deployment) disturbed(live release.Release) bool {
 	last := d.on.Record.State().Last
-	return last != nil && slices.ContainsFunc(last.Started, func(step string) bool { return step != record.StepRollback })
+	return last != nil && slices.ContainsFunc(last.Started, func(step string) bool {
+		switch {
+		case step == record.StepRollback, step == hooks.DownloadBundle:
+			return false
+		case beforeDownload(step):
+			scripts, err := d.listScripts(step, live)
+			return err != nil || len(scripts) > 0
+		}
+		return true
+	})
 }
 
 // hasStarted says whether a step of the deployment was started.
