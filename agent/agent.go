@@ -13,6 +13,7 @@ import (
 	"usher/agent/clients"
 	"usher/agent/config"
 	"usher/agent/deployment"
+	"usher/agent/executor"
 	"usher/agent/format"
 	"usher/agent/instance"
 	"usher/agent/lifecycle"
@@ -31,22 +32,13 @@ type agent struct {
 
 	deploy    *deployment.Deployer // from start on
 	revisions *source.Finder
+	commands  *executor.Executor
 	clients   clients.Server
 	limiter   *retry.Limiter // which the calls of a launch pass
 	repeats   *retry.Repeats
 
-	control    *control
-	seen       string    // the target lifecycle state that boot acted on
-	rested     time.Time // when the server was seen at rest in a warm pool last
-	told       string    // ID of the last command whose result CodeDeploy accepted; in memory because the record may not have taken it (disk full)
-	unsure     bool      // Auto Scaling could not be asked at the last boot: it is asked again
-	rolling    bool      // a deployment was under way in the group when its revision was read last
-	asked      time.Time // when CodeDeploy was asked about a deployment that it is silent about
-	ahead      string    // release already logged as newer than the group's, so that it is logged once
-	tries      int       // repairs that failed in a row
-	passedOver string    // the deployment whose commands are answered without doing anything
-	obeyed     time.Time // when a host command was carried out last
-	serving    bool      // boot is over, and its loop runs
+	control *control
+	rested  time.Time // when the server was seen at rest in a warm pool last
 }
 
 // state is the replay of the record: what was done on this server.
@@ -67,8 +59,8 @@ func (a *agent) logOnce(err error) error {
 	return deployment.Logged(err)
 }
 
-// lastWords puts the reason of an ABANDON, and the last lines of the script that failed, on the console.
-func (a *agent) lastWords(failure error) {
+// writeConsole puts the reason of an ABANDON, and the last lines of the script that failed, on the console.
+func (a *agent) writeConsole(failure error) {
 	lines := []string{fmt.Sprintf("launch of %s abandoned: %s", a.me().InstanceID, format.FirstLine(failure))}
 	if f := (*hooks.Failure)(nil); errors.As(failure, &f) {
 		for _, line := range f.Result.Tail {
@@ -80,8 +72,8 @@ func (a *agent) lastWords(failure error) {
 	}
 }
 
-// whyNothing says for a person why there is no action.
-func (a *agent) whyNothing(l *lifecycle.Launch) string {
+// noActionReason says for a person why there is no action.
+func (a *agent) noActionReason(l *lifecycle.Launch) string {
 	switch l.Kind() {
 	case lifecycle.Standalone:
 		return "this instance is in no Auto Scaling group"
@@ -97,7 +89,7 @@ func (a *agent) whyNothing(l *lifecycle.Launch) string {
 func (a *agent) logNoAction(prefix string, l *lifecycle.Launch) {
 	others, unclaimed := l.Unclaimed()
 	if !unclaimed {
-		a.log.Info(prefix+a.whyNothing(l), systemd.ID(systemd.MessageNoLaunch))
+		a.log.Info(prefix+a.noActionReason(l), systemd.ID(systemd.MessageNoLaunch))
 		return
 	}
 	a.log.Warn(fmt.Sprintf("%sgroup %s waits in %s, and none of its hooks is a launch hook that usher completes (it has: %s). "+
@@ -112,7 +104,7 @@ var errNothingToDo = errors.New("nothing to do")
 func (a *agent) connect(ctx context.Context, me instance.Identity) error {
 	a.limiter = retry.NewLimiter(a.cfg.RetryTimeout)
 	o := clientOptions(a.cfg, me)
-	o.Notify, o.Debug = a.commandNotice, func(text string) { a.log.Debug(text) }
+	o.Notify, o.Debug = executor.Notify(a.log), func(text string) { a.log.Debug(text) }
 	return a.clients.Connect(ctx, o)
 }
 
@@ -122,14 +114,14 @@ func clientOptions(cfg config.Config, me instance.Identity) clients.Options {
 		SignerCA: cfg.SignerCA, Debug: func(string) {}}
 }
 
-// waiting says that metadata is not ready.
-func (a *agent) waiting(err error, _ time.Duration) {
+// onMetadataRetry says that metadata is not ready.
+func (a *agent) onMetadataRetry(err error, _ time.Duration) {
 	a.notify.Alive()
 	a.logRetryAs(systemd.MessageMetadataWaiting, "waiting for instance metadata", 0, err)
 }
 
-// found takes note of what was found: for the journal, and for the scripts.
-func (a *agent) found(l *lifecycle.Launch) {
+// logLaunch takes note of what was found: for the journal, and for the scripts.
+func (a *agent) logLaunch(l *lifecycle.Launch) {
 	a.deploy.Identity.AutoScalingGroup = cmp.Or(l.Group(), a.me().AutoScalingGroup) // the tag need not be shown in metadata
 	if l.Kind() == lifecycle.Action {
 		a.log.With(zap.String("auto_scaling_group", l.Group()), zap.String("lifecycle_hook", l.Hook())).Info(

@@ -10,88 +10,98 @@ import (
 
 	"usher/agent/config"
 	"usher/agent/deployment"
+	"usher/agent/format"
 	"usher/agent/lifecycle"
 	"usher/agent/record"
 	"usher/agent/retry"
 	"usher/systemd"
 )
 
+// launched is what the loop that comes after a launch has to know of it.
+type launched struct {
+	target   string // the target lifecycle state that was acted on
+	unknown  bool   // Auto Scaling could not be asked: it is asked again
+	underway bool   // a deployment is being rolled out to the group, which this server may not be part of
+}
+
 // boot is the launch of this instance: find its lifecycle action and hold it, deploy, complete it. It is
 // also what a second wait (a warm pool) and a restart of the agent in the middle come through. The error
 // is the deployment's; errNothingToDo says that there was none to make.
-func (a *agent) boot(ctx context.Context) error {
+func (a *agent) boot(ctx context.Context) (was launched, err error) {
 	defer a.control.launching(ctx)()
 	a.deploy.Reconcile()
 	began := time.Now()
-	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.looking(lifecycle.Launching))
+	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.lifecycleOptions(lifecycle.Launching))
 	a.deploy.Record.Timings.Since(began, "", record.PartLifecycle)
-	a.seen = launch.Target()
+	was.target = launch.Target()
 	if err != nil {
-		return a.logOnce(err)
+		return was, a.logOnce(err)
 	}
 	work := launch.Hold(ctx) // heartbeats, from the moment Auto Scaling waits until Release
 	defer launch.Release()
-	a.found(launch)
+	a.logLaunch(launch)
 
-	todo, err := a.whatIsDue(work, launch)
+	todo, err := a.nextAction(work, launch)
 	switch {
 	case err != nil:
-		return err
-	case todo == dueNothing:
+		return was, err
+	case todo == actionNone, todo == actionUnknown:
+		was.unknown = todo == actionUnknown
 		a.logNoAction("nothing to deploy: ", launch)
 		if good := a.state().Good; good != nil && launch.Kind() != lifecycle.Leaving && a.deploy.Layout.IsLive(good.Release) {
 			a.deploy.StartTarget(ctx)
 		}
-		return errNothingToDo
-	case todo == dueVerdict: // the deployment ended before the agent was restarted
+		return was, errNothingToDo
+	case todo == actionComplete: // the deployment ended before the agent was restarted
 		if err = a.state().Last.Err(); err == nil {
 			a.deploy.StartTarget(work)
 		}
-	case todo == dueCheck:
-		err = a.revalidate(work)
-	case todo == dueDeployment:
-		err = a.deployOrResume(work) // starts before the wait state is confirmed: only Complete needs it
+	case todo == actionRevalidate:
+		was.underway, err = a.revalidate(work)
+	case todo == actionDeploy:
+		was.underway, err = a.deployOrResume(work) // starts before the wait state is confirmed: only Complete needs it
 	}
 	if retry.Stopped(work, err) {
-		return err // the service is being stopped: the next start goes on from the record
+		return was, err // the service is being stopped: the next start goes on from the record
 	}
-	return errors.Join(a.logOnce(err), a.conclude(ctx, launch, err))
+	return was, errors.Join(a.logOnce(err), a.finishLaunch(ctx, launch, err))
 }
 
-// decline gives up a launch on a server that cannot keep a record. Nothing is deployed there, because it
+// abandonWithoutRecord gives up a launch on a server that cannot keep a record. Nothing is deployed there, because it
 // could not be known afterwards; and nobody is left waiting for the hook's timeout.
-func (a *agent) decline(ctx context.Context, failure error) error {
-	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.looking(lifecycle.Launching))
+func (a *agent) abandonWithoutRecord(ctx context.Context, failure error) error {
+	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.lifecycleOptions(lifecycle.Launching))
 	if err != nil {
 		return errors.Join(failure, err)
 	}
 	launch.Hold(ctx)
 	defer launch.Release()
-	return errors.Join(a.logOnce(failure), a.conclude(ctx, launch, failure))
+	return errors.Join(a.logOnce(failure), a.finishLaunch(ctx, launch, failure))
 }
 
-// due is what the record and Auto Scaling together say is to be done.
-type due int
+// action is what the record and Auto Scaling together say is to be done.
+type action int
 
 const (
-	dueNothing    due = iota
-	dueDeployment     // deploy the group's revision, or go on with the deployment that was cut off
-	dueCheck          // a good release is here: see that it is still the group's, and that it works
-	dueVerdict        // the deployment has ended; only its verdict is due
+	actionNone       action = iota
+	actionUnknown           // nothing for now: what Auto Scaling waits for could not be found out
+	actionDeploy            // deploy the group's revision, or go on with the deployment that was cut off
+	actionRevalidate        // a good release is here: see that it is still the group's, and that it works
+	actionComplete          // the deployment has ended; only its lifecycle action is to be completed
 )
 
 // describeTimeout is how long a server in service waits for what Auto Scaling says of it.
 const describeTimeout = 20 * time.Second
 
-// whatIsDue decides. It waits for Auto Scaling's answer only where that matters: with nothing deployed,
+// nextAction decides. It waits for Auto Scaling's answer only where that matters: with nothing deployed,
 // deploying is right whatever the answer.
-func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, error) {
+func (a *agent) nextAction(ctx context.Context, launch *lifecycle.Launch) (action, error) {
 	past := a.state()
 	switch {
 	case launch.Kind() == lifecycle.Leaving:
-		return dueNothing, nil
+		return actionNone, nil
 	case past.Last == nil, past.Open() != nil && past.Open().By != record.ByCommand:
-		return dueDeployment, nil
+		return actionDeploy, nil
 	}
 	// A server that was let into service before, and has no verdict to give, does not wait for an Auto Scaling that
 	// does not answer: it has other work, and asks again.
@@ -102,37 +112,37 @@ func (a *agent) whatIsDue(ctx context.Context, launch *lifecycle.Launch) (due, e
 		defer cancel()
 	}
 	kind, err := launch.Known(known)
-	if a.unsure = err != nil && decided && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded); a.unsure {
-		return dueNothing, nil
+	if err != nil && decided && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return actionUnknown, nil
 	}
 	if err != nil {
-		return dueNothing, err
+		return actionNone, err
 	}
 	due := past.VerdictDue()
 	switch {
 	case past.Open() != nil && kind != lifecycle.Action:
-		return dueNothing, nil // CodeDeploy's commands go on with it
+		return actionNone, nil // CodeDeploy's commands go on with it
 	case past.Open() != nil:
-		return dueDeployment, nil
+		return actionDeploy, nil
 	case kind == lifecycle.Leaving:
-		return dueNothing, nil
+		return actionNone, nil
 	case due != nil && kind == lifecycle.Action && (due.Err() != nil || due.EndBoot == a.me().BootID):
-		return dueVerdict, nil // a success of before a reboot is checked again instead
+		return actionComplete, nil // a success of before a reboot is checked again instead
 	case past.Good == nil || !a.deploy.Layout.Has(past.Good.Release):
-		return dueDeployment, nil
+		return actionDeploy, nil
 	case kind != lifecycle.Action:
-		return dueNothing, nil
+		return actionNone, nil
 	case past.Decision != nil && past.Decision.Done && past.Decision.Boot == a.me().BootID:
 		// An action was completed since this boot: is this another, or the same seen again?
 		if active, err := launch.Active(ctx); err != nil || !active {
-			return dueNothing, err
+			return actionNone, err
 		}
 	}
-	return dueCheck, nil
+	return actionRevalidate, nil
 }
 
-// conclude gives Auto Scaling the verdict on a deployment that ended with failure, or nil, and tidies up.
-func (a *agent) conclude(ctx context.Context, launch *lifecycle.Launch, failure error) error {
+// finishLaunch gives Auto Scaling the verdict on a deployment that ended with failure, or nil, and tidies up.
+func (a *agent) finishLaunch(ctx context.Context, launch *lifecycle.Launch, failure error) error {
 	kind, err := launch.Known(ctx)
 	if err != nil {
 		return err
@@ -180,12 +190,12 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 	a.deploy.Record.AppendOrLog(entry, a.logError)
 	a.notify.Status("completing the lifecycle action with %s", result)
 	if result == lifecycle.Abandon && launch.Kind() == lifecycle.Action { // first: soon the instance is gone, and its journal with it
-		a.lastWords(failure)
+		a.writeConsole(failure)
 	}
 	outcome, err := launch.Complete(ctx, result)
 	if err != nil {
 		if ctx.Err() == nil {
-			a.log.Error("the verdict was not delivered: "+err.Error(), systemd.ID(systemd.MessageCompleteFailed))
+			a.log.Error("cannot complete the lifecycle action: "+err.Error(), systemd.ID(systemd.MessageCompleteFailed))
 		}
 		return deployment.Logged(err)
 	}
@@ -197,7 +207,7 @@ func (a *agent) complete(ctx context.Context, launch *lifecycle.Launch, result l
 		text := fmt.Sprintf("completed the lifecycle action of hook %s with %s, %s after the launch",
 			launch.Hook(), result, time.Since(a.me().PendingTime).Round(time.Second))
 		if failure != nil { // the reason stands where it is looked for: in the last line
-			log.Error(text+": "+firstLine(failure), systemd.ID(systemd.MessageCompleted))
+			log.Error(text+": "+format.FirstLine(failure), systemd.ID(systemd.MessageCompleted))
 			break
 		}
 		log.Info(text, systemd.ID(systemd.MessageCompleted))

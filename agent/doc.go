@@ -15,7 +15,7 @@
 // boot.go and deployment/deploy.go are that story in code, each on one screen.
 //
 // Then the server is in service, and serve.go keeps it current. CodeDeploy deploys to it with host commands, one
-// for each lifecycle event, which command.go carries out with the same steps; when one fails, what was live is
+// for each lifecycle event, which package executor carries out with the same steps; when one fails, what was live is
 // live again before CodeDeploy is told. A server that missed a deployment because it was launching notices, and
 // catches up (repair.go). All of it is done by one loop, one thing at a time, and between two commands the
 // record alone knows where a deployment is.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/agent/config"
+	"usher/agent/format"
 	"usher/systemd"
 )
 
@@ -103,7 +104,7 @@ func (c *control) keep(d time.Duration) answer {
 		return declined(exitNothing, "it is too late: the launch has failed, and is being given up")
 	case c.failed():
 		h.For, h.Until = "", h.Asked.Add(d)
-		text = fmt.Sprintf("this instance is kept until %s, at most until the global timeout of its lifecycle hook, then abandoned", when(h.Until))
+		text = fmt.Sprintf("this instance is kept until %s, at most until the global timeout of its lifecycle hook, then abandoned", format.Local(h.Until))
 	}
 	if err := c.setHold(h); err != nil {
 		return declined(exitFailed, "%v", err)

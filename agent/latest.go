@@ -21,11 +21,11 @@ import (
 
 // deployOrResume deploys what the launch needs, or goes on with what was cut off: a rollback by hand with the
 // release that was chosen, anything else with the group's revision.
-func (a *agent) deployOrResume(ctx context.Context) error {
+func (a *agent) deployOrResume(ctx context.Context) (underway bool, err error) {
 	open, by := a.state().Open(), ""
 	if open != nil && open.By == record.ByOperator {
 		if r, ok := a.deploy.Layout.Load(open.Release); ok {
-			return a.deployRelease(ctx, r, nil)
+			return false, a.deployRelease(ctx, r, nil)
 		}
 	}
 	if open != nil && open.By == "" && !open.Finished[hooks.DownloadBundle] && a.deploy.Layout.IsLive(open.Release) {
@@ -38,30 +38,31 @@ func (a *agent) deployOrResume(ctx context.Context) error {
 }
 
 // deployLatest deploys the revision of this server's deployment group, or goes on with a deployment of it
-// that was cut off. A group without a revision is no failure: the base stays live.
-func (a *agent) deployLatest(ctx context.Context, by string) error {
-	d, err := a.latest(ctx, by, false)
+// that was cut off. A group without a revision is no failure: the base stays live. underway: another is being
+// rolled out to the group.
+func (a *agent) deployLatest(ctx context.Context, by string) (underway bool, err error) {
+	d, underway, err := a.latest(ctx, by, false)
 	if err != nil || d == nil {
-		return err
+		return underway, err
 	}
-	return d.Deploy(ctx)
+	return underway, d.Deploy(ctx)
 }
 
 // revalidate sees that the live release is still the group's, and starts and validates it: the server was
 // prepared in a warm pool, and has been stopped or asleep since. If the group moved on, it deploys.
-func (a *agent) revalidate(ctx context.Context) error {
-	d, err := a.latest(ctx, "", true)
+func (a *agent) revalidate(ctx context.Context) (underway bool, err error) {
+	d, underway, err := a.latest(ctx, "", true)
 	if err != nil || d == nil {
-		return err
+		return underway, err
 	}
-	return d.Revalidate(ctx)
+	return underway, d.Revalidate(ctx)
 }
 
 // latest asks CodeDeploy for the group's revision and begins its deployment, or with revalidate that of what is live when it
 // is that revision; nil when there is none.
-func (a *agent) latest(ctx context.Context, by string, revalidate bool) (*deployment.Deployment, error) {
+func (a *agent) latest(ctx context.Context, by string, revalidate bool) (d *deployment.Deployment, underway bool, err error) {
 	if err := a.awaitMachine(ctx); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	began := time.Now()
 	rev, err := a.revisions.Latest(ctx)
@@ -72,13 +73,13 @@ func (a *agent) latest(ctx context.Context, by string, revalidate bool) (*deploy
 	if errors.Is(err, revision.ErrNone) {
 		a.log.Warn(fmt.Sprintf("deployment group %s of application %s has no revision yet: %s stays as it is",
 			a.cfg.DeploymentGroup, a.cfg.Application, a.deploy.Layout.LinkPath()), systemd.ID(systemd.MessageNoRevision))
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	a.rolling = rev.Underway != ""
-	return a.deploy.Begin(ctx, deployment.Request{ID: cmp.Or(rev.DeploymentID, "no-deployment-id"), By: by, Source: a.revisions.From(rev), Revalidate: revalidate})
+	d, err = a.deploy.Begin(ctx, deployment.Request{ID: cmp.Or(rev.DeploymentID, "no-deployment-id"), By: by, Source: a.revisions.From(rev), Revalidate: revalidate})
+	return d, rev.Underway != "", err
 }
 
 // deployRelease deploys a release that is on this disk, as an operator asked for, also one that has failed. It needs no network.

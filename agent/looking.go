@@ -12,8 +12,8 @@ import (
 	"usher/systemd"
 )
 
-// looking is how the lifecycle action of a transition is looked for, and what is said meanwhile.
-func (a *agent) looking(transition string) lifecycle.Options {
+// lifecycleOptions is how the lifecycle action of a transition is looked for, and what is said meanwhile.
+func (a *agent) lifecycleOptions(transition string) lifecycle.Options {
 	var began time.Time
 	if transition == lifecycle.Launching {
 		began = a.waitBegan()

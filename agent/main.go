@@ -97,7 +97,7 @@ func runCommand() cli.Command {
 		defer a.deploy.Record.Close()
 		a.control = a.listen(ctx)
 		defer a.control.close()
-		err = a.boot(ctx)
+		was, err := a.boot(ctx)
 		a.deploy.Record.Timings.Drain() // of this boot, and not of what is deployed later
 		if once || ctx.Err() != nil {
 			return a.ended(ctx, err)
@@ -105,7 +105,7 @@ func runCommand() cli.Command {
 		if err != nil && !errors.Is(err, errNothingToDo) {
 			a.notify.Status("failed: %v", a.logOnce(err))
 		}
-		a.serve(ctx) // also after a failure: the instance is being replaced, or a person looks at it
+		a.serve(ctx, was) // also after a failure: the instance is being replaced, or a person looks at it
 		return a.ended(ctx, nil)
 	}
 	return c
@@ -141,14 +141,15 @@ func (a *agent) start(ctx context.Context, scripts *runner.Runner) error {
 	}
 	a.deploy.Record.Timings = timings
 	a.revisions = a.finder()
+	a.commands = a.executor()
 	if err != nil {
-		return a.decline(ctx, cmp.Or(systemd.CheckWritable(a.cfg.StateDir), err))
+		return a.abandonWithoutRecord(ctx, cmp.Or(systemd.CheckWritable(a.cfg.StateDir), err))
 	}
 	if notice := a.deploy.Record.Notice; notice != "" {
 		a.log.Warn(notice, systemd.ID(systemd.MessageRecordForeign))
 	}
 	if err := a.deploy.Layout.CheckOwners(); err != nil { // whatever is done there would be for somebody else than root
-		return a.decline(ctx, unfit{err})
+		return a.abandonWithoutRecord(ctx, unfit{err})
 	}
 	if a.deploy.Record.Damaged {
 		return a.deploy.Recover(ctx)
@@ -169,7 +170,7 @@ const tagsLate = 30 * time.Second
 // identify finds out who this instance is, and whose server.
 func (a *agent) identify(ctx context.Context) (instance.Identity, error) {
 	for began := time.Now(); ; {
-		me, err := a.clients.Metadata.Discover(ctx, a.waiting)
+		me, err := a.clients.Metadata.Discover(ctx, a.onMetadataRetry)
 		if err != nil {
 			return me, err
 		}

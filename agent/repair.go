@@ -21,22 +21,27 @@ const (
 	// repairSooner: how much sooner it is asked again while a deployment is under way in the group, which this
 	// server may not be part of because it was launching when it began.
 	repairSooner = 10
-	// repairMost is between repairs that fail for want of the bundle.
-	repairMost = 4 * time.Hour
-	// silenceMost: CodeDeploy sends the next command within seconds, and shows a new deployment as soon.
-	silenceMost = 2 * time.Minute
-	// settleAfter: CodeDeploy gives an event an hour. No traffic event follows a deployment after that.
-	settleAfter = 90 * time.Minute
-	// never is a time that no server sees.
-	never = 100 * 365 * 24 * time.Hour
+	// maxRepairPause is between repairs that fail for want of the bundle.
+	maxRepairPause = 4 * time.Hour
+	// quietPeriod: after a host command, how long GetDeploymentGroup may lag; the next command or a new deployment shows
+	// within seconds.
+	quietPeriod = 2 * time.Minute
+	// noCheck is longer than any server lives.
+	noCheck = 100 * 365 * 24 * time.Hour
 )
+
+// drift is what repair remembers from one check to the next.
+type drift struct {
+	failures    int    // repairs that failed in a row
+	loggedNewer string // release already logged as newer than the group's, so that it is logged once
+}
 
 // repair brings a server that missed a deployment to its group's revision. It does nothing while a deployment
 // is under way in the group or was a moment ago, after a rollback by hand, to a server that is ahead of its group,
 // and to a revision that has failed here. It returns when to look again.
-func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
-	again = a.nextRepair()
-	if a.seen != "" && a.seen != "InService" || time.Since(a.obeyed) < a.silence() {
+func (a *agent) repair(ctx context.Context, target string, d *drift) (again time.Duration, err error) {
+	again = a.nextDriftCheck()
+	if target != "" && target != "InService" || a.commands.Quiet() {
 		return again, nil // in a warm pool, in standby, on its way out: what comes then looks for itself
 	}
 	rev, err := a.revisions.Look(ctx)
@@ -45,7 +50,7 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 		return again / repairSooner, nil
 	case errors.Is(err, revision.ErrNone), a.state().Open() != nil:
 		return again, nil
-	case err == nil && a.isBehind(rev):
+	case err == nil && !rev.Pinned() && a.isBehind(rev, d):
 		rev, err = a.revisions.Pin(ctx, rev)
 	}
 	if err != nil {
@@ -54,24 +59,24 @@ func (a *agent) repair(ctx context.Context) (again time.Duration, err error) {
 	if last := a.state().Last; last != nil && last.ID == rev.DeploymentID {
 		a.deploy.Finalize() // it has succeeded as a whole: nothing brings back what it replaced
 	}
-	if !a.isBehind(rev) {
-		a.tries = 0
+	if !a.isBehind(rev, d) {
+		d.failures = 0
 		return again, nil
 	}
 	a.log.Warn(fmt.Sprintf("this server missed a deployment: deploying %s", rev), systemd.ID(systemd.MessageDrift))
 	work, done := lifecycle.WhileStaying(ctx, a.clients.Metadata)
 	defer done()
-	if err = a.deployLatest(work, record.ByRepair); err != nil {
-		a.tries++
-		return max(again, min(again<<min(a.tries, 10), repairMost)), err
+	if _, err = a.deployLatest(work, record.ByRepair); err != nil {
+		d.failures++
+		return max(again, min(again<<min(d.failures, 10), maxRepairPause)), err
 	}
-	a.tries = 0
+	d.failures = 0
 	a.deploy.Prune()
 	return again, nil
 }
 
 // isBehind says whether the group's revision is one that this server should run and does not.
-func (a *agent) isBehind(rev revision.Revision) bool {
+func (a *agent) isBehind(rev revision.Revision, d *drift) bool {
 	past := a.state()
 	good, last := past.Good, past.Last
 	switch live := good != nil && a.deploy.Layout.IsLive(good.Release); {
@@ -82,8 +87,8 @@ func (a *agent) isBehind(rev revision.Revision) bool {
 	case last != nil && last.By == record.ByOperator && last.End == record.Succeeded:
 		return false // what a person chose stays until the next deployment
 	case live && good.By == record.ByCommand && rev.Deployed.Before(good.Ended):
-		if a.ahead != good.Release { // its deployment failed elsewhere, or was stopped: what to do is CodeDeploy's
-			a.ahead = good.Release
+		if d.loggedNewer != good.Release { // its deployment failed elsewhere, or was stopped: what to do is CodeDeploy's
+			d.loggedNewer = good.Release
 			a.log.Warn(fmt.Sprintf("release %s is newer than the deployment group's, which is %s: deployment %s succeeded here and not as a whole",
 				good.Release, rev, good.ID), systemd.ID(systemd.MessageDrift))
 		}
@@ -96,42 +101,10 @@ func (a *agent) isBehind(rev revision.Revision) bool {
 	return true
 }
 
-// silence is how long after a host command CodeDeploy's account of its group is not relied upon: it may be late.
-func (a *agent) silence() time.Duration {
-	if d := a.cfg.DriftCheckInterval; d > 0 && d < silenceMost {
-		return d
-	}
-	return silenceMost
-}
-
-// abandoned rolls back a deployment by commands that CodeDeploy has ended, or stopped, without telling this
-// server: it just sends no more. The application may have been stopped for it.
-func (a *agent) abandoned(ctx context.Context) error {
-	open := a.state().Open()
-	if open == nil || open.By != record.ByCommand {
-		if last := a.state().Last; last != nil && !last.Ended.IsZero() && time.Since(last.Ended) > settleAfter {
-			a.deploy.Finalize()
-		}
-		return nil
-	}
-	if time.Since(a.obeyed) < a.silence() || time.Since(a.asked) < a.silence() {
-		return nil
-	}
-	a.asked = time.Now()
-	rev, err := a.revisions.Look(ctx)
-	switch {
-	case rev.Group == "" || err != nil && rev.GroupID == "":
-		return fmt.Errorf("cannot see whether deployment %s goes on: %w", open.ID, err)
-	case rev.Underway != open.ID:
-		a.deploy.Abandon(ctx, open, errors.New("CodeDeploy has ended this deployment, and did not finish it here"))
-	}
-	return nil
-}
-
-// nextRepair is when to look for drift next.
-func (a *agent) nextRepair() time.Duration {
+// nextDriftCheck is when to look for drift next.
+func (a *agent) nextDriftCheck() time.Duration {
 	if a.cfg.DriftCheckInterval == 0 {
-		return never
+		return noCheck
 	}
 	return a.cfg.DriftCheckInterval + time.Duration((2*rand.Float64()-1)*repairJitter*float64(a.cfg.DriftCheckInterval))
 }

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"usher/agent/format"
 	"usher/agent/retry"
 	"usher/systemd"
 )
@@ -54,7 +55,7 @@ func (a *agent) logRetryAs(id, what string, next time.Duration, err error) {
 func (a *agent) logRepeated(level zapcore.Level, id, what string, next time.Duration, err error) {
 	count, due := a.repeats.Due(what + ": " + err.Error())
 	if next > 0 {
-		what += " in " + took(next)
+		what += " in " + format.Duration(next)
 	}
 	text := err.Error() + count
 	if what != "" {

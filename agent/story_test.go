@@ -56,12 +56,13 @@ var law = map[string][]string{
 	"agent/appspec":     {"hooks"},
 	"agent/bundle":      {"agent/appspec", "agent/format", "agent/policy", "agent/retry", "hooks", "agent/safepath"},
 	"agent/deployment":  {"agent/appspec", "agent/bundle", "agent/format", "agent/instance", "agent/record", "agent/release", "agent/retry", "agent/runner", "agent/safepath", "hooks", "systemd"},
+	"agent/executor":    {"agent/deployment", "agent/format", "agent/hostcommand", "agent/record", "agent/retry", "agent/revision", "agent/source", "hooks", "systemd"},
 	"agent/source":      {"agent/bundle", "agent/deployment", "agent/format", "agent/record", "agent/retry", "agent/revision", "hooks"},
 	"agent/release":     {"agent/bundle", "agent/appspec", "hooks", "agent/safepath"},
 	"agent/lifecycle":   {"agent/instance", "agent/retry"},
 	"agent/demo":        {"agent/format", "agent/standin", "agent/safepath"},
 	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/safepath"},
-	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/deployment", "agent/doctor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
+	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/deployment", "agent/doctor", "agent/executor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
 		"agent/policy", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/rollout", "agent/runner", "agent/safepath", "agent/source"},
 
 	"agent/standin/awsmodel": {"agent/standin"},
@@ -72,7 +73,7 @@ var law = map[string][]string{
 var worlds = map[string][]string{
 	"github.com/aws/":              {"agent", "agent/clients", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
-	"go.uber.org/zap":              {"agent", "agent/deployment", "agent/runner", "systemd"},
+	"go.uber.org/zap":              {"agent", "agent/deployment", "agent/executor", "agent/runner", "systemd"},
 	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench", "agent/standin/awsmodel", "agent/standin/disk"}, // rollout: git only; awsmodel: go list; disk: mkfs
 	"github.com/smallstep/pkcs7":   {"agent/hostcommand", "agent/standin"},
 	"github.com/vbauerster/mpb":    {"agent/rollout"},

@@ -1,0 +1,82 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"usher/agent/format"
+	"usher/agent/hostcommand"
+	"usher/agent/retry"
+	"usher/systemd"
+)
+
+// Delivery hands a host command to the loop that carries it out. The next poll waits for its result, because CodeDeploy hands
+// out the same command until it is acknowledged.
+type Delivery struct {
+	command hostcommand.Command
+	result  chan error
+}
+
+// A command that comes again at once was not taken; a poll that hurried would only write lines.
+var redeliveryBackoff = retry.Backoff{Min: time.Second, Max: 30 * time.Second}
+
+// Poll asks for host commands until ctx ends, and hands them over one at a time, for Take. ended is closed when it asks no more.
+func (e *Executor) Poll(ctx context.Context) (commands <-chan Delivery, ended <-chan struct{}) {
+	deliveries, over := make(chan Delivery), make(chan struct{})
+	e.lastCommand = time.Now() // what came before it nobody knows
+	go func() {
+		defer close(over)
+		for again, last := 0, ""; e.Client != nil; {
+			next, err := e.Client.Next(ctx)
+			if err != nil {
+				return
+			}
+			d := Delivery{next, make(chan error, 1)}
+			select {
+			case deliveries <- d:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case err = <-d.result:
+			case <-ctx.Done():
+				return
+			}
+			if err == nil && next.ID != last {
+				again, last = 0, next.ID
+				continue
+			}
+			if !retry.Pause(ctx, redeliveryBackoff.Next(again)) {
+				return
+			}
+			again, last = again+1, next.ID
+		}
+	}()
+	return deliveries, over
+}
+
+// Take carries out a command that Poll has handed over. The error is one that keeps CodeDeploy from knowing how the event
+// ended; how it ended is no error here.
+func (e *Executor) Take(ctx context.Context, d Delivery) error {
+	err := e.execute(ctx, d.command)
+	d.result <- err
+	return err
+}
+
+// Notify is what puts the events of a client of host commands into a journal.
+func Notify(log *zap.Logger) func(hostcommand.Event) {
+	return func(n hostcommand.Event) {
+		switch n.Kind {
+		case hostcommand.Retrying:
+			log.Warn(fmt.Sprintf("trying again in %s: %v", format.Duration(n.Next), n.Err), systemd.ID(systemd.MessageRetrying))
+		case hostcommand.Recovered:
+			log.Info(fmt.Sprintf("%s works again, after %s", n.Op, format.Duration(n.Failed)), systemd.ID(systemd.MessageRetrying))
+		case hostcommand.SignerUnverified:
+			log.Info(fmt.Sprintf("CodeDeploy's specifications are signed by %s (sha256 %s), whose certificate is not verified (signer_ca_file is not set): %s",
+				n.Signer.Subject, n.Signer.Fingerprint, n.Signer.Remark), systemd.ID(systemd.MessageSignerUnchecked))
+		}
+	}
+}
