@@ -50,7 +50,8 @@
 // server is the exception: it goes back to a release as it was left, and runs neither its BeforeInstall nor its AfterInstall again.
 //
 // An event may be run again from its first script: after the instance has rebooted in the middle of
-// it, or after the agent was killed. When the instance loses power before a large release is on the disk, which
+// it, or after the agent was killed. ApplicationStart and ValidateService are run again also when it has rebooted after
+// them, before the deployment had ended. When the instance loses power before a large release is on the disk, which
 // goes on beside the scripts, all of them are run again. Write scripts that may be run twice. No script ever runs twice at
 // once: what is left of an interrupted run is ended before the next one begins.
 //

@@ -177,7 +177,7 @@ func TestPowerCutsAgainAndAgain(t *testing.T) {
 	}
 	m.ends(standin.Continue, "1")
 	s.expect("scripts", m.trace(), lines("BeforeInstall begun", "BeforeInstall again", "AfterInstall begun", "AfterInstall again",
-		"ApplicationStart begun", "ApplicationStart again", "ValidateService begun", "ValidateService again"))
+		"ApplicationStart begun", "ApplicationStart again", "ValidateService begun", "ApplicationStart again", "ValidateService again"))
 }
 
 // An instance of a good launch that is stopped and started again stays what it is: in service, with its
