@@ -187,6 +187,13 @@
 // (rm, mv, chown -R, find -delete, rsync --delete) is an error and the revision is refused: nothing would be left to go
 // back to. Variables that the script sets to a known text, and `cd`, are followed; what a script works out is not.
 //
+// Where scripts are units of systemd, the base and all releases but the new one are read-only to a script of these two
+// events, by whatever path it comes: what the check does not see fails there ("Read-only file system"), and what is live
+// stays as it is. All else, the link's folder too, is written as ever. Such a script has a mount namespace of its
+// own, in which a mount would be seen by nobody else and end with it. One that mounts something for the machine is
+// therefore run without all this: a shell script that has the command itself (mount, umount, sshfs, s3fs, mount-s3 and the
+// like), and any script with the line `# usher: mounts`, for what mounts in a program or in another file.
+//
 // Paths below /opt/codedeploy-agent are pointed out: the unpacked revision is the working directory instead.
 //
 // # Timeouts

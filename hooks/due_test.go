@@ -132,6 +132,23 @@ func TestBeforeFlip(t *testing.T) {
 	}
 }
 
+// A script that mounts something for the machine is known by its command, or says so.
+func TestMounts(t *testing.T) {
+	for text, want := range map[string]bool{
+		"#!/bin/sh\nset -e\nsudo /bin/mount -a\n":                     true,
+		"#!/bin/sh\nif ! mountpoint -q /data; then mount /data; fi\n": true,
+		"#!/bin/sh\numount /data || true\n":                           true,
+		"#!/bin/sh\nmount.nfs4 a:/b /c\n":                             true,
+		"#!/usr/bin/env python3\n# usher: mounts\n":                   true,
+		"#!/usr/bin/env python3\nmount = 1\n":                         false,
+		"#!/bin/sh\n# mount /data by hand\necho mount; mkdir mount\n": false,
+	} {
+		if got := hooks.Mounts(revision(t, text, nil)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 // Places of CodeDeploy's own agent.
 func TestPathsOfTheAgent(t *testing.T) {
 	s := revision(t, "#!/bin/bash\nset -e\ncd /opt/codedeploy-agent/deployment-root/$DEPLOYMENT_GROUP_ID/$DEPLOYMENT_ID/deployment-archive\ntail /var/log/aws/codedeploy-agent/codedeploy-agent.log\n", nil)

@@ -41,7 +41,11 @@ type Script struct {
 	File     string // the script's absolute path
 	Role     bool   // a role hook, baked into the AMI
 
-	Dir     string        // working directory, absolute
+	Dir string // working directory, absolute
+	// Directories it is to see read-only, but for those of Writable below them. Only a runner of units can do that; one
+	// that mounts something for the machine (see Mounts) does not get it.
+	ReadOnly, Writable []string
+
 	Timeout time.Duration // 0: DefaultTimeout
 	RunAs   string        // user; "" is the agent's own
 	Sudo    bool          // `sudo: true`: nothing to do for an agent that is root, refused otherwise

@@ -105,3 +105,30 @@ func TestADeploymentIsCutOff(t *testing.T) {
 		})
 	}
 }
+
+// A script that empties what is live before the flip, by a path that no check sees through, fails on it: the base of a first
+// launch and the release that serves stay as they were, byte for byte, and a mount is the machine's all the same.
+func TestAScriptCannotTouchWhatIsLive(t *testing.T) {
+	s := newShop(t)
+	const empties = "#!/bin/bash\nset -e\nat=$(readlink --canonicalize /opt/app)\nrm --recursive --force \"$at\"/*\n"
+	const sum = "cd /opt/app/ && find . -printf '%P %y %m %u %T@\\n' -type f -exec sha256sum {} + | sort"
+	s.publish("shop-1", app("1").with(files{"scripts/before.sh": empties}))
+	m := s.machine()
+	m.Write("/opt/app-base/www/index.html", "base\n", 0o644)
+	m.Boot()
+	m.ends(standin.Abandon, "base")
+	s.expect("the base's page", m.Run("cat", "/opt/app-base/www/index.html"), "base")
+	m.said("Read-only file system")
+
+	s = &shop{T: t, cloud: s.cloud, image: image, ctx: s.ctx}
+	s.publish("shop-2", app("2").with(files{"scripts/after.sh": "#!/bin/bash\nset -e\nmkdir -p /mnt/data\nmount -t tmpfs tmpfs /mnt/data\necho mounted >/mnt/data/file\necho built >\"$USHER_RELEASE_DIR/built\"\n"}))
+	s.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "shop", Name: "production", AutoScalingGroups: []string{"web"}})
+	m = s.launch()
+	m.ends(standin.Continue, "2")
+	s.expect("a mount of a script", m.Run("cat", "/mnt/data/file", "/opt/app/built"), "mounted\nbuilt")
+	before := m.Run("sh", "-c", sum)
+	for _, event := range []string{"before", "after"} {
+		m.deployed(s.begin("shop-3-"+event, app("3").with(files{"scripts/" + event + ".sh": empties})), "Failed", "2")
+		s.expect("what is live after "+event, m.Run("sh", "-c", sum), before)
+	}
+}

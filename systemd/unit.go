@@ -27,6 +27,10 @@ type Unit struct {
 	Dir  string   // working directory, absolute
 	User string   // "" is root; with the user's own and supplementary groups
 
+	// ReadOnly are directories that it sees read-only, but for those of Writable below them; what is not there is left
+	// out. With any, it has a mount namespace of its own: what it mounts nobody else sees, and is gone when it ends.
+	ReadOnly, Writable []string
+
 	// Timeout is how long it may run; then all its processes get TERM. Grace is the time from there to
 	// KILL, also when it is stopped. systemd keeps both, so they hold when usher is gone.
 	Timeout, Grace time.Duration
@@ -123,6 +127,10 @@ func (u Unit) properties(inherited []string) ([]sd.Property, error) {
 		set("User", u.User)
 	}
 	set("UMask", uint32(unitUmask))
+	if len(u.ReadOnly) > 0 {
+		set("ReadOnlyPaths", ifThere(u.ReadOnly))
+		set("ReadWritePaths", ifThere(u.Writable))
+	}
 
 	// Of a command that fails, is too slow or is stopped, everything ends. After success nothing is
 	// killed: a unit with leftovers is not stopped (Manager.CleanUp), so KillMode does not come to bear.
@@ -146,4 +154,12 @@ func (u Unit) properties(inherited []string) ([]sd.Property, error) {
 	set("LogRateLimitBurst", uint32(burstLines))
 	set("LogExtraFields", fields)
 	return list, nil
+}
+
+// ifThere are paths that systemd passes over when they are missing.
+func ifThere(paths []string) (list []string) {
+	for _, p := range paths {
+		list = append(list, "-"+p)
+	}
+	return list
 }

@@ -78,6 +78,9 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 	for n, s := range list {
 		s.ID = d.scriptID(step, event, n)
 		s.Dir, s.Env = of.Bundle, env.Environ(event)
+		if event == hooks.BeforeInstall || event == hooks.AfterInstall {
+			s.ReadOnly, s.Writable = d.on.Layout.Kept(of)
+		}
 		if boot, done := d.entry.Scripts[s.ID]; done && boot == d.on.Identity.BootID {
 			continue
 		}

@@ -254,6 +254,16 @@ func (l Layout) Live() (target, id string, err error) {
 	return target, id, nil
 }
 
+// Kept are the directories that the scripts of a release have no business to write to before it is live: all other
+// releases, the base, and what the link leads to; and those of the release itself among them.
+func (l Layout) Kept(r Release) (readOnly, writable []string) {
+	readOnly = []string{l.dir(""), l.BasePath()}
+	if live, _, err := l.Live(); err == nil && live != "" && live != r.Tree && filepath.Dir(live) != filepath.Clean(l.dir("")) && live != l.BasePath() {
+		readOnly = append(readOnly, live)
+	}
+	return readOnly, []string{r.Tree, r.Bundle}
+}
+
 // BasePath is the base on this disk.
 func (l Layout) BasePath() string { return l.at(l.Base) }
 

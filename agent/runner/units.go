@@ -108,8 +108,12 @@ func (u *units) unit(s hooks.Script, argv []string) (systemd.Unit, error) {
 		timeout = hooks.DefaultTimeout
 	}
 	env := append(append(login, s.Env...), hooks.Tag+"="+s.ID)
-	return systemd.Unit{Name: name, Description: "usher: " + s.String(), Argv: argv, Env: env, Dir: s.Dir, User: s.RunAs,
-		Timeout: timeout, Grace: u.grace, Fields: u.fields(s)}, nil
+	unit := systemd.Unit{Name: name, Description: "usher: " + s.String(), Argv: argv, Env: env, Dir: s.Dir, User: s.RunAs,
+		Timeout: timeout, Grace: u.grace, Fields: u.fields(s)}
+	if !hooks.Mounts(s) { // in a namespace of its own nobody else would see what it mounts
+		unit.ReadOnly, unit.Writable = s.ReadOnly, s.Writable
+	}
+	return unit, nil
 }
 
 // fields are what usher's own lines about a script carry, for the lines it writes itself.

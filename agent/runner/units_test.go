@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/sys/unix"
 
 	"usher/hooks"
 	"usher/systemd"
@@ -32,6 +33,7 @@ func TestUnits(t *testing.T) {
 	t.Run("both runners refuse", testBothRunnersRefuse)
 	t.Run("fields", testUnitFields)
 	t.Run("flood", testFlood)
+	t.Run("what is live is read-only", testWhatIsLiveIsReadOnly)
 	t.Run("restart in the middle", testRestartInTheMiddle)
 }
 
@@ -302,6 +304,56 @@ func testBothRunnersRefuse(t *testing.T) {
 			runningWell(t)
 		})
 	}
+}
+
+// What a script is to see read-only it cannot change, by whatever path; what is its own among that it can, and one that
+// mounts something mounts it for the machine.
+func testWhatIsLiveIsReadOnly(t *testing.T) {
+	u, _ := unitRunner(t)
+	run := func(text string) (string, error) {
+		s := hook(t, text)
+		dir := filepath.Dir(s.File)
+		for _, name := range []string{"releases/live", "releases/next", "base", "mounted", "elsewhere"} {
+			if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name, "file"), []byte(name), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink(filepath.Join(dir, "releases/live"), filepath.Join(dir, "app")); err != nil {
+			t.Fatal(err)
+		}
+		s.ReadOnly = []string{filepath.Join(dir, "releases"), filepath.Join(dir, "base"), filepath.Join(dir, "missing")}
+		s.Writable = []string{filepath.Join(dir, "releases/next"), filepath.Join(dir, "releases/next.bundle")}
+		_, err := hooks.Run(t.Context(), u, s, hooks.Enforce, nil)
+		return dir, err
+	}
+	content := func(dir, name string) string {
+		b, _ := os.ReadFile(filepath.Join(dir, name, "file"))
+		return string(b)
+	}
+	for _, destroys := range []string{"rm -rf app/*", "rm -rf base/file", "echo x >app/file", "chown -R daemon app/", "cd app && mkdir node_modules", "touch releases/new"} {
+		dir, err := run("#!/bin/bash\nset -e\n" + destroys + "\n")
+		if err == nil || !strings.Contains(err.Error(), "Read-only file system") {
+			t.Errorf("%s: the error is %v", destroys, err)
+		}
+		if content(dir, "releases/live") != "releases/live" || content(dir, "base") != "base" {
+			t.Errorf("%s: what is live was changed", destroys)
+		}
+	}
+	dir, err := run("#!/bin/bash\nset -e\necho built >releases/next/file\necho there >elsewhere/file\ncat app/file\n")
+	if err != nil || content(dir, "releases/next") != "built\n" || content(dir, "elsewhere") != "there\n" {
+		t.Errorf("%v: it wrote %q and %q", err, content(dir, "releases/next"), content(dir, "elsewhere"))
+	}
+	for _, mounts := range []string{"mount --bind base mounted\n", "# usher: mounts\nM=mount\n$M --bind base mounted\n"} {
+		dir, err = run("#!/bin/bash\nset -e\n" + mounts)
+		if err != nil || content(dir, "mounted") != "base" {
+			t.Errorf("%q: %v: the machine sees %q", mounts, err, content(dir, "mounted"))
+		}
+		_ = unix.Unmount(filepath.Join(dir, "mounted"), 0)
+	}
+	runningWell(t)
 }
 
 // Everything an operator may look for is on every line, and usher's own line about the script comes after.
