@@ -64,7 +64,8 @@ Install
 AfterInstall scripts/after.sh
 Flip to the disk
 ApplicationStart scripts/start.sh
-ValidateService scripts/validate.sh`
+ValidateService scripts/validate.sh
+to the disk what all scripts wrote`
 
 func TestBlameOfALaunch(t *testing.T) {
 	s := newStage(t)

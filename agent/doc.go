@@ -40,8 +40,10 @@
 //   - Write into a release that is live, into the base, or through a link or a mount at a destination.
 //   - Delete across a mount, or anything that is not its own.
 //   - Follow a link that somebody other than root made, or run as root a script that somebody else can write to.
-//   - Run a script of an event that is recorded as finished, unless the server was restarted: ApplicationStart and
-//     ValidateService are run again then, and before a large release was on the disk its deployment begins again.
+//   - Run a script of an event that is recorded as finished, unless the server was restarted in the deployment: then it
+//     begins again, from the bundle. Events that CodeDeploy commands are on the disk first; of them, only ApplicationStart and
+//     ValidateService are run again then.
+//   - Call a deployment good, or complete its action, before all that its scripts wrote is on the disk.
 //   - Say CONTINUE without having read, right before, that the link leads to the release it validated in this boot.
 //   - Move anything into place that was not verified, or run any script of a revision before all are checked.
 //   - Pass its own environment or credentials to a script, or ask metadata without a session token.

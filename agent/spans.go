@@ -191,6 +191,7 @@ var about = map[string]string{
 	record.PartMetadata:  "who am I?",
 	record.PartLifecycle: "finding the launch",
 	record.PartRevision:  "asking CodeDeploy",
+	record.PartSync:      "what all scripts wrote",
 }
 
 // part is a part of the step that is under way.

@@ -78,6 +78,11 @@ func (s *Deployer) Begin(ctx context.Context, want Request) (*Deployment, error)
 	if open != nil && !lost && !s.abandon(ctx, open, want.Log, fmt.Errorf("cut off, and %s is to be deployed instead", id)) {
 		return nil, fmt.Errorf("cannot begin deployment %s: what deployment %s left could not be put back", want.ID, open.ID)
 	}
+	if lost && s.Layout.IsLive(open.Release) {
+		if err := s.Layout.Flip(s.Layout.Fallback(open.Fallback)); err != nil {
+			return nil, err
+		}
+	}
 	live, _, err := s.Layout.Live()
 	if err != nil {
 		return nil, err
@@ -88,7 +93,7 @@ func (s *Deployer) Begin(ctx context.Context, want Request) (*Deployment, error)
 	}
 	d := s.deployment(s.Record.State().Last, want)
 	if lost {
-		d.log.Info("the server was restarted before release "+id+" was safe on its disk: the deployment begins again", systemd.ID(systemd.MessageResumed))
+		d.log.Info("the server was restarted in a deployment of release "+id+", and what was written may not be on its disk: the deployment begins again", systemd.ID(systemd.MessageResumed))
 	}
 	d.log.Info(fmt.Sprintf("deployment %s begins: %s", want.ID, want.Source), systemd.ID(systemd.MessageDeploymentStarted))
 	return d, nil
@@ -102,10 +107,11 @@ func (s *Deployer) byCommand(id string) *record.Deployment {
 	return nil
 }
 
-// incomplete says that the release of a deployment that was cut off may not have survived: the server was restarted while it
-// was on its way to the disk.
+// incomplete says that a deployment that was cut off cannot be gone on with: the server was restarted in it, and what was
+// written until then may not have survived, in the release and wherever its scripts write. What a command of CodeDeploy's
+// did is on the disk before it counts, and what was live and good before is whole: they are gone on with.
 func (s *Deployer) incomplete(open *record.Deployment) bool {
-	return open.End == "" && open.FailedStep == "" && open.Syncing != "" && open.Syncing != s.Identity.BootID && !s.Layout.IsLive(open.Release)
+	return open.End == "" && open.FailedStep == "" && open.By != record.ByCommand && open.Boot != s.Identity.BootID && s.Layout.Tree(open.Release) != open.Fallback
 }
 
 // deployment is the one that the record tells of.
@@ -152,7 +158,7 @@ func (s *Deployer) abandon(ctx context.Context, open *record.Deployment, log *za
 	if n := len(open.Started); n > 0 {
 		at = open.Started[n-1]
 	}
-	lost := s.incomplete(open)
+	lost := s.incomplete(open) && open.By != record.ByOperator
 	_ = d.rollBack(ctx, at, why) // said and recorded there
 	if lost {                    // nobody shall take what is left of it for a release
 		if err := s.Layout.Discard(open.Release); err != nil {

@@ -21,9 +21,6 @@ import (
 // before is live again when Deploy returns.
 func (d *Deployment) Deploy(ctx context.Context) error {
 	defer d.syncing.Wait() // fsync cannot be cancelled
-	if d.entry.Syncing != "" && d.release.ID != "" {
-		d.startSync() // the agent before did not record that its sync ended: sync again
-	}
 	for _, s := range []step{
 		{hooks.ApplicationStop, d.runLiveScripts}, // scripts of the revision now live; none on a first launch
 		{hooks.DownloadBundle, d.download},        // fetch, verify, unpack beside; every script is checked here
@@ -97,6 +94,9 @@ func (d *Deployment) do(ctx context.Context, s step) error {
 	}
 	began := time.Now()
 	detail, err := s.do(ctx, s.name)
+	if err == nil && d.entry.By == record.ByCommand && s.name != record.StepRollback { // CodeDeploy goes on behind it, whatever happens to this server
+		err = d.syncDisks()
+	}
 	err = retry.Cause(ctx, err)
 	elapsed := time.Since(began)
 	duration := zap.Duration("duration", elapsed)

@@ -18,6 +18,8 @@
 //     run again, nor is a script that finished in this boot: an agent that was restarted begins again with the
 //     same Request, and goes on where the record ends.
 //   - A deployment begins from what was good: one that was left unfinished, and is not the one asked for, is rolled back first.
+//   - A deployment is good, and an event that CodeDeploy commands is finished, when all that was written for it survives a power
+//     cut. Any other deployment that the server was restarted in begins again.
 //   - The error of an agent that is being stopped ([retry.Stopped]) is no failure: nothing was rolled back.
 //   - What has failed is in the journal when the caller learns of it: see [IsLogged].
 //   - What can be checked of a revision is checked before the first of its scripts runs; the link is flipped when all of the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -16,9 +17,14 @@ import (
 
 // How a deployment ends when its release is good, and what follows from that.
 
-// succeed records that the release is good. From here on the verdict is CONTINUE; what goes wrong in
-// tidying up is said, and no failure.
+// succeed records that the release is good, once all that it consists of is on the disk. From here on the verdict is
+// CONTINUE; what goes wrong in tidying up is said, and no failure.
 func (d *Deployment) succeed(ctx context.Context) error {
+	began := time.Now()
+	if err := d.syncDisks(); err != nil {
+		return d.rollBack(ctx, "bringing it to the disk", err)
+	}
+	d.on.Record.Timings.Since(began, "", record.PartSync)
 	if err := d.on.confirm(d.on.Record.State().Last); err != nil {
 		return d.rollBack(ctx, "the last look at the release", err)
 	}

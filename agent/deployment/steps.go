@@ -63,9 +63,6 @@ func (d *Deployment) download(ctx context.Context, _ string) (string, error) {
 	}
 	// At a launch the sync overlaps with the scripts. Between host commands it does not: the agent may be stopped, or the power
 	// cut, before the next command comes.
-	if err := d.on.Record.Append(record.Entry{What: record.SyncStarted}); err != nil {
-		return "", err
-	}
 	if d.release, err = d.on.Layout.Take(dir, facts, plan.Mapped); err != nil {
 		return "", err
 	}
@@ -73,15 +70,10 @@ func (d *Deployment) download(ctx context.Context, _ string) (string, error) {
 	return got.Detail, nil
 }
 
-// startSync brings the release to the disk in the background, and records when it is there.
+// startSync brings the release to the disk in the background. Flip says what was wrong with it.
 func (d *Deployment) startSync() {
-	taken, run := d.release, d.entry.Sequence
-	d.syncing.Go(func() {
-		if d.syncErr = d.on.Layout.Settle(taken); d.syncErr != nil {
-			return // flip says it
-		}
-		d.on.Record.AppendOrLog(record.Entry{What: record.Synced, Sequence: run}, d.logError)
-	})
+	taken := d.release
+	d.syncing.Go(func() { d.syncErr = d.on.Layout.Settle(taken) })
 }
 
 // asLeft says that the release is a good one that an operator goes back to: what its BeforeInstall and AfterInstall
@@ -168,6 +160,14 @@ func (d *Deployment) flip(context.Context, string) (string, error) {
 		return "", err
 	}
 	return d.on.Layout.LinkPath() + " -> " + d.release.Tree, nil
+}
+
+// syncDisks makes all that scripts have written survive a power cut, wherever it is. A rehearsal need not.
+func (d *Deployment) syncDisks() error {
+	if d.on.Layout.Root != "" {
+		return nil
+	}
+	return systemd.SyncDisks(d.on.Notify.Alive, "/", d.on.Layout.Releases, filepath.Dir(d.on.Layout.LinkPath()))
 }
 
 // append is record.Append, but for a rollback: when the disk is full, what was live comes first.

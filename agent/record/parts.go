@@ -32,7 +32,7 @@ const (
 	PartDownload  = "download"      // of DownloadBundle
 	PartUnpack    = "unpack"        // of DownloadBundle: what was left of it when the download was complete
 	PartCheck     = "check, accept" // of DownloadBundle
-	PartSync      = "to the disk"   // of Flip: what was left of the sync when the scripts had ended
+	PartSync      = "to the disk"   // of Flip: what was left of the sync when the scripts had ended; of no step: of what all of them wrote
 )
 
 // Since adds a part that ends now.

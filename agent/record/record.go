@@ -49,25 +49,23 @@ const maxLine = 1 << 20
 
 // What happened, as the value of Entry.What.
 const (
-	Begun       = "begun"       // a deployment began: Revision, Release, Live and Fallback are set
-	Started     = "started"     // a step started
-	Finished    = "finished"    // a step finished: Seconds and Detail are set
-	Failed      = "failed"      // a step failed: Seconds and Error are set
-	ScriptDone  = "script"      // a script of a step finished with exit status 0: Script is set
-	Succeeded   = "succeeded"   // the deployment ended: its release is good
-	Abandoned   = "gave-up"     // the deployment ended: rolled back, its release is bad; Error is set
-	Superseded  = "superseded"  // the deployment was unfinished when the group moved on to another revision
-	RolledBack  = "rolled back" // Detail of GaveUp: what was live before is live again, and serves
-	NotServing  = "not serving" // Detail of GaveUp: what was live before is live again, and could not be started or validated
-	Completing  = "deciding"    // the lifecycle action is about to be completed: Verdict and LifecycleState are set
-	Completed   = "decided"     // the lifecycle action is complete, with this result or one before: Detail says which
-	Reopened    = "reopened"    // a deployment that had succeeded goes on with another event: its success is taken back
-	Commanded   = "commanded"   // a host command of CodeDeploy's is being carried out: Command, Execution and Step are set
-	Reporting   = "answering"   // the result of the host command is about to be sent: Result is set
-	Reported    = "answered"    // CodeDeploy has the result of the host command
-	SyncStarted = "landing"     // the release is being synced while its scripts run; after a power cut it is not trusted
-	Synced      = "landed"      // the release is on the disk
-	Finalized   = "settled"     // what a deployment by commands had replaced was removed: nothing can bring it back
+	Begun      = "begun"       // a deployment began: Revision, Release, Live and Fallback are set
+	Started    = "started"     // a step started
+	Finished   = "finished"    // a step finished: Seconds and Detail are set
+	Failed     = "failed"      // a step failed: Seconds and Error are set
+	ScriptDone = "script"      // a script of a step finished with exit status 0: Script is set
+	Succeeded  = "succeeded"   // the deployment ended: its release is good
+	Abandoned  = "gave-up"     // the deployment ended: rolled back, its release is bad; Error is set
+	Superseded = "superseded"  // the deployment was unfinished when the group moved on to another revision
+	RolledBack = "rolled back" // Detail of GaveUp: what was live before is live again, and serves
+	NotServing = "not serving" // Detail of GaveUp: what was live before is live again, and could not be started or validated
+	Completing = "deciding"    // the lifecycle action is about to be completed: Verdict and LifecycleState are set
+	Completed  = "decided"     // the lifecycle action is complete, with this result or one before: Detail says which
+	Reopened   = "reopened"    // a deployment that had succeeded goes on with another event: its success is taken back
+	Commanded  = "commanded"   // a host command of CodeDeploy's is being carried out: Command, Execution and Step are set
+	Reporting  = "answering"   // the result of the host command is about to be sent: Result is set
+	Reported   = "answered"    // CodeDeploy has the result of the host command
+	Finalized  = "settled"     // what a deployment by commands had replaced was removed: nothing can bring it back
 )
 
 // What brought a deployment about, as the value of Entry.By. A launch writes nothing.
@@ -251,9 +249,7 @@ func (r *Record) encode(e *Entry) ([]byte, error) {
 	if e.Sequence == 0 && e.What != Completing && e.What != Completed {
 		e.Sequence = r.state.Sequence
 	}
-	if e.What != Synced { // written in the background: what the step beside it has spent is not its own
-		e.Parts = append(e.Parts, r.Timings.Drain()...)
-	}
+	e.Parts = append(e.Parts, r.Timings.Drain()...)
 	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
 	line, err := json.Marshal(e)
 	if err != nil {

@@ -31,7 +31,6 @@ type Deployment struct {
 	Serving    bool      // it was rolled back, and what was live before was started and validated, where it had been stopped
 	Completed  bool      // its lifecycle action is complete
 	Finalized  bool      // what it replaced was removed
-	Syncing    string    // boot id in which its release was being synced; "" when it is on the disk
 
 	before *Deployment // the newest that had succeeded before it
 }
@@ -188,10 +187,6 @@ func (s *State) apply(e Entry) {
 		}
 	case Finished:
 		d.Finished[e.Step], d.FinishedIn[e.Step] = true, e.Boot
-	case SyncStarted:
-		d.Syncing = e.Boot
-	case Synced:
-		d.Syncing = ""
 	case ScriptDone:
 		d.Scripts[e.Script] = e.Boot
 	case Failed:

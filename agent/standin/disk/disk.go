@@ -5,6 +5,10 @@
 //	d.Fill()                              // not a block is left
 //	d.Cut()                               // the power is gone
 //	d.Restore()                           // and comes back
+//
+// A disk is mounted in a mount namespace of the goroutine that makes it, so that nothing else on the machine looks at it:
+// a program that syncs every disk would get errors from one whose power is cut. The processes that the goroutine starts
+// are in there too, other goroutines of the test are not.
 package disk
 
 import (
@@ -12,9 +16,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,6 +40,9 @@ func New(t testing.TB, kind string, size int64, dir string) *Disk {
 	if os.Geteuid() != 0 {
 		skip(t, "only root can mount the disk this is about")
 	}
+	runtime.LockOSThread() // to the end of the goroutine, and then the thread ends too
+	must(t, unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS))
+	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 	d := &Disk{t: t, Dir: dir}
 	must(t, os.MkdirAll(dir, 0o755))
 	if kind == "tmpfs" {
@@ -98,23 +107,32 @@ const (
 // has files open on it gets errors.
 func (d *Disk) Cut() {
 	d.t.Helper()
-	must(d.t, Cut(d.Dir))
-}
-
-// Cut is Disk.Cut for a process of the test's that has only the path.
-func Cut(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
+	f, err := os.Open(d.Dir)
+	must(d.t, err)
 	defer f.Close()
-	return unix.IoctlSetPointerInt(int(f.Fd()), iocShutdown, noLogFlush)
+	must(d.t, unix.IoctlSetPointerInt(int(f.Fd()), iocShutdown, noLogFlush))
 }
 
-// Restore mounts a disk again whose power was cut. Nothing may be open there.
+// Sync brings everything to the disk.
+func (d *Disk) Sync() {
+	d.t.Helper()
+	f, err := os.Open(d.Dir)
+	must(d.t, err)
+	defer f.Close()
+	must(d.t, unix.Syncfs(int(f.Fd())))
+}
+
+// busyTime bounds the wait for a process that has something open on a disk.
+const busyTime = time.Minute
+
+// Restore mounts a disk again whose power was cut. Nothing may be open there; who is about to end is waited for.
 func (d *Disk) Restore() {
 	d.t.Helper()
-	must(d.t, unix.Unmount(d.Dir, 0))
+	err := unix.Unmount(d.Dir, 0)
+	for began := time.Now(); errors.Is(err, unix.EBUSY) && time.Since(began) < busyTime; err = unix.Unmount(d.Dir, 0) {
+		time.Sleep(5 * time.Millisecond) // also a program that this process is just starting has its files for a moment
+	}
+	must(d.t, err)
 	d.mount()
 }
 
