@@ -179,7 +179,11 @@ func aptSources() (suite, sources string, err error) {
 	if lines = slices.Compact(lines); len(lines) == 0 {
 		return "", "", fmt.Errorf("this machine has no source of packages for %s (apt-get indextargets)", suite)
 	}
-	return suite, strings.Join(lines, ""), nil
+	sources = strings.Join(lines, "")
+	if other := os.Getenv("USHER_BOX_SUITE"); other != "" { // of the same distribution, from the same places
+		suite, sources = other, strings.ReplaceAll(sources, " "+suite, " "+other)
+	}
+	return suite, sources, nil
 }
 
 // codename is the name of this machine's release.

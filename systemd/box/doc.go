@@ -18,7 +18,8 @@
 //
 // # From nothing to a running box
 //
-// The base is a minimal root of the release this machine runs, from the package sources it has. It is
+// The base is a minimal root of the release this machine runs, or of the one that $USHER_BOX_SUITE names (trixie), from the
+// package sources the machine has. It is
 // made by mmdebstrap once a week, for each set of packages that images ask for, and kept in
 // $USHER_BOX_CACHE, or else in usher-box below the user's cache directory. An image is baked from it at
 // its first use in a process: a box is booted, Install is run in it, it is switched off and cleaned as for
