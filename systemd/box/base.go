@@ -62,7 +62,7 @@ func takeBase(cache string, more []string) (dir string, lock *os.File, err error
 	}
 	year, week := time.Now().ISOWeek() // a new one every week: security updates come in
 	include := strings.Join(append([]string{packages}, more...), ",")
-	set := sha256.Sum256([]byte(include))
+	set := sha256.Sum256([]byte(suite + include)) // each release keeps its own
 	key := sha256.Sum256(fmt.Append(nil, customize, include, unread, suite, sources, year, week))
 	kind := filepath.Join(cache, fmt.Sprintf("base-%x-", set[:3]))
 	dir = kind + fmt.Sprintf("%x", key[:6])
