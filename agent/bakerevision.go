@@ -18,6 +18,7 @@ import (
 
 	"usher/agent/bundle"
 	"usher/agent/cli"
+	"usher/agent/clients"
 	"usher/agent/config"
 	"usher/agent/doctor"
 	"usher/agent/format"
@@ -99,8 +100,8 @@ func (l *layDown) download(ctx context.Context) (err error) {
 		return fmt.Errorf("cannot unlink the file for the bundle: %w", err)
 	}
 	options := []func(*awsconfig.LoadOptions) error{awsconfig.WithEC2IMDSRegion(), awsconfig.WithHTTPClient(
-		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = developerTimeout })),
-		awsconfig.WithAPIOptions(retry.Deadline(developerTimeout))}
+		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = clients.DeveloperTimeout })),
+		awsconfig.WithAPIOptions(retry.Deadline(clients.DeveloperTimeout))}
 	if l.region != "" {
 		options = append(options, awsconfig.WithRegion(l.region))
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"usher/agent/cli"
+	"usher/agent/developer"
 	"usher/agent/doctor"
 	"usher/agent/format"
 )
@@ -29,19 +30,20 @@ func doctorCommand() cli.Command {
 			f.BoolVar(&asJSON, "json", false, "print a JSON object")
 			f.StringVar(&hook, "hook", "", "with ENV: `NAME` of the launch hook that the agents complete (lifecycle_hook of their configuration)")
 		},
-		Complete: completeEnvironment}
+		Complete: developer.CompleteEnvironment}
 	c.Run = func(ctx context.Context, in cli.Call) int {
 		ctx, cancel := context.WithTimeout(ctx, doctorTime)
 		defer cancel()
 		var r doctor.Report
 		if env := in.Arg(0); env != "" {
-			d := &developer{name: "doctor", watched: new(doctor.Watch)}
-			if err := d.begin(ctx, env, io.Discard, in.Stderr); err != nil {
-				return d.end(ctx, err)
+			watch := new(doctor.Watch)
+			d := &developer.Session{Name: "doctor", Observe: watch.Observe}
+			if err := d.Begin(ctx, env, io.Discard, in.Stderr); err != nil {
+				return d.End(ctx, err)
 			}
 			diagnoseEnvironment(ctx, d, &r, hook)
-			d.watched.Assumptions(&r)
-			d.watched.Places(&r)
+			watch.Assumptions(&r)
+			watch.Places(&r)
 		} else {
 			examine(ctx, &r, file)
 		}

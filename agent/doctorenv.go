@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"usher/agent/developer"
 	"usher/agent/doctor"
 	"usher/agent/groups"
 	"usher/agent/policy"
@@ -18,40 +19,40 @@ import (
 
 // diagnoseEnvironment is `usher doctor ENV`: what can be found out of an environment from outside. hook is the name that its
 // servers' configuration has for lifecycle_hook.
-func diagnoseEnvironment(ctx context.Context, d *developer, r *doctor.Report, hook string) {
-	who, err := d.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+func diagnoseEnvironment(ctx context.Context, d *developer.Session, r *doctor.Report, hook string) {
+	who, err := d.AWS.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		r.Problem("identity", "", "%v", rollout.Explain("find out who you are to AWS", d.env, err))
+		r.Problem("identity", "", "%v", rollout.Explain("find out who you are to AWS", d.Env, err))
 		return
 	}
-	r.OK("identity", "%s in %s", aws.ToString(who.Arn), d.env.Region)
+	r.OK("identity", "%s in %s", aws.ToString(who.Arn), d.Env.Region)
 	r.Skew(who.ResultMetadata)
-	rev, err := revision.Latest(ctx, d.codedeploy, d.env.Application, d.env.DeploymentGroup)
+	rev, err := revision.Latest(ctx, d.AWS.CodeDeploy, d.Env.Application, d.Env.DeploymentGroup)
 	size := int64(0)
 	switch {
 	case errors.Is(err, revision.ErrNone):
-		r.Warn("revision", "usher deploy "+d.env.Name, "deployment group %s of %s has no successful deployment yet: launches keep the base", d.env.DeploymentGroup, d.env.Application)
+		r.Warn("revision", "usher deploy "+d.Env.Name, "deployment group %s of %s has no successful deployment yet: launches keep the base", d.Env.DeploymentGroup, d.Env.Application)
 		diagnoseBucket(ctx, d, r)
 	case err != nil:
 		if api := errors.Unwrap(err); api != nil { // its advice is for a server
-			err = rollout.Explain("read deployment group "+d.env.DeploymentGroup+" of application "+d.env.Application, d.env, api)
+			err = rollout.Explain("read deployment group "+d.Env.DeploymentGroup+" of application "+d.Env.Application, d.Env, api)
 		}
 		r.Problem("revision", "", "%v", err)
 		return
 	default:
-		r.OK("revision", "%s of deployment group %s of %s", rev, d.env.DeploymentGroup, d.env.Application)
+		r.OK("revision", "%s of deployment group %s of %s", rev, d.Env.DeploymentGroup, d.Env.Application)
 		if rev.S3 != nil {
-			size = r.Object(ctx, d.s3, policy.Platform, d.env.Region, doctor.Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag})
+			size = r.Object(ctx, d.AWS.S3, policy.Platform, d.Env.Region, doctor.Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag})
 		}
-		if rev.S3 != nil && rev.S3.Bucket != d.env.Bucket {
-			r.Warn("bundle", "", "the revision is in bucket %s, and `usher deploy` uses %s: servers need both", rev.S3.Bucket, d.env.Bucket)
+		if rev.S3 != nil && rev.S3.Bucket != d.Env.Bucket {
+			r.Warn("bundle", "", "the revision is in bucket %s, and `usher deploy` uses %s: servers need both", rev.S3.Bucket, d.Env.Bucket)
 		}
 	}
-	mine := groups.Deployment{Application: d.env.Application, Group: d.env.DeploymentGroup}
-	all, err := groups.Of(ctx, d.autoscaling, d.codedeploy, mine)
+	mine := groups.Deployment{Application: d.Env.Application, Group: d.Env.DeploymentGroup}
+	all, err := groups.Of(ctx, d.AWS.AutoScaling, d.AWS.CodeDeploy, mine)
 	switch {
 	case err != nil:
-		r.Problem("group", "", "%v", rollout.Explain("find the Auto Scaling groups of "+d.env.Name, d.env, err))
+		r.Problem("group", "", "%v", rollout.Explain("find the Auto Scaling groups of "+d.Env.Name, d.Env, err))
 	case len(all) == 0:
 		r.Problem("group", "give it, and the instances it launches, the tags "+groups.TagApplication+"="+mine.Application+" and "+groups.TagGroup+"="+mine.Group,
 			"no Auto Scaling group is of deployment group %s of %s", mine.Group, mine.Application)
@@ -63,13 +64,13 @@ func diagnoseEnvironment(ctx context.Context, d *developer, r *doctor.Report, ho
 		}
 		r.OK("group", "%s, %s", g.Name, how)
 		r.Hooks(g.Name, g.Hooks, hook, size)
-		r.OneGroup(ctx, d.codedeploy, mine, doctor.Server{Group: g.Name, Tags: g.Tags})
+		r.OneGroup(ctx, d.AWS.CodeDeploy, mine, doctor.Server{Group: g.Name, Tags: g.Tags})
 	}
 }
 
 // diagnoseBucket looks at the bucket that has no revision yet.
-func diagnoseBucket(ctx context.Context, d *developer, r *doctor.Report) {
-	_, err := d.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &d.env.Bucket})
+func diagnoseBucket(ctx context.Context, d *developer.Session, r *doctor.Report) {
+	_, err := d.AWS.S3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &d.Env.Bucket})
 	var answer interface{ HTTPStatusCode() int }
 	status := 0
 	if errors.As(err, &answer) {
@@ -77,14 +78,14 @@ func diagnoseBucket(ctx context.Context, d *developer, r *doctor.Report) {
 	}
 	switch {
 	case err == nil:
-		r.OK("bucket", "%s is in %s", d.env.Bucket, d.env.Region)
+		r.OK("bucket", "%s is in %s", d.Env.Bucket, d.Env.Region)
 	case status == http.StatusMovedPermanently:
-		r.Problem("bucket", "use a bucket in "+d.env.Region, "bucket %s is not in %s", d.env.Bucket, d.env.Region)
+		r.Problem("bucket", "use a bucket in "+d.Env.Region, "bucket %s is not in %s", d.Env.Bucket, d.Env.Region)
 	case status == http.StatusNotFound:
-		r.Problem("bucket", "correct bucket in usher.yml, or make it: aws s3 mb s3://"+d.env.Bucket+" --region "+d.env.Region, "there is no bucket %s", d.env.Bucket)
+		r.Problem("bucket", "correct bucket in usher.yml, or make it: aws s3 mb s3://"+d.Env.Bucket+" --region "+d.Env.Region, "there is no bucket %s", d.Env.Bucket)
 	case status == http.StatusForbidden:
-		r.Warn("bucket", "allow s3:ListBucket", "you may not look at bucket %s", d.env.Bucket)
+		r.Warn("bucket", "allow s3:ListBucket", "you may not look at bucket %s", d.Env.Bucket)
 	default:
-		r.Problem("bucket", "", "%v", rollout.Explain("look at bucket "+d.env.Bucket, d.env, err))
+		r.Problem("bucket", "", "%v", rollout.Explain("look at bucket "+d.Env.Bucket, d.Env, err))
 	}
 }

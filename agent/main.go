@@ -19,6 +19,7 @@ import (
 	"usher/agent/clients"
 	"usher/agent/config"
 	"usher/agent/deployment"
+	"usher/agent/developer"
 	"usher/agent/instance"
 	"usher/agent/record"
 	"usher/agent/retry"
@@ -34,11 +35,11 @@ func commands() cli.Program {
 		Commands: []cli.Command{
 			runCommand(),
 			statusCommand(), historyCommand(), blameCommand(), plotCommand(), holdCommand(), unholdCommand(),
-			checkCommand(), rehearseCommand(), deployCommand(), rollbackCommand(rollbackHere),
+			developer.CheckCommand(), rehearseCommand(), developer.DeployCommand(), developer.RollbackCommand(rollbackHere),
 			doctorCommand(), bakeCommand(), attachCommand(), iamPolicyCommand(),
 			cli.VersionCommand(), applyFilesCommand(),
 		},
-	}.WithCompletion(environmentNames)
+	}.WithCompletion(developer.EnvironmentNames)
 }
 
 func main() {

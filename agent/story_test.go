@@ -40,6 +40,7 @@ var law = map[string][]string{
 	"agent/cli":         {"agent/config", "agent/format", "hooks"},
 	"agent/clients":     {"agent/config", "agent/hostcommand", "agent/instance", "agent/retry"},
 	"agent/config":      {"agent/bundle", "agent/instance", "agent/release", "hooks"},
+	"agent/developer":   {"agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/format", "agent/release", "agent/rollout", "agent/safepath", "hooks"},
 	"agent/format":      {},
 	"agent/image":       {"agent/safepath"},
 	"agent/instance":    {},
@@ -62,7 +63,7 @@ var law = map[string][]string{
 	"agent/lifecycle":   {"agent/instance", "agent/retry"},
 	"agent/demo":        {"agent/format", "agent/standin", "agent/safepath"},
 	"agent/bench":       {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/safepath"},
-	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/deployment", "agent/doctor", "agent/executor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
+	"agent": {"hooks", "systemd", "agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/deployment", "agent/developer", "agent/doctor", "agent/executor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance", "agent/lifecycle",
 		"agent/policy", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/rollout", "agent/runner", "agent/safepath", "agent/source"},
 
 	"agent/standin/awsmodel": {"agent/standin"},
@@ -71,7 +72,7 @@ var law = map[string][]string{
 
 // worlds are which packages may import what is not ours, by the prefix of its path.
 var worlds = map[string][]string{
-	"github.com/aws/":              {"agent", "agent/clients", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
+	"github.com/aws/":              {"agent", "agent/clients", "agent/developer", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
 	"go.uber.org/zap":              {"agent", "agent/deployment", "agent/executor", "agent/runner", "systemd"},
 	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench", "agent/standin/awsmodel", "agent/standin/disk"}, // rollout: git only; awsmodel: go list; disk: mkfs

@@ -214,13 +214,13 @@ func Describe(ctx context.Context, api CodeDeploy, env Environment, id string) (
 		Creator: string(d.Creator), Revision: revisionAt(d.Revision), Created: aws.ToTime(d.CreateTime), Status: string(d.Status)}, nil
 }
 
-// Busy is the error when another deployment of the group is under way.
-type Busy struct {
+// InProgressError is the error when another deployment of the group is under way.
+type InProgressError struct {
 	Deployment string // its id, "" when CodeDeploy does not say
 	Group      string
 }
 
-func (b Busy) Error() string {
+func (b InProgressError) Error() string {
 	if b.Deployment == "" {
 		return "another deployment to " + b.Group + " is in progress: wait for its end"
 	}
@@ -238,7 +238,7 @@ func IsDeployment(s string) bool { return deploymentID().FindString(s) == s && s
 const createTimeout = time.Minute
 
 // Create registers the revision, begins its deployment to the environment and returns its id. A Ctrl-C does
-// not cut it off between the request and its answer. The error is Busy when another deployment is under way.
+// not cut it off between the request and its answer. The error is InProgressError when another deployment is under way.
 func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, description string) (string, error) {
 	if _, err := api.RegisterApplicationRevision(ctx, &codedeploy.RegisterApplicationRevisionInput{ApplicationName: &env.Application,
 		Revision: r.location(), Description: aws.String(shortened(description, longestDescription))}); err != nil {
@@ -259,7 +259,7 @@ func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, de
 			return aws.ToString(out.DeploymentId), nil
 		}
 		if limit := (*types.DeploymentLimitExceededException)(nil); errors.As(err, &limit) {
-			return "", Busy{Deployment: deploymentID().FindString(limit.ErrorMessage()), Group: env.DeploymentGroup}
+			return "", InProgressError{Deployment: deploymentID().FindString(limit.ErrorMessage()), Group: env.DeploymentGroup}
 		}
 		err = Explain("create a deployment of "+r.String()+" to group "+env.DeploymentGroup, env, err)
 		if !retry.Transient(err) || try == createTries {

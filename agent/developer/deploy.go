@@ -1,4 +1,4 @@
-package main
+package developer
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"usher/agent/safepath"
 )
 
-// deployCommand is `usher deploy ENV [REF]`, and `usher deploy status`.
-func deployCommand() cli.Command {
-	d := &developer{name: "deploy"}
+// DeployCommand is `usher deploy ENV [REF]`, and `usher deploy status`.
+func DeployCommand() cli.Command {
+	d := &Session{Name: "deploy"}
 	var dryRun bool
 	var message string
 	return cli.Command{Name: "deploy", Args: []string{"ENV", "[REF]"}, Group: cli.Developer, About: "deploy a commit to an environment",
@@ -26,14 +26,14 @@ func deployCommand() cli.Command {
 			"exit codes: 0 done, 1 failed, 2 refused, 3 rolled back, 4 still running, 5 another deployment is in progress, 130 interrupted",
 		Flags: func(f *flag.FlagSet) {
 			d.flags(f)
-			f.BoolVar(&d.yes, "yes", false, "do not ask, also where usher.yml says confirm")
+			f.BoolVar(&d.Yes, "yes", false, "do not ask, also where usher.yml says confirm")
 			f.BoolVar(&dryRun, "dry-run", false, "pack the commit and check it as a server will, and end there")
 			f.StringVar(&message, "m", "", "`MESSAGE` for the deployment's description (default: the commit's subject)")
 		},
 		Complete: func(ctx context.Context, args []string) []string {
 			switch len(args) {
 			case 0:
-				return environmentNames()
+				return EnvironmentNames()
 			case 1:
 				return refs(ctx)
 			}
@@ -41,31 +41,31 @@ func deployCommand() cli.Command {
 		},
 		Commands: []cli.Command{deployStatusCommand()},
 		Run: func(ctx context.Context, in cli.Call) int {
-			err := d.begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
+			err := d.Begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
 			if err == nil {
 				err = d.deploy(ctx, in.Arg(1), message, dryRun)
 			}
-			return d.end(ctx, err)
+			return d.End(ctx, err)
 		}}
 }
 
 // deploy brings a ref to the environment's servers. Until the deployment is created, nothing is changed
 // anywhere but for the bundle in S3.
-func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool) error {
+func (d *Session) deploy(ctx context.Context, ref, message string, dryRun bool) error {
 	commit, warnings, err := d.commit(ctx, ref)
 	if err != nil {
 		return err
 	}
 	p := plan{action: "Deploy to", commit: commit, warnings: warnings,
 		revision: fmt.Sprintf("%s %s (%s, by %s, %s)", commit.Short(), commit.Subject, commit.Ref, commit.Author, format.Ago(commit.Time))}
-	if p.account, p.arn, err = d.whoAmI(ctx); err != nil {
+	if p.account, p.arn, err = d.WhoAmI(ctx); err != nil {
 		return err
 	}
-	if p.group, err = rollout.Look(ctx, d.codedeploy, d.env); err != nil {
+	if p.group, err = rollout.Look(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
 		return err
 	}
 	if p.group.Active != "" && !dryRun {
-		return rollout.Busy{Deployment: p.group.Active, Group: d.env.DeploymentGroup}
+		return rollout.InProgressError{Deployment: p.group.Active, Group: d.Env.DeploymentGroup}
 	}
 	dir, err := os.MkdirTemp("", "usher-")
 	if err != nil {
@@ -76,7 +76,7 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 	if err != nil {
 		return err
 	}
-	uploaded, found, err := rollout.Existing(ctx, d.s3, d.env, packed)
+	uploaded, found, err := rollout.Existing(ctx, d.AWS.S3, d.Env, packed)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 		return err
 	}
 	if dryRun {
-		return ending{cli.ExitDone, rollout.EndedDryRun, "A dry run: nothing was uploaded, and no deployment created."}
+		return ExitError{cli.ExitDone, rollout.EndedDryRun, "A dry run: nothing was uploaded, and no deployment created."}
 	}
 	if err := d.confirm(ctx); err != nil {
 		return err
@@ -116,12 +116,12 @@ func (d *developer) deploy(ctx context.Context, ref, message string, dryRun bool
 
 // commit is the commit that ref means now, after a fetch when it is a remote's, with what is odd about it. One
 // that servers could not use is refused.
-func (d *developer) commit(ctx context.Context, ref string) (c rollout.Commit, warnings []string, err error) {
+func (d *Session) commit(ctx context.Context, ref string) (c rollout.Commit, warnings []string, err error) {
 	if ref == "" {
-		ref = d.env.Branch
+		ref = d.Env.Branch
 	}
 	if ref == "" {
-		return c, nil, cli.UsageError{Err: fmt.Errorf("environment %s has no branch in usher.yml: name what to deploy: usher deploy %s REF", d.env.Name, d.env.Name)}
+		return c, nil, cli.UsageError{Err: fmt.Errorf("environment %s has no branch in usher.yml: name what to deploy: usher deploy %s REF", d.Env.Name, d.Env.Name)}
 	}
 	remote, err := d.repo.Remote(ctx, ref)
 	if err == nil && remote != "" {
@@ -145,13 +145,13 @@ func (d *developer) commit(ctx context.Context, ref string) (c rollout.Commit, w
 }
 
 // upload uploads a bundle.
-func (d *developer) upload(ctx context.Context, b rollout.Bundle) (rollout.Uploaded, error) {
+func (d *Session) upload(ctx context.Context, b rollout.Bundle) (rollout.Uploaded, error) {
 	began := time.Now()
 	show := func(status string, done int64, message string, took time.Duration) {
 		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.UploadProgress, Status: status, Done: done, Total: b.Size, Message: message, Seconds: took.Seconds()})
 	}
 	last := time.Time{}
-	u, err := rollout.Upload(ctx, d.s3, b, d.env, func(done, _ int64) {
+	u, err := rollout.Upload(ctx, d.AWS.S3, b, d.Env, func(done, _ int64) {
 		const often = 100 * time.Millisecond // it is called for every piece that is sent
 		if now := time.Now(); now.Sub(last) >= often {
 			last = now
@@ -170,19 +170,19 @@ func (d *developer) upload(ctx context.Context, b rollout.Bundle) (rollout.Uploa
 }
 
 // roll creates the deployment of a revision and follows it to its end.
-func (d *developer) roll(ctx context.Context, r rollout.Revision, description, name string) error {
+func (d *Session) roll(ctx context.Context, r rollout.Revision, description, name string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	id, err := rollout.Create(ctx, d.codedeploy, d.env, r, description)
+	id, err := rollout.Create(ctx, d.AWS.CodeDeploy, d.Env, r, description)
 	if err != nil {
 		return err
 	}
 	d.deployment = id
 	if d.noWait {
-		d.done = fmt.Sprintf("Deployment %s of %s to %s has begun: `usher deploy status %s` follows it.", id, name, d.env.Name, id)
+		d.Done = fmt.Sprintf("Deployment %s of %s to %s has begun: `usher deploy status %s` follows it.", id, name, d.Env.Name, id)
 		return nil
 	}
-	d.done = fmt.Sprintf("%s runs %s", d.env.Name, name)
+	d.Done = fmt.Sprintf("%s runs %s", d.Env.Name, name)
 	return d.follow(ctx)
 }

@@ -1,4 +1,4 @@
-package main
+package developer
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package main
+package developer
 
 import (
 	"cmp"
@@ -34,12 +34,12 @@ type plan struct {
 }
 
 // show prints the plan.
-func (d *developer) show(ctx context.Context, p plan) error {
+func (d *Session) show(ctx context.Context, p plan) error {
 	running := p.group.Running.Commit()
 	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Planned, Commit: p.commit.SHA, From: running})
-	fmt.Fprintf(d.people, "%s %s of %s (%s, account %s)\n\n", p.action, d.env.Name, d.env.Application, d.env.Region, p.account)
+	fmt.Fprintf(d.People, "%s %s of %s (%s, account %s)\n\n", p.action, d.Env.Name, d.Env.Application, d.Env.Region, p.account)
 	line := func(name, form string, args ...any) {
-		fmt.Fprintf(d.people, "  %-10s %s\n", name, format.Printable(fmt.Sprintf(form, args...)))
+		fmt.Fprintf(d.People, "  %-10s %s\n", name, format.Printable(fmt.Sprintf(form, args...)))
 	}
 	line("as", "%s", p.arn)
 	var selected []string
@@ -66,15 +66,15 @@ func (d *developer) show(ctx context.Context, p plan) error {
 	for _, w := range p.warnings {
 		line("warning", "%s", w)
 	}
-	fmt.Fprintln(d.people)
+	fmt.Fprintln(d.People)
 	return nil
 }
 
 // whatRuns is the revision that new servers get now.
-func (d *developer) whatRuns(ctx context.Context, g rollout.Group) string {
+func (d *Session) whatRuns(ctx context.Context, g rollout.Group) string {
 	switch {
 	case g.Running == rollout.Revision{}:
-		return "nothing: no deployment to " + d.env.DeploymentGroup + " has succeeded yet"
+		return "nothing: no deployment to " + d.Env.DeploymentGroup + " has succeeded yet"
 	case g.Running.Commit() == "":
 		return g.Running.String() + ", which is not from this repository"
 	}
@@ -86,7 +86,7 @@ func (d *developer) whatRuns(ctx context.Context, g rollout.Group) string {
 }
 
 // words is a commit's id with its subject, when the repository has it.
-func (d *developer) words(ctx context.Context, sha string) string {
+func (d *Session) words(ctx context.Context, sha string) string {
 	if d.repo != nil {
 		if c, err := d.repo.Resolve(ctx, sha); err == nil {
 			return c.Short() + " " + c.Subject
@@ -96,7 +96,7 @@ func (d *developer) words(ctx context.Context, sha string) string {
 }
 
 // showCommits lists what the change brings, and what it takes back.
-func (d *developer) showCommits(ctx context.Context, running, next string, line func(name, format string, args ...any)) error {
+func (d *Session) showCommits(ctx context.Context, running, next string, line func(name, format string, args ...any)) error {
 	switch {
 	case running == "" || next == "":
 		return nil
@@ -128,7 +128,7 @@ func (d *developer) showCommits(ctx context.Context, running, next string, line 
 }
 
 // check judges a bundle as an instance will. What is wrong is printed as file:line:col: message.
-func (d *developer) check(ctx context.Context, path string) (bundle.Stats, []hooks.Problem, error) {
+func (d *Session) check(ctx context.Context, path string) (bundle.Stats, []hooks.Problem, error) {
 	dir, stats, err := open(ctx, path)
 	if err != nil {
 		return stats, nil, cli.UsageError{Err: fmt.Errorf("a server could not use this commit: %w", err)}

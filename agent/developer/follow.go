@@ -1,4 +1,4 @@
-package main
+package developer
 
 import (
 	"cmp"
@@ -14,58 +14,58 @@ import (
 )
 
 // follow follows the deployment to its end.
-func (d *developer) follow(ctx context.Context) error {
+func (d *Session) follow(ctx context.Context) error {
 	watch, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	out, err := rollout.Follow(watch, d.codedeploy, d.env, d.deployment, d.view.Show)
+	out, err := rollout.Follow(watch, d.AWS.CodeDeploy, d.Env, d.deployment, d.view.Show)
 	if err == nil {
 		return d.became(out)
 	}
 	again := fmt.Sprintf("`usher deploy status %s` follows it again", d.deployment)
 	switch {
 	case ctx.Err() != nil:
-		return ending{cli.ExitInterrupted, rollout.EndedRunning, fmt.Sprintf("interrupted, but deployment %s goes on: %s", d.deployment, again)}
+		return ExitError{cli.ExitInterrupted, rollout.EndedRunning, fmt.Sprintf("interrupted, but deployment %s goes on: %s", d.deployment, again)}
 	case watch.Err() != nil:
-		return ending{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running after %s: %s", d.deployment, d.timeout, again)}
+		return ExitError{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running after %s: %s", d.deployment, d.timeout, again)}
 	}
-	return ending{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("%v\ndeployment %s goes on: %s", err, d.deployment, again)}
+	return ExitError{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("%v\ndeployment %s goes on: %s", err, d.deployment, again)}
 }
 
 // became is the error that a deployment which has ended is, nil for one that succeeded.
-func (d *developer) became(out rollout.Outcome) error {
+func (d *Session) became(out rollout.Outcome) error {
 	trouble := out.Trouble()
 	undone := out.Rollback
 	switch {
 	case trouble == "":
-		d.done += fmt.Sprintf(": %s in %s.", format.Plural(out.Instances, "server"), format.Duration(out.Took))
+		d.Done += fmt.Sprintf(": %s in %s.", format.Plural(out.Instances, "server"), format.Duration(out.Took))
 		return nil
 	case undone != nil && undone.Trouble() == "":
-		return ending{cli.ExitRolledBack, rollout.EndedRolledBack, fmt.Sprintf("%s\ndeployment %s rolled it back", trouble, undone.Deployment)}
+		return ExitError{cli.ExitRolledBack, rollout.EndedRolledBack, fmt.Sprintf("%s\ndeployment %s rolled it back", trouble, undone.Deployment)}
 	case undone != nil:
-		trouble += "\nthe rollback failed too: " + undone.Trouble() + "\n`usher rollback " + cmp.Or(d.env.Name, "ENV") + "` tries again"
+		trouble += "\nthe rollback failed too: " + undone.Trouble() + "\n`usher rollback " + cmp.Or(d.Env.Name, "ENV") + "` tries again"
 	case out.NoRollback != "":
 		trouble += "\nit was not rolled back: " + out.NoRollback
 	case out.Status != rollout.Succeeded:
-		trouble += "\nit was not rolled back: `usher rollback " + cmp.Or(d.env.Name, "ENV") + "` does that"
+		trouble += "\nit was not rolled back: `usher rollback " + cmp.Or(d.Env.Name, "ENV") + "` does that"
 	}
-	return ending{cli.ExitFailed, rollout.EndedFailed, trouble}
+	return ExitError{cli.ExitFailed, rollout.EndedFailed, trouble}
 }
 
 // deployStatusCommand is `usher deploy status [ENV | d-ID]`.
 func deployStatusCommand() cli.Command {
-	d := &developer{name: "deploy status"}
+	d := &Session{Name: "deploy status"}
 	return cli.Command{Name: "status", Args: []string{"[ENV | d-ID]"}, About: "follow the newest deployment of an environment, or one by its id",
 		More:     "exit codes: those of usher deploy; with --no-wait 4 while it is running",
 		Flags:    d.flags,
-		Complete: completeEnvironment,
+		Complete: CompleteEnvironment,
 		Run: func(ctx context.Context, in cli.Call) int {
-			d.watch(in.Stdout, in.Stderr)
-			return d.end(ctx, d.status(ctx, in.Arg(0)))
+			d.Show(in.Stdout, in.Stderr)
+			return d.End(ctx, d.status(ctx, in.Arg(0)))
 		}}
 }
 
 // status follows a deployment that is there already.
-func (d *developer) status(ctx context.Context, name string) error {
+func (d *Session) status(ctx context.Context, name string) error {
 	what, err := d.findDeployment(ctx, name)
 	if err != nil {
 		return err
@@ -75,14 +75,14 @@ func (d *developer) status(ctx context.Context, name string) error {
 	if sha := what.Revision.Commit(); sha != "" {
 		name = d.words(ctx, sha)
 	}
-	fmt.Fprintf(d.people, "Deployment %s of %s to %s of %s, %s by %s\n\n", what.ID, format.Printable(name), what.Group, what.Application, format.Ago(what.Created), what.Creator)
-	d.done = fmt.Sprintf("Deployment %s succeeded", what.ID)
+	fmt.Fprintf(d.People, "Deployment %s of %s to %s of %s, %s by %s\n\n", what.ID, format.Printable(name), what.Group, what.Application, format.Ago(what.Created), what.Creator)
+	d.Done = fmt.Sprintf("Deployment %s succeeded", what.ID)
 	if !d.noWait {
 		return d.follow(ctx)
 	}
-	out, err := rollout.Glance(ctx, d.codedeploy, d.env, what.ID, d.view.Show)
+	out, err := rollout.Glance(ctx, d.AWS.CodeDeploy, d.Env, what.ID, d.view.Show)
 	if errors.Is(err, rollout.ErrRunning) {
-		return ending{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running: `usher deploy status %s` follows it", what.ID, what.ID)}
+		return ExitError{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running: `usher deploy status %s` follows it", what.ID, what.ID)}
 	} else if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (d *developer) status(ctx context.Context, name string) error {
 // findDeployment is the deployment of that id, or the newest of an environment: of the only one, when there is
 // one only. An id is looked for wherever usher.yml says that environments are; without one, where AWS_REGION
 // says.
-func (d *developer) findDeployment(ctx context.Context, name string) (rollout.Deployment, error) {
+func (d *Session) findDeployment(ctx context.Context, name string) (rollout.Deployment, error) {
 	all, file, err := environments()
 	if !rollout.IsDeployment(name) {
 		switch {
@@ -103,10 +103,10 @@ func (d *developer) findDeployment(ctx context.Context, name string) (rollout.De
 		case name == "":
 			name = all[0].Name
 		}
-		if d.env, err = rollout.Named(all, name); err != nil {
+		if d.Env, err = rollout.Named(all, name); err != nil {
 			return rollout.Deployment{}, cli.UsageError{Err: fmt.Errorf("%w (%s)", err, file)}
 		}
-		all = []rollout.Environment{d.env}
+		all = []rollout.Environment{d.Env}
 	} else if err != nil { // no usher.yml, or none that can be used: not needed here
 		all = []rollout.Environment{{}}
 	}
@@ -115,8 +115,8 @@ func (d *developer) findDeployment(ctx context.Context, name string) (rollout.De
 	}
 	var last error
 	asked := map[[2]string]bool{}
-	for _, d.env = range all {
-		if place := [2]string{d.env.Region, d.env.Profile}; asked[place] {
+	for _, d.Env = range all {
+		if place := [2]string{d.Env.Region, d.Env.Profile}; asked[place] {
 			continue
 		} else {
 			asked[place] = true
@@ -126,18 +126,18 @@ func (d *developer) findDeployment(ctx context.Context, name string) (rollout.De
 		}
 		id := name
 		if !rollout.IsDeployment(name) {
-			if id, err = rollout.Newest(ctx, d.codedeploy, d.env); err != nil {
+			if id, err = rollout.Newest(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
 				return rollout.Deployment{}, err
 			}
 		}
-		found, err := rollout.Describe(ctx, d.codedeploy, d.env, id)
+		found, err := rollout.Describe(ctx, d.AWS.CodeDeploy, d.Env, id)
 		if err == nil {
 			if at := slices.IndexFunc(all, func(e rollout.Environment) bool {
 				return e.Application == found.Application && e.DeploymentGroup == found.Group
 			}); at >= 0 {
-				d.env = all[at]
+				d.Env = all[at]
 			} else {
-				d.env.Name = ""
+				d.Env.Name = ""
 			}
 			return found, nil
 		}

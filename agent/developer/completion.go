@@ -1,4 +1,4 @@
-package main
+package developer
 
 import (
 	"context"
@@ -9,16 +9,16 @@ import (
 
 // What the developer's commands complete: environments and git refs.
 
-// completeEnvironment is what can be the environment that a command begins with.
-func completeEnvironment(_ context.Context, args []string) []string {
+// CompleteEnvironment is what can be the environment that a command begins with.
+func CompleteEnvironment(_ context.Context, args []string) []string {
 	if len(args) > 0 {
 		return nil
 	}
-	return environmentNames()
+	return EnvironmentNames()
 }
 
-// environmentNames are the environments of the usher.yml that is nearest.
-func environmentNames() (names []string) {
+// EnvironmentNames are the environments of the usher.yml that is nearest.
+func EnvironmentNames() (names []string) {
 	all, _, err := environments()
 	if err != nil {
 		return nil

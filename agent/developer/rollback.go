@@ -1,4 +1,4 @@
-package main
+package developer
 
 import (
 	"context"
@@ -11,48 +11,48 @@ import (
 	"usher/agent/rollout"
 )
 
-// rollbackCommand is `usher rollback ENV`. onServer, which may be nil, gives the declaration that takes its place on a server.
-func rollbackCommand(onServer func(args []string) *cli.Command) cli.Command {
-	d := &developer{name: "rollback"}
+// RollbackCommand is `usher rollback ENV`. onServer, which may be nil, gives the declaration that takes its place on a server.
+func RollbackCommand(onServer func(args []string) *cli.Command) cli.Command {
+	d := &Session{Name: "rollback"}
 	var stop, dryRun bool
 	return cli.Command{Name: "rollback", Args: []string{"ENV", "[d-ID | COMMIT]"}, Group: cli.Developer, About: "return an environment to what it ran before; on a server: the server",
 		More: "The same bundle is deployed again, nothing is built: by default the latest successful deployment of a different revision.\n" +
 			"exit codes: those of usher deploy. On a server, usher rollback --help is about the server itself.",
 		Flags: func(f *flag.FlagSet) {
 			d.flags(f)
-			f.BoolVar(&d.yes, "yes", false, "do not ask, also where usher.yml says confirm")
+			f.BoolVar(&d.Yes, "yes", false, "do not ask, also where usher.yml says confirm")
 			f.BoolVar(&stop, "stop", false, "stop the deployment that is in progress first")
 			f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and end there")
 		},
-		Complete: completeEnvironment,
+		Complete: CompleteEnvironment,
 		Instead:  onServer,
 		Run: func(ctx context.Context, in cli.Call) int {
-			err := d.begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
+			err := d.Begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
 			if err == nil {
 				err = d.rollBack(ctx, in.Arg(1), stop, dryRun)
 			}
-			return d.end(ctx, err)
+			return d.End(ctx, err)
 		}}
 }
 
 // rollBack deploys a revision again that was deployed before.
-func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bool) error {
+func (d *Session) rollBack(ctx context.Context, target string, stop, dryRun bool) error {
 	p := plan{action: "Roll back"}
 	var err error
-	if p.account, p.arn, err = d.whoAmI(ctx); err != nil {
+	if p.account, p.arn, err = d.WhoAmI(ctx); err != nil {
 		return err
 	}
-	if p.group, err = rollout.Look(ctx, d.codedeploy, d.env); err != nil {
+	if p.group, err = rollout.Look(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
 		return err
 	}
 	if p.stops = p.group.Active; p.stops != "" && !stop {
-		return fmt.Errorf("%w; --stop stops it first", rollout.Busy{Deployment: p.stops, Group: d.env.DeploymentGroup})
+		return fmt.Errorf("%w; --stop stops it first", rollout.InProgressError{Deployment: p.stops, Group: d.Env.DeploymentGroup})
 	}
 	past, err := d.goBackTo(ctx, target, p.group)
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	if err := rollout.StillThere(ctx, d.s3, d.env, past.Revision); err != nil {
+	if err := rollout.StillThere(ctx, d.AWS.S3, d.Env, past.Revision); err != nil {
 		return err
 	}
 	p.commit.SHA, p.bundle = past.Revision.Commit(), past.Revision.String()
@@ -69,7 +69,7 @@ func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bo
 		return err
 	}
 	if dryRun {
-		return ending{cli.ExitDone, rollout.EndedDryRun, "A dry run: no deployment was created."}
+		return ExitError{cli.ExitDone, rollout.EndedDryRun, "A dry run: no deployment was created."}
 	}
 	if err := d.confirm(ctx); err != nil {
 		return err
@@ -85,19 +85,19 @@ func (d *developer) rollBack(ctx context.Context, target string, stop, dryRun bo
 // goBackTo is what to deploy again. When nothing is named and the last deployment did not come to a good end, or
 // is being stopped, servers may have what it brought: then it is what the others have, which is also what new
 // servers get. Otherwise it is what ran before that.
-func (d *developer) goBackTo(ctx context.Context, target string, g rollout.Group) (rollout.Past, error) {
+func (d *Session) goBackTo(ctx context.Context, target string, g rollout.Group) (rollout.Past, error) {
 	switch {
 	case rollout.IsDeployment(target):
-		return rollout.OfDeployment(ctx, d.codedeploy, d.env, target)
+		return rollout.OfDeployment(ctx, d.AWS.CodeDeploy, d.Env, target)
 	case target != "":
-		return rollout.OfCommit(ctx, d.codedeploy, d.env, target)
+		return rollout.OfCommit(ctx, d.AWS.CodeDeploy, d.Env, target)
 	}
 	running := rollout.Past{Revision: g.Running, Deployment: g.By, When: g.When}
 	if g.Active != "" && g.By != "" {
 		return running, nil
 	}
 	if g.Failed != "" && g.By != "" {
-		failed, err := rollout.Describe(ctx, d.codedeploy, d.env, g.Failed)
+		failed, err := rollout.Describe(ctx, d.AWS.CodeDeploy, d.Env, g.Failed)
 		if err != nil {
 			return rollout.Past{}, err
 		}
@@ -105,22 +105,22 @@ func (d *developer) goBackTo(ctx context.Context, target string, g rollout.Group
 			return running, nil
 		}
 	}
-	return rollout.Before(ctx, d.codedeploy, d.env, g.Running)
+	return rollout.Before(ctx, d.AWS.CodeDeploy, d.Env, g.Running)
 }
 
 // stop stops the deployment that is in the way and waits for its end.
-func (d *developer) stop(ctx context.Context, id string) error {
+func (d *Session) stop(ctx context.Context, id string) error {
 	watch, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Notice, Deployment: id, Message: "stopping deployment " + id + ": servers end the event they are in"})
-	err := rollout.Stop(watch, d.codedeploy, d.env, id)
+	err := rollout.Stop(watch, d.AWS.CodeDeploy, d.Env, id)
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return ending{cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: deployment " + id + " is being stopped, and nothing else was started"}
+		return ExitError{cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: deployment " + id + " is being stopped, and nothing else was started"}
 	case watch.Err() != nil:
-		return ending{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s was told to stop and has not ended after %s: nothing else was started", id, d.timeout)}
+		return ExitError{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s was told to stop and has not ended after %s: nothing else was started", id, d.timeout)}
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package main
+package developer
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"usher/hooks"
 )
 
-// checkCommand is `usher check PATH`: what an instance finds out before it runs the first script.
-func checkCommand() cli.Command {
+// CheckCommand is `usher check PATH`: what an instance finds out before it runs the first script.
+func CheckCommand() cli.Command {
 	var errexit, roles string
 	var strict, asJSON bool
 	c := cli.Command{Name: "check", Args: []string{"PATH"}, Group: cli.Developer, About: "check a revision (a directory, zip, tar or tgz) as a server will",

@@ -1,0 +1,217 @@
+package developer
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
+
+	"usher/agent/cli"
+	"usher/agent/clients"
+	"usher/agent/format"
+	"usher/agent/rollout"
+)
+
+// Session is a person, or a CI job, at work on one environment: one command of theirs.
+type Session struct {
+	Name    string                        // of the command, as errors say it
+	Yes     bool                          // nobody is asked
+	Observe func(*middleware.Stack) error // sees every call of the clients; may be nil
+
+	Env    rollout.Environment // from Begin on; its Region is the one that is used
+	AWS    clients.Developer   // from Begin on
+	People io.Writer           // what is written for people goes here: nowhere with --json
+	Done   string              // what End says when all went well
+
+	repo         *rollout.Repository
+	view         *rollout.View
+	stderr       io.Writer
+	json, noWait bool
+	timeout      time.Duration
+	deployment   string // its id, once it is there
+}
+
+// watchFor is how long a deployment is followed: an hour for a script is CodeDeploy's own default.
+const watchFor = 2 * time.Hour
+
+// flags declares the flags that all commands that deploy have.
+func (d *Session) flags(flags *flag.FlagSet) {
+	flags.BoolVar(&d.json, "json", false, "print events, one JSON object a line")
+	flags.BoolVar(&d.noWait, "no-wait", false, "do not follow the deployment to its end")
+	flags.DurationVar(&d.timeout, "timeout", watchFor, "stop watching after `D`; the deployment continues")
+}
+
+// Begin reads usher.yml, and makes the clients of the environment of that name. Nothing is called yet.
+func (d *Session) Begin(ctx context.Context, name string, stdout, stderr io.Writer) error {
+	d.Show(stdout, stderr)
+	all, file, err := environments()
+	if err != nil {
+		return err
+	}
+	if d.Env, err = rollout.Named(all, name); err != nil {
+		return cli.UsageError{Err: fmt.Errorf("%w (%s)", err, file)}
+	}
+	if d.repo, err = rollout.OpenRepository(ctx, filepath.Dir(file)); err != nil {
+		return cli.UsageError{Err: err}
+	}
+	return d.connect(ctx)
+}
+
+// Show says where what is to be seen goes.
+func (d *Session) Show(stdout, stderr io.Writer) {
+	d.stderr, d.People, d.view = stderr, stdout, nil
+	if d.json {
+		d.People, d.view = io.Discard, rollout.JSONView(stdout)
+	} else {
+		d.view = rollout.PeopleView(stdout)
+	}
+}
+
+// environments are those of the usher.yml that is nearest above the working directory.
+func environments() (all []rollout.Environment, file string, err error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot find the working directory: %w", err)
+	}
+	if file, err = rollout.Find(dir); errors.Is(err, rollout.ErrNoFile) {
+		return nil, "", cli.UsageError{Err: fmt.Errorf("%w. The least there must be in it:\n\n%s", err, indented(rollout.Example))}
+	} else if err != nil {
+		return nil, "", err
+	}
+	if all, err = rollout.Load(file); err != nil {
+		return nil, "", cli.UsageError{Err: err}
+	}
+	return all, file, nil
+}
+
+func indented(text string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ")
+}
+
+// connect makes the clients, with the credentials that AWS's own tools would use here.
+func (d *Session) connect(ctx context.Context) error {
+	made, err := clients.ForDeveloper(ctx, d.Env.Region, d.Env.Profile, d.Observe)
+	switch {
+	case errors.Is(err, clients.ErrNoProfile):
+		return fmt.Errorf("cannot use profile %s of environment %s: it is not in your AWS configuration: `aws configure sso --profile %s` makes it; or correct profile in usher.yml: %w",
+			d.Env.Profile, d.Env.Name, d.Env.Profile, err)
+	case errors.Is(err, clients.ErrNoRegion):
+		return cli.UsageError{Err: err}
+	case err != nil:
+		return rollout.Explain("read the AWS configuration", d.Env, err)
+	}
+	d.AWS, d.Env.Region = made, made.Region
+	return nil
+}
+
+// WhoAmI is the account and the identity that the credentials are of.
+func (d *Session) WhoAmI(ctx context.Context) (account, arn string, err error) {
+	out, err := d.AWS.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", "", rollout.Explain("find out who you are to AWS", d.Env, err)
+	}
+	return aws.ToString(out.Account), aws.ToString(out.Arn), nil
+}
+
+// confirm asks a person for the environment's name, when the environment wants that. y would be typed too soon.
+func (d *Session) confirm(ctx context.Context) error {
+	if !d.Env.Confirm || d.Yes {
+		return nil
+	}
+	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.People) {
+		return cli.UsageError{Err: fmt.Errorf("%s must be confirmed by a person (confirm in usher.yml), and this is not a terminal: use --yes to go ahead", d.Env.Name)}
+	}
+	fmt.Fprintf(d.People, "Type %s to go ahead: ", d.Env.Name)
+	answer, err := readLine(ctx)
+	if err != nil {
+		fmt.Fprintln(d.People)
+		return err
+	}
+	if strings.TrimSpace(answer) != d.Env.Name {
+		return cli.UsageError{Err: errors.New("not confirmed: nothing was started")}
+	}
+	fmt.Fprintln(d.People)
+	return nil
+}
+
+// Agree asks a person for the environment's name, whatever usher.yml says. why is why a program may not say yes.
+func (d *Session) Agree(ctx context.Context, why string) error {
+	if d.Yes {
+		return nil
+	}
+	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.People) {
+		return cli.UsageError{Err: fmt.Errorf("%s, and this is not a terminal: use --yes to go ahead", why)}
+	}
+	d.Env.Confirm = true
+	return d.confirm(ctx)
+}
+
+// readLine reads a line from the terminal, which hands out whole ones. When ctx ends first, the read goes on for as long as the
+// process lives, which is not long then.
+func readLine(ctx context.Context) (string, error) {
+	type answer struct {
+		text string
+		err  error
+	}
+	typed := make(chan answer, 1)
+	go func() {
+		line := make([]byte, 4096)
+		n, err := os.Stdin.Read(line)
+		typed <- answer{string(line[:n]), err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case a := <-typed:
+		if a.err != nil && !errors.Is(a.err, io.EOF) {
+			return "", fmt.Errorf("cannot read from the terminal: %w", a.err)
+		}
+		return a.text, nil
+	}
+}
+
+// ExitError ends a command with an exit code and a status of its own.
+type ExitError struct {
+	Code    int    // cli.Exit...
+	Status  string // rollout.Ended...: the last event's, with --json
+	Message string // for people, and in that event
+}
+
+func (e ExitError) Error() string { return e.Message }
+
+// End says how the command ended and is its exit code.
+func (d *Session) End(ctx context.Context, err error) int {
+	code, status, message := cli.ExitFailed, rollout.EndedFailed, d.Done
+	if err != nil {
+		message = err.Error()
+	}
+	switch own := (ExitError{}); {
+	case err == nil:
+		code, status = cli.ExitDone, rollout.EndedSucceeded
+	case errors.As(err, &own):
+		code, status = own.Code, own.Status
+	case errors.As(err, new(rollout.InProgressError)):
+		code, status = cli.ExitBusy, rollout.EndedRefused
+	case errors.As(err, new(cli.UsageError)):
+		code, status = cli.ExitUsage, rollout.EndedRefused
+	case ctx.Err() != nil:
+		code, status, message = cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: nothing was started"
+	}
+	d.view.Close()
+	if code == cli.ExitDone || d.json {
+		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Finished, Deployment: d.deployment, Status: status, Message: message, ExitCode: &code})
+	}
+	if code != cli.ExitDone {
+		fmt.Fprintf(d.stderr, "usher %s: %s\n", d.Name, format.Printable(message))
+	}
+	return code
+}
