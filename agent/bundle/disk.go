@@ -51,8 +51,13 @@ func Room(dir string, need int64, files int) error {
 	}
 	block := uint64(s.Bsize)
 	if s.Bavail < (uint64(max(need, 0))+roomMargin)/block+1 {
+		free := format.Bytes(int64(s.Bavail * block))
+		if need <= 0 { // in the middle of an archive that does not say how much is to come
+			return fullError{fmt.Errorf("the disk of %s is too full: %s are to stay free, but only %s are: enlarge the volume or keep fewer releases",
+				dir, format.Bytes(roomMargin), free)}
+		}
 		return fullError{fmt.Errorf("the disk of %s is too full: %s are needed, and %s to spare, but %s are free: enlarge the volume or keep fewer releases",
-			dir, format.Bytes(need), format.Bytes(roomMargin), format.Bytes(int64(s.Bavail*block)))}
+			dir, format.Bytes(need), format.Bytes(roomMargin), free)}
 	}
 	if fixed := s.Files > 0; fixed && s.Ffree < uint64(max(files, 0))+roomFiles { // Btrfs, for one, makes them as it goes
 		return fullError{fmt.Errorf("the disk of %s has too few inodes: %d are needed, and %d to spare, but %d are free (df -i): remove what has many small files, or keep fewer releases",

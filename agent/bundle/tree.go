@@ -3,7 +3,6 @@ package bundle
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -17,16 +16,9 @@ import (
 	"usher/agent/format"
 )
 
-const (
-	// maxName and maxPath are Linux's own limits for one name and for a whole path, in bytes
-	// (NAME_MAX and PATH_MAX): an entry beyond them could not be written.
-	maxName = 255
-	maxPath = 4095
-
-	// maxNames limits the names and link targets of one archive together, in bytes, because they
-	// are kept in memory: 200,000 entries with names of 330 bytes each.
-	maxNames = 64_000_000
-)
+// maxNames limits the names and link targets of one archive together, in bytes, because they
+// are kept in memory: 200,000 entries with names of 330 bytes each.
+const maxNames = 64_000_000
 
 // A kind is what a name in the tree stands for.
 type kind string
@@ -126,29 +118,6 @@ func (t *tree) claim(name string, k kind) (clean string, again bool, err error) 
 	}
 	t.note(clean, k)
 	return clean, false, t.withinLimits()
-}
-
-// judge refuses names that could not stand for a place in the tree.
-func judge(name string) error {
-	switch {
-	case name == "":
-		return errors.New("the archive has an entry without a name")
-	case strings.ContainsRune(name, 0):
-		return fmt.Errorf("entry %q has a NUL in its name", name)
-	case name[0] == '/':
-		return fmt.Errorf("entry %q has an absolute name: make the archive with relative names", name)
-	case len(name) > maxPath:
-		return fmt.Errorf("entry %q... has a name longer than %d bytes", name[:60], maxPath)
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		if part == ".." {
-			return fmt.Errorf("entry %q leaves the archive through \"..\"", name)
-		}
-		if len(part) > maxName {
-			return fmt.Errorf("entry %q... has a name longer than %d bytes", name[:60], maxName)
-		}
-	}
-	return nil
 }
 
 // parents makes the directories above name that the archive has not named yet.
