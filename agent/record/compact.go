@@ -66,7 +66,7 @@ func (r *Record) Compact() error {
 }
 
 // kept says which lines stay: all of the newest deployments, of the one that is good, of the one that was good before
-// it, and of the launch; and of the newest command and the newest verdict, wherever they are.
+// it, of the one that was given up last, and of the launch; and of the newest command and the newest verdict, wherever they are.
 func kept(entries []Entry, newest, refusals int) []bool {
 	var s State
 	var begins []int // of each deployment
@@ -101,7 +101,7 @@ func kept(entries []Entry, newest, refusals int) []bool {
 		}
 	}
 	for d, n := range at {
-		if s.Decision != nil && d.Sequence == s.Decision.Sequence {
+		if s.Decision != nil && d.Sequence == s.Decision.Sequence || s.GivenUp != "" && d.ID == s.GivenUp {
 			keep[n] = true
 		}
 	}

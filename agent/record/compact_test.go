@@ -102,7 +102,7 @@ func TestWhatIsKeptTellsTheSame(t *testing.T) {
 			rt.Fatalf("state %+v, want %+v", got, want)
 		}
 		before, after := history(all), history(rest)
-		if len(after.Deployments) > newest+4 || len(after.Deployments) < min(newest, len(before.Deployments)) {
+		if len(after.Deployments) > newest+5 || len(after.Deployments) < min(newest, len(before.Deployments)) {
 			rt.Fatalf("%d deployments of %d are left", len(after.Deployments), len(before.Deployments))
 		}
 		for i := range min(newest, len(before.Deployments)) {
