@@ -103,15 +103,9 @@ var errNothingToDo = errors.New("nothing to do")
 // connect makes the AWS clients.
 func (a *agent) connect(ctx context.Context, me instance.Identity) error {
 	a.limiter = retry.NewLimiter(a.cfg.RetryTimeout)
-	o := clientOptions(a.cfg, me)
+	o := clients.OptionsFor(a.cfg, me, cli.Version())
 	o.Notify, o.Debug = executor.Notify(a.log), func(text string) { a.log.Debug(text) }
 	return a.clients.Connect(ctx, o)
-}
-
-// clientOptions are for the clients of a server's agent.
-func clientOptions(cfg config.Config, me instance.Identity) clients.Options {
-	return clients.Options{Identity: me, Version: cli.Version(), HostCommands: cfg.HostCommands, Secure: cfg.EnableAuthPolicy,
-		SignerCA: cfg.SignerCA, Debug: func(string) {}}
 }
 
 // onMetadataRetry says that metadata is not ready.

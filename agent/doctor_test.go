@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"usher/agent/doctor"
+	"usher/agent/platform"
 	"usher/agent/policy"
 	"usher/agent/record"
 	"usher/agent/standin"
@@ -31,7 +32,7 @@ import (
 type diagnosis struct {
 	*testing.T
 	typed
-	report doctorReport
+	report platform.DoctorReport
 }
 
 // doctor types the command on an instance, or without one.
@@ -372,7 +373,7 @@ ok       endpoint     sts: AWS directly
 	h.cloud.Fail("DescribeAutoScalingGroups", 1, standin.Fault{Code: "AccessDenied", Message: "no"})
 	h.ended(h.usher("doctor production"), 1, "cannot find the Auto Scaling groups of production: your AWS identity may not: allow autoscaling:DescribeAutoScalingGroups")
 	h.ended(h.usher("doctor staging"), 2, "there is no environment \"staging\"")
-	var r doctorReport
+	var r platform.DoctorReport
 	h.must(json.Unmarshal([]byte(h.usher("doctor -json production").stdout), &r))
 	if r.Problems != 1 || len(r.Findings) < 8 {
 		t.Errorf("%+v", r)

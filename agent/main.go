@@ -21,6 +21,7 @@ import (
 	"usher/agent/deployment"
 	"usher/agent/developer"
 	"usher/agent/instance"
+	"usher/agent/platform"
 	"usher/agent/record"
 	"usher/agent/retry"
 	"usher/agent/runner"
@@ -36,7 +37,7 @@ func commands() cli.Program {
 			runCommand(),
 			statusCommand(), historyCommand(), blameCommand(), plotCommand(), holdCommand(), unholdCommand(),
 			developer.CheckCommand(), rehearseCommand(), developer.DeployCommand(), developer.RollbackCommand(rollbackHere),
-			doctorCommand(), bakeCommand(), attachCommand(), iamPolicyCommand(),
+			platform.DoctorCommand(), platform.BakeCommand(), platform.AttachCommand(), platform.IAMPolicyCommand(),
 			cli.VersionCommand(), applyFilesCommand(),
 		},
 	}.WithCompletion(developer.EnvironmentNames)

@@ -66,6 +66,12 @@ type Options struct {
 	Observe      func(*middleware.Stack) error // sees every call; may be nil
 }
 
+// OptionsFor are those of the server that me is, as agent.yml has them; nobody is told anything yet.
+func OptionsFor(cfg config.Config, me instance.Identity, version string) Options {
+	return Options{Identity: me, Version: version, HostCommands: cfg.HostCommands, Secure: cfg.EnableAuthPolicy,
+		SignerCA: cfg.SignerCA, Debug: func(string) {}}
+}
+
 // New is a Server that has metadata and its clock, and no other client.
 func New() Server {
 	clock := new(Clock)

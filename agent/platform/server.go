@@ -1,4 +1,4 @@
-package main
+package platform
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"usher/agent/cli"
 	"usher/agent/clients"
 	"usher/agent/config"
 	"usher/agent/doctor"
@@ -67,7 +68,7 @@ func examine(ctx context.Context, r *doctor.Report, file string) {
 	if a.cfg, err = cfg.ForInstance(a.me); err != nil {
 		r.Problem("agent.yml", "", "%v", err)
 	}
-	o := clientOptions(a.cfg, a.me)
+	o := clients.OptionsFor(a.cfg, a.me, cli.Version())
 	o.Observe = a.calls.Observe
 	if err := a.clients.Connect(ctx, o); err != nil {
 		r.Problem("agent.yml", "", "%v", err)

@@ -1,4 +1,4 @@
-package main
+package platform
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"usher/hooks"
 )
 
-// iamPolicyCommand is `usher iam-policy`.
-func iamPolicyCommand() cli.Command {
+// IAMPolicyCommand is `usher iam-policy`.
+func IAMPolicyCommand() cli.Command {
 	var n policy.Names
 	var side string
 	return cli.Command{Name: "iam-policy", Group: cli.Platform, About: "print a least-privilege IAM policy",

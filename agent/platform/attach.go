@@ -1,4 +1,4 @@
-package main
+package platform
 
 import (
 	"context"
@@ -24,8 +24,8 @@ const (
 // hookForm is what Auto Scaling allows in a hook's name.
 var hookForm = cli.LazyRegexp(`^[A-Za-z0-9\-_/]{1,255}$`)
 
-// attachCommand is `usher attach ENV`.
-func attachCommand() cli.Command {
+// AttachCommand is `usher attach ENV`.
+func AttachCommand() cli.Command {
 	d, want := &developer.Session{Name: "attach"}, groups.Default()
 	var dryRun bool
 	return cli.Command{Name: "attach", Args: []string{"ENV"}, Group: cli.Platform, About: "give every Auto Scaling group of an environment the launch hook that usher completes",

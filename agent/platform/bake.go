@@ -1,4 +1,4 @@
-package main
+package platform
 
 import (
 	"context"
@@ -29,8 +29,8 @@ type baking struct {
 	laid   layDown
 }
 
-// bakeCommand is `usher bake`.
-func bakeCommand() cli.Command {
+// BakeCommand is `usher bake`.
+func BakeCommand() cli.Command {
 	var b baking
 	return cli.Command{Name: "bake", Group: cli.Platform, About: "verify and clean a machine before an image is made of it",
 		More: "It checks that the image is complete, preloads a revision if asked to, and takes away what belongs to this machine alone.\n" +

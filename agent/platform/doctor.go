@@ -1,4 +1,4 @@
-package main
+package platform
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 // doctorTime bounds all of it: what does not answer is a finding.
 const doctorTime = 2 * time.Minute
 
-// doctorCommand is `usher doctor`.
-func doctorCommand() cli.Command {
+// DoctorCommand is `usher doctor`.
+func DoctorCommand() cli.Command {
 	var file, hook string
 	var asJSON bool
 	c := cli.Command{Name: "doctor", Args: []string{"[ENV]"}, Group: cli.Platform, About: "what is wrong with this server, or with an environment, before a launch finds out",
@@ -52,7 +52,7 @@ func doctorCommand() cli.Command {
 			out := json.NewEncoder(in.Stdout)
 			out.SetIndent("", "  ")
 			out.SetEscapeHTML(false)
-			if err := out.Encode(doctorReport{problems, warnings, r}); err != nil {
+			if err := out.Encode(DoctorReport{problems, warnings, r}); err != nil {
 				return in.Fail(cli.ExitFailed, err)
 			}
 		} else {
@@ -67,8 +67,8 @@ func doctorCommand() cli.Command {
 	return c
 }
 
-// doctorReport is what `usher doctor --json` prints: one object.
-type doctorReport struct {
+// DoctorReport is what `usher doctor --json` prints: one object.
+type DoctorReport struct {
 	Problems int           `json:"problems"`
 	Warnings int           `json:"warnings"`
 	Findings doctor.Report `json:"findings"` // in the order in which they were looked for
