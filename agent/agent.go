@@ -37,8 +37,8 @@ type agent struct {
 	limiter   *retry.Limiter // which the calls of a launch pass
 	repeats   *retry.Repeats
 
-	control *control
-	rested  time.Time // when the server was seen at rest in a warm pool last
+	requests *requests
+	rested   time.Time // when the server was seen at rest in a warm pool last
 }
 
 // state is the replay of the record: what was done on this server.

@@ -28,7 +28,7 @@ type launched struct {
 // also what a second wait (a warm pool) and a restart of the agent in the middle come through. The error
 // is the deployment's; errNothingToDo says that there was none to make.
 func (a *agent) boot(ctx context.Context) (was launched, err error) {
-	defer a.control.launching(ctx)()
+	defer a.requests.launching(ctx)()
 	a.deploy.Reconcile()
 	began := time.Now()
 	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.lifecycleOptions(lifecycle.Launching))
@@ -157,7 +157,7 @@ func (a *agent) finishLaunch(ctx context.Context, launch *lifecycle.Launch, fail
 	result := lifecycle.VerdictOf(failure)
 	held := false
 	if failure != nil && kind == lifecycle.Action {
-		_, held = a.control.heldUntil(a.cfg, a.failedAt())
+		_, held = a.requests.heldUntil(a.cfg, a.failedAt())
 	}
 	switch {
 	case failure == nil, kind != lifecycle.Action:
@@ -236,7 +236,7 @@ func (a *agent) failedAt() time.Time {
 func (a *agent) hold(ctx context.Context, launch *lifecycle.Launch) {
 	failed, said := a.failedAt(), time.Time{}
 	for {
-		until, held := a.control.heldUntil(a.cfg, failed)
+		until, held := a.requests.heldUntil(a.cfg, failed)
 		if end := launch.Deadline(); end.Before(until) {
 			until = end
 		}

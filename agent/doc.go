@@ -20,9 +20,10 @@
 // catches up (repair.go). All of it is done by one loop, one thing at a time, and between two commands the
 // record alone knows where a deployment is.
 //
-// The other end is deploycmd.go and package rollout: `usher deploy`, typed by a developer, makes a bundle of a
-// commit, creates the deployment and follows it. `usher status`, `history`, `rollback`, `hold` and `release` are
-// for who stands before a server; they reach the agent by a socket beside its record (control.go).
+// The other end is packages developer and rollout: `usher deploy`, typed by a developer, makes a bundle of a
+// commit, creates the deployment and follows it. `usher status`, `history`, `rollback`, `hold` and `unhold` are
+// for who stands before a server; they reach the agent by a socket beside its record (package control, requests.go).
+// Packages platform and doctor are for who makes the image and the groups.
 //
 // # Exit codes
 //

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/agent/config"
+	"usher/agent/control"
 	"usher/agent/format"
 	"usher/systemd"
 )
@@ -42,7 +43,7 @@ const (
 
 // launching says that boot is at work on a launch, until over is called. A hold that an operator asked for
 // ends with the launch, unless only the service is being stopped in the middle of it.
-func (c *control) launching(ctx context.Context) (over func()) {
+func (c *requests) launching(ctx context.Context) (over func()) {
 	if c == nil {
 		return func() {}
 	}
@@ -64,7 +65,7 @@ func (c *control) launching(ctx context.Context) (over func()) {
 
 // heldUntil is until when the launch that failed at a time is kept for a person to look; held is false when
 // it is not kept, or not any more. The answer may change while it is kept.
-func (c *control) heldUntil(cfg config.Config, failed time.Time) (until time.Time, held bool) {
+func (c *requests) heldUntil(cfg config.Config, failed time.Time) (until time.Time, held bool) {
 	until, held = failed.Add(cfg.HoldTimeout), cfg.OnFailure == config.OnFailureHold
 	if c == nil { // the launch is given up before there is a socket
 		return until, held
@@ -84,12 +85,12 @@ func (c *control) heldUntil(cfg config.Config, failed time.Time) (until time.Tim
 }
 
 // failed says whether the launch under way has failed; mu is held.
-func (c *control) failed() bool {
+func (c *requests) failed() bool {
 	return c.fate != fateOpen || c.rec.State().VerdictDue().Err() != nil
 }
 
 // keep is `usher hold`.
-func (c *control) keep(d time.Duration) answer {
+func (c *requests) keep(d time.Duration) control.Answer {
 	if d == 0 {
 		d = c.cfg.HoldTimeout
 	}
@@ -99,23 +100,23 @@ func (c *control) keep(d time.Duration) answer {
 	text := fmt.Sprintf("from now on: a launch that fails is kept for %s, then abandoned", d)
 	switch {
 	case !c.launch:
-		return declined(exitNothing, "nothing needs holding: the launch of this instance is over, and Auto Scaling waits for no verdict on it")
+		return control.Declined(exitNothing, "nothing needs holding: the launch of this instance is over, and Auto Scaling waits for no verdict on it")
 	case c.fate == fateGiven:
-		return declined(exitNothing, "it is too late: the launch has failed, and is being given up")
+		return control.Declined(exitNothing, "it is too late: the launch has failed, and is being given up")
 	case c.failed():
 		h.For, h.Until = "", h.Asked.Add(d)
 		text = fmt.Sprintf("this instance is kept until %s, at most until the global timeout of its lifecycle hook, then abandoned", format.Local(h.Until))
 	}
 	if err := c.setHold(h); err != nil {
-		return declined(exitFailed, "%v", err)
+		return control.Declined(exitFailed, "%v", err)
 	}
 	c.until = h.Until
 	c.log.Warn("an operator holds this instance: "+text, systemd.ID(systemd.MessageHeld))
-	return answer{Text: text}
+	return control.Answer{Text: text}
 }
 
 // letGo is `usher unhold`.
-func (c *control) letGo() answer {
+func (c *requests) letGo() control.Answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h, text := (*hold)(nil), "the hold is taken back: a launch that fails is abandoned at once"
@@ -127,28 +128,28 @@ func (c *control) letGo() answer {
 		h = &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now().UTC(), Released: true}
 		text = "this instance is let go: its launch is abandoned now"
 	case c.hold == nil || !c.launch:
-		return declined(exitNothing, "nothing is held here")
+		return control.Declined(exitNothing, "nothing is held here")
 	}
 	if err := c.setHold(h); err != nil {
-		return declined(exitFailed, "%v", err)
+		return control.Declined(exitFailed, "%v", err)
 	}
 	c.log.Warn("an operator ends the hold: "+text, systemd.ID(systemd.MessageHeld))
-	return answer{Text: text}
+	return control.Answer{Text: text}
 }
 
 // holding is a hold as status tells it, nil for none; mu is held.
-func (c *control) holding() *holdStatus {
+func (c *requests) holding() *control.HoldStatus {
 	switch {
 	case c.launch && c.fate == fateHeld:
-		return &holdStatus{Failed: true, ByOperator: c.hold != nil, Until: c.until}
+		return &control.HoldStatus{Failed: true, ByOperator: c.hold != nil, Until: c.until}
 	case c.launch && c.hold != nil && !c.hold.Released:
-		return &holdStatus{ByOperator: true, For: c.hold.For, Until: c.hold.Until}
+		return &control.HoldStatus{ByOperator: true, For: c.hold.For, Until: c.hold.Until}
 	}
 	return nil
 }
 
 // setHold is what an operator wants from now on, also after a restart of the agent; mu is held.
-func (c *control) setHold(h *hold) error {
+func (c *requests) setHold(h *hold) error {
 	path := filepath.Join(c.cfg.StateDir, holdName)
 	if h == nil {
 		c.hold = nil
@@ -194,7 +195,7 @@ func replaceDurably(path string, content []byte) error {
 }
 
 // loadHold is the hold that an agent of before the restart was asked for, nil for none.
-func (c *control) loadHold() *hold {
+func (c *requests) loadHold() *hold {
 	text, err := os.ReadFile(filepath.Join(c.cfg.StateDir, holdName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -16,8 +16,8 @@ import (
 func TestHoldAtTheWrongMoment(t *testing.T) {
 	t.Parallel()
 	failed := time.Now()
-	failing := func(state string) *control {
-		c := &control{cfg: config.Config{StateDir: state, OnFailure: config.OnFailureAbandon, HoldTimeout: time.Hour}, log: zap.NewNop(), rec: record.InMemory(record.Owner{})}
+	failing := func(state string) *requests {
+		c := &requests{cfg: config.Config{StateDir: state, OnFailure: config.OnFailureAbandon, HoldTimeout: time.Hour}, log: zap.NewNop(), rec: record.InMemory(record.Owner{})}
 		c.launching(t.Context())
 		return c
 	}
@@ -63,7 +63,7 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 	})
 	t.Run("before there is a socket", func(t *testing.T) {
 		t.Parallel()
-		var none *control
+		var none *requests
 		none.launching(t.Context())()
 		for on, want := range map[string]bool{config.OnFailureAbandon: false, config.OnFailureHold: true} {
 			if until, held := none.heldUntil(config.Config{OnFailure: on, HoldTimeout: time.Hour}, failed); held != want || !until.Equal(failed.Add(time.Hour)) {

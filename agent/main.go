@@ -97,8 +97,8 @@ func runCommand() cli.Command {
 			return a.ended(ctx, err)
 		}
 		defer a.deploy.Record.Close()
-		a.control = a.listen(ctx)
-		defer a.control.close()
+		a.requests = a.listen(ctx)
+		defer a.requests.close()
 		was, err := a.boot(ctx)
 		a.deploy.Record.Timings.Drain() // of this boot, and not of what is deployed later
 		if once || ctx.Err() != nil {

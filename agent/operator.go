@@ -1,20 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
-	"net"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"usher/agent/cli"
 	"usher/agent/config"
+	"usher/agent/control"
 	"usher/agent/format"
 )
 
@@ -24,11 +19,6 @@ import (
 // answerTime bounds what the agent answers at once: the longest is a write to a disk that is busy.
 const answerTime = 10 * time.Second
 
-var (
-	errNoAgent = errors.New("no agent answers here: systemctl start usher; if it is running, journalctl -u usher says what it waits for")
-	errNotRoot = errors.New("only root may do that")
-)
-
 // holdCommand is `usher hold [DURATION]`.
 func holdCommand() cli.Command {
 	var file string
@@ -37,7 +27,7 @@ func holdCommand() cli.Command {
 			"the launch has failed already, from now; it is never longer than the global timeout of the lifecycle hook.",
 		Flags: func(f *flag.FlagSet) { cli.ConfigFlag(f, &file) }}
 	c.Run = func(ctx context.Context, in cli.Call) int {
-		what := ask{Do: askHold}
+		what := control.Ask{Do: control.Hold}
 		if text := in.Arg(0); text != "" {
 			d, err := time.ParseDuration(text)
 			if err != nil || d <= 0 {
@@ -60,7 +50,7 @@ func unholdCommand() cli.Command {
 	c.Run = func(ctx context.Context, in cli.Call) int {
 		ctx, cancel := context.WithTimeout(ctx, answerTime)
 		defer cancel()
-		return tellAgent(ctx, "unhold", file, ask{Do: askRelease}, in)
+		return tellAgent(ctx, "unhold", file, control.Ask{Do: control.Unhold}, in)
 	}
 	return c
 }
@@ -77,21 +67,21 @@ func rollBackServerCommand() cli.Command {
 			f.BoolVar(&force, "force", false, "also to a release that is not good, also over a deployment that was left unfinished")
 		},
 		Run: func(ctx context.Context, in cli.Call) int {
-			return tellAgent(ctx, "rollback", file, ask{Do: askRollback, Release: in.Arg(0), Force: force}, in)
+			return tellAgent(ctx, "rollback", file, control.Ask{Do: control.Rollback, Release: in.Arg(0), Force: force}, in)
 		}}
 }
 
 // tellAgent asks the agent for something, prints what becomes of it, and returns the exit code.
-func tellAgent(ctx context.Context, command, file string, what ask, in cli.Call) int {
+func tellAgent(ctx context.Context, command, file string, what control.Ask, in cli.Call) int {
 	cfg, err := config.Load(file)
 	if err != nil {
 		return in.Fail(cli.ExitUsage, err)
 	}
-	last, err := askAgent(ctx, cfg.StateDir, what, func(line string) { fmt.Fprintln(in.Stdout, format.Printable(line)) })
+	last, err := control.Do(ctx, cfg.StateDir, what, func(line string) { fmt.Fprintln(in.Stdout, format.Printable(line)) })
 	switch {
-	case errors.Is(err, errNotRoot):
+	case errors.Is(err, control.ErrNotRoot):
 		return in.Fail(cli.ExitUsage, fmt.Errorf("%w: sudo usher %s", err, command))
-	case ctx.Err() != nil && what.Do == askRollback && !errors.Is(err, errNoAgent):
+	case ctx.Err() != nil && what.Do == control.Rollback && !errors.Is(err, control.ErrNoAgent):
 		return in.Fail(cli.ExitInterrupted, errors.New("interrupted. The agent continues with it: usher status; journalctl -fu usher"))
 	case err != nil:
 		return in.Fail(cli.ExitFailed, err)
@@ -100,53 +90,4 @@ func tellAgent(ctx context.Context, command, file string, what ask, in cli.Call)
 	}
 	fmt.Fprintln(in.Stdout, last.Text)
 	return last.Code
-}
-
-// askAgent asks the agent that keeps its state in a directory, and returns its last answer. Lines that come
-// before are passed to line.
-func askAgent(ctx context.Context, state string, what ask, line func(string)) (answer, error) {
-	conn, err := dialIn(ctx, state)
-	if err != nil {
-		return answer{}, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	text, err := json.Marshal(what)
-	if err != nil {
-		return answer{}, fmt.Errorf("cannot encode what to ask the agent: %w", err)
-	}
-	if _, err := conn.Write(append(text, '\n')); err != nil {
-		return answer{}, fmt.Errorf("cannot ask the agent: %w", err)
-	}
-	for answers := json.NewDecoder(bufio.NewReader(conn)); ; {
-		var one answer
-		switch err := answers.Decode(&one); {
-		case ctx.Err() != nil:
-			return answer{}, fmt.Errorf("the agent did not answer: %w", context.Cause(ctx))
-		case err != nil:
-			return answer{}, errors.New("the agent went away before it answered: journalctl -u usher says why")
-		case one.Done:
-			return one, nil
-		}
-		line(one.Line)
-	}
-}
-
-// dialIn connects to the control socket in a state directory, however long its path is.
-func dialIn(ctx context.Context, state string) (net.Conn, error) {
-	short, done, err := shortly(state)
-	if err == nil {
-		defer done()
-		var conn net.Conn
-		if conn, err = new(net.Dialer).DialContext(ctx, "unix", filepath.Join(short, controlName)); err == nil {
-			return conn, nil
-		}
-	}
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return nil, errNotRoot
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, errNoAgent
-	}
-	return nil, fmt.Errorf("cannot reach the agent: %w", err)
 }

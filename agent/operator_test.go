@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
 
+	"usher/agent/control"
 	"usher/agent/record"
 	"usher/agent/standin"
 )
@@ -486,7 +487,7 @@ func TestLongStatePath(t *testing.T) {
 // dials is a client that knows nothing of what to say.
 func (s *stage) dials() net.Conn {
 	s.Helper()
-	conn, err := dialIn(s.ctx, s.path("state"))
+	conn, err := control.Dial(s.ctx, s.path("state"))
 	s.must(err)
 	s.Cleanup(func() { conn.Close() })
 	return conn
@@ -500,7 +501,7 @@ func TestOddClients(t *testing.T) {
 		{"rubble\n", `{"done":true,"code":2,"error":"the agent does not understand what it is asked: invalid character 'r' looking for beginning of value"}` + "\n"},
 		{`{"do":"hold","for":"1h"}` + "\n", `{"done":true,"code":2,"error":"the agent does not understand what it is asked: json: cannot unmarshal string into Go struct field ask.for of type time.Duration"}` + "\n"},
 		{`{"do":"fly"}` + "\n", `{"done":true,"code":2,"error":"the agent, usher ` + "VERSION" + `, does not know how to \"fly\": is it of another version than this command? systemctl restart usher"}` + "\n"},
-		{strings.Repeat("x", maxAsk+1), `{"done":true,"code":2,"error":"the agent does not understand what it is asked: invalid character 'x' looking for beginning of value"}` + "\n"},
+		{strings.Repeat("x", control.MaxAsk+1), `{"done":true,"code":2,"error":"the agent does not understand what it is asked: invalid character 'x' looking for beginning of value"}` + "\n"},
 		{"\x00\xff\n", ""},
 	} {
 		conn := s.dials()
@@ -514,7 +515,7 @@ func TestOddClients(t *testing.T) {
 	}
 
 	var silent []net.Conn
-	for range maxClients + 2 {
+	for range control.MaxClients + 2 {
 		silent = append(silent, s.dials())
 	}
 	s.answered("unhold", 3, "", "usher unhold: nothing is held here\n") // in its turn
@@ -534,7 +535,7 @@ func TestStoppedWithClients(t *testing.T) {
 	s.dials()
 	began := time.Now()
 	s.expect("exit code", itoa(r.stop()), "0")
-	if took := time.Since(began); took > askTime/2 {
+	if took := time.Since(began); took > control.AskTime/2 {
 		t.Errorf("it took %s to stop", took)
 	}
 }

@@ -51,7 +51,7 @@ func (a *agent) serve(ctx context.Context, was launched) {
 		select {
 		case <-ctx.Done():
 			return
-		case r := <-a.control.requests:
+		case r := <-a.requests.queue:
 			r.do(ctx)
 		case d := <-commands:
 			err = a.commands.Take(ctx, d)

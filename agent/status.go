@@ -15,6 +15,7 @@ import (
 
 	"usher/agent/cli"
 	"usher/agent/config"
+	"usher/agent/control"
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
@@ -31,7 +32,7 @@ type serverStatus struct {
 	Application     string `json:"application,omitempty"`      // CodeDeploy's; the instance's tags, which win, are known only to a running agent
 	DeploymentGroup string `json:"deployment_group,omitempty"` // likewise
 
-	Agent *agentStatus `json:"agent,omitempty"` // what the running agent answered; without one it is left out
+	Agent *control.AgentStatus `json:"agent,omitempty"` // what the running agent answered; without one it is left out
 
 	Live     liveStatus        `json:"live"`
 	Last     *deploymentStatus `json:"last,omitempty"`      // the newest deployment that has ended
@@ -40,23 +41,6 @@ type serverStatus struct {
 
 	Record string `json:"record"` // path of the record
 	Notice string `json:"notice,omitempty"`
-}
-
-// agentStatus is what only a running agent knows.
-type agentStatus struct {
-	Version         string      `json:"version"`
-	Application     string      `json:"application"`
-	DeploymentGroup string      `json:"deployment_group"`
-	Doing           string      `json:"doing,omitempty"` // what a rollback would have to wait for
-	Hold            *holdStatus `json:"hold,omitempty"`
-}
-
-// holdStatus is a launch that is kept for a person to look, or will be if it fails.
-type holdStatus struct {
-	Failed     bool      `json:"failed"`         // it has failed, and is kept now
-	ByOperator bool      `json:"by_operator"`    // `usher hold`; else on_failure: hold
-	For        string    `json:"for,omitempty"`  // how long from the failure, while there is none
-	Until      time.Time `json:"until,omitzero"` // then it is abandoned
 }
 
 // liveStatus is what the application's link leads to.
@@ -135,12 +119,12 @@ func statusOf(ctx context.Context, file string) (*serverStatus, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	switch last, err := askAgent(ctx, cfg.StateDir, ask{Do: askStatus}, func(string) {}); {
+	switch last, err := control.Do(ctx, cfg.StateDir, control.Ask{Do: control.Status}, func(string) {}); {
 	case err == nil && last.Agent != nil:
 		s.Agent, s.Application, s.DeploymentGroup = last.Agent, last.Agent.Application, last.Agent.DeploymentGroup
 	case err == nil:
 		return nil, errors.New(last.Error)
-	case !errors.Is(err, errNoAgent):
+	case !errors.Is(err, control.ErrNoAgent):
 		return nil, err
 	}
 	if err := s.look(cfg, h); err != nil {
@@ -229,7 +213,7 @@ func (s *serverStatus) print(w io.Writer, now time.Time) {
 		}
 	}
 	if s.Agent != nil && s.Agent.Hold != nil {
-		line("hold", "%s", s.Agent.Hold.text(now))
+		line("hold", "%s", holdText(*s.Agent.Hold, now))
 	}
 	line("record", "%s", s.Record)
 	if s.Notice != "" {
@@ -256,7 +240,8 @@ func (l liveStatus) text(now time.Time) string {
 	return text + "\n" + l.Revision
 }
 
-func (h holdStatus) text(now time.Time) string {
+// holdText is a hold for people.
+func holdText(h control.HoldStatus, now time.Time) string {
 	by := "on_failure is hold"
 	if h.ByOperator {
 		by = "by an operator"

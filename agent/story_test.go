@@ -40,6 +40,7 @@ var law = map[string][]string{
 	"agent/cli":         {"agent/config", "agent/format", "hooks"},
 	"agent/clients":     {"agent/config", "agent/hostcommand", "agent/instance", "agent/retry"},
 	"agent/config":      {"agent/bundle", "agent/instance", "agent/release", "hooks"},
+	"agent/control":     {"agent/cli", "agent/retry"},
 	"agent/developer":   {"agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/format", "agent/release", "agent/rollout", "agent/safepath", "hooks"},
 	"agent/format":      {},
 	"agent/image":       {"agent/safepath"},
@@ -65,7 +66,7 @@ var law = map[string][]string{
 	"agent/lifecycle":  {"agent/instance", "agent/retry"},
 	"agent/demo":       {"agent/format", "agent/standin", "agent/safepath"},
 	"agent/bench":      {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/safepath"},
-	"agent": {"hooks", "systemd", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/deployment", "agent/developer", "agent/executor", "agent/format", "agent/instance", "agent/lifecycle",
+	"agent": {"hooks", "systemd", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/control", "agent/deployment", "agent/developer", "agent/executor", "agent/format", "agent/instance", "agent/lifecycle",
 		"agent/platform", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/runner", "agent/source"},
 
 	"agent/standin/awsmodel": {"agent/standin"},
@@ -76,7 +77,7 @@ var law = map[string][]string{
 var worlds = map[string][]string{
 	"github.com/aws/":              {"agent/clients", "agent/developer", "agent/platform", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/platform", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
-	"go.uber.org/zap":              {"agent", "agent/deployment", "agent/executor", "agent/runner", "systemd"},
+	"go.uber.org/zap":              {"agent", "agent/control", "agent/deployment", "agent/executor", "agent/runner", "systemd"},
 	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench", "agent/standin/awsmodel", "agent/standin/disk"}, // rollout: git only; awsmodel: go list; disk: mkfs
 	"github.com/smallstep/pkcs7":   {"agent/hostcommand", "agent/standin"},
 	"github.com/vbauerster/mpb":    {"agent/rollout"},
