@@ -3,8 +3,11 @@ package main
 import (
 	"crypto/rand"
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"slices"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"usher/agent/format"
+	"usher/agent/operator"
 	"usher/agent/record"
 	"usher/agent/standin"
 )
@@ -20,13 +24,13 @@ import (
 // `usher blame` and `usher plot` beside real agents.
 
 // blames is what blame says of a deployment, "" for the last.
-func (s *stage) blames(id string) blame {
+func (s *stage) blames(id string) operator.Blame {
 	s.Helper()
 	got := s.types("blame -json " + id)
 	if got.code != 0 || got.stderr != "" {
 		s.Fatalf("usher blame: exit %d, %s", got.code, got.stderr)
 	}
-	var b blame
+	var b operator.Blame
 	in := json.NewDecoder(strings.NewReader(got.stdout))
 	in.DisallowUnknownFields()
 	s.must(in.Decode(&b))
@@ -40,13 +44,13 @@ func (s *stage) blames(id string) blame {
 	return b
 }
 
-// names is what time was spent on, in the order it began.
-func (b blame) names() string {
-	slices.SortStableFunc(b.Spent, func(a, b share) int { return a.Began.Compare(b.Began) })
+// namesOf is what time was spent on, in the order it began.
+func namesOf(b operator.Blame) string {
+	slices.SortStableFunc(b.Spent, func(a, b operator.Share) int { return a.Began.Compare(b.Began) })
 	var names []string
 	for _, s := range b.Spent {
-		if s.Step != betweenIt && s.Part != theRest {
-			names = append(names, strings.TrimRight(s.Step+" "+format.JoinNonEmpty(" ", s.Part, marked(s.State)), " "))
+		if s.Step != operator.BetweenIt && s.Part != operator.TheRest {
+			names = append(names, strings.TrimRight(s.Step+" "+format.JoinNonEmpty(" ", s.Part, operator.Marked(s.State)), " "))
 		}
 	}
 	return strings.Join(names, "\n")
@@ -82,7 +86,7 @@ func TestBlameOfALaunch(t *testing.T) {
 	s.expect("exit code", itoa(r.wait()), "0")
 
 	b := s.blames(id)
-	s.expect("where the time went", b.names(), "instance from EC2's launch to usher's start\n"+launchNames+"\nwait for Pending:Wait\nverdict telling Auto Scaling")
+	s.expect("where the time went", namesOf(b), "instance from EC2's launch to usher's start\n"+launchNames+"\nwait for Pending:Wait\nverdict telling Auto Scaling")
 	if b.Seconds < age.Seconds() || b.Seconds > (age+patience).Seconds() {
 		t.Errorf("a launch %s ago took %gs", age, b.Seconds)
 	}
@@ -98,7 +102,7 @@ func TestBlameOfALaunch(t *testing.T) {
 				t.Errorf("usher %s has no %s:\n%s", line, want, got.stdout)
 			}
 		}
-		boxesOf(t, got.stdout)
+		wellFormed(t, got.stdout)
 	}
 	if without := s.types("plot -no-boot").stdout; strings.Contains(without, "launched") {
 		t.Errorf("it shows the launch:\n%s", without)
@@ -112,7 +116,7 @@ func TestBlameOfAFailure(t *testing.T) {
 	s.publish("shop-1", s.app("1").with(files{"scripts/after.sh": failing}))
 	_, _, code := s.launch()
 	s.expect("exit code", itoa(code), "1")
-	names := s.blames("").names()
+	names := namesOf(s.blames(""))
 	if _, end, _ := strings.Cut(names, "BeforeInstall scripts/before.sh\n"); end != "Install\nAfterInstall scripts/after.sh [failed]\nRollback\nhold for a person to look\nverdict telling Auto Scaling" {
 		t.Errorf("where the time went:\n%s", names)
 	}
@@ -126,7 +130,7 @@ func TestBlameOfARestart(t *testing.T) {
 	s.readsAlways()
 	s.expect("it died", s.killed(server, "10+"), "after finished Install")
 	s.expect("exit code", itoa(s.start(server, "-once").wait()), "0")
-	names := s.blames("").names()
+	names := namesOf(s.blames(""))
 	for _, want := range []string{"restart nobody was at work\nmetadata who am I?\nlifecycle finding the launch\nrevision asking CodeDeploy\nAfterInstall scripts/after.sh\nFlip"} {
 		if !strings.Contains(names, want) {
 			t.Errorf("where the time went:\n%s\nwithout\n%s", names, want)
@@ -142,7 +146,7 @@ func TestBlameOfADeployment(t *testing.T) {
 	s := h.servers[0]
 	b := s.blames("")
 	s.expect("what", b.Deployment.What, "command")
-	names := b.names()
+	names := namesOf(b)
 	for _, want := range []string{"DownloadBundle download\n", "wait for CodeDeploy's next command\n", "AfterInstall scripts/render.sh\n", "ValidateService scripts/validate.sh"} {
 		if !strings.Contains(names, want) {
 			t.Errorf("where the time went:\n%s\nwithout %s", names, want)
@@ -153,7 +157,7 @@ func TestBlameOfADeployment(t *testing.T) {
 			t.Errorf("where the time went:\n%s\nwith %s, which is of the launch", names, other)
 		}
 	}
-	boxesOf(t, s.types("plot").stdout)
+	wellFormed(t, s.types("plot").stdout)
 }
 
 var pictureTo = flag.String("picture", "", "write the picture of a launch that takes its time to `FILE`, for the README")
@@ -183,5 +187,17 @@ func TestPlotOfALaunch(t *testing.T) {
 	if *pictureTo != "" {
 		s.must(os.WriteFile(*pictureTo, []byte(plot.stdout), 0o644))
 		t.Log("\n" + s.types("blame").stdout)
+	}
+}
+
+// wellFormed says that a picture is XML to its end. Package operator's tests look at what is drawn.
+func wellFormed(t *testing.T, picture string) {
+	t.Helper()
+	for in := xml.NewDecoder(strings.NewReader(picture)); ; {
+		if _, err := in.Token(); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatalf("not well-formed: %v\n%s", err, picture)
+		}
 	}
 }

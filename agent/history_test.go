@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"usher/agent/operator"
 	"usher/agent/standin"
 )
 
@@ -54,7 +55,7 @@ TIME | d-N | shop-4-N | launch | succeeded | SPAN
 
 	var steps []string
 	for in := json.NewDecoder(strings.NewReader(s.types("history -n 0 -json").stdout)); in.More(); {
-		var d deploymentStatus
+		var d operator.DeploymentStatus
 		in.DisallowUnknownFields()
 		s.must(in.Decode(&d))
 		line := d.Release[:6] + " " + d.Verdict + ":"

@@ -21,6 +21,7 @@ import (
 	"usher/agent/deployment"
 	"usher/agent/developer"
 	"usher/agent/instance"
+	"usher/agent/operator"
 	"usher/agent/platform"
 	"usher/agent/record"
 	"usher/agent/retry"
@@ -35,7 +36,7 @@ func commands() cli.Program {
 		Footer: "usher help COMMAND explains a command. The configuration is " + config.DefaultFile + "; the journal is `journalctl -u usher`.",
 		Commands: []cli.Command{
 			runCommand(),
-			statusCommand(), historyCommand(), blameCommand(), plotCommand(), holdCommand(), unholdCommand(),
+			operator.StatusCommand(), operator.HistoryCommand(), operator.BlameCommand(), operator.PlotCommand(), operator.HoldCommand(), operator.UnholdCommand(),
 			developer.CheckCommand(), rehearseCommand(), developer.DeployCommand(), developer.RollbackCommand(rollbackHere),
 			platform.DoctorCommand(), platform.BakeCommand(), platform.AttachCommand(), platform.IAMPolicyCommand(),
 			cli.VersionCommand(), applyFilesCommand(),

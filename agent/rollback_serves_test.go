@@ -233,7 +233,7 @@ func TestWhatServesAfterALaunchFails(t *testing.T) {
 			s.expect("served", s.served(at), "nothing")
 			s.expect("live", s.live(), "base")
 			now, _ := s.status()
-			s.expect("status", now.Last.outcome(), "failed in "+event+", rolled back")
+			s.expect("status", now.Last.Ending(), "failed in "+event+", rolled back")
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"usher/agent/cli"
 	"usher/agent/config"
+	"usher/agent/operator"
 )
 
 // rollbackHere is `usher rollback` of the server, nil where this is none.
@@ -16,7 +17,7 @@ func rollbackHere(args []string) *cli.Command {
 	if !onServer(args) {
 		return nil
 	}
-	c := rollBackServerCommand()
+	c := operator.RollBackServerCommand()
 	return &c
 }
 

@@ -8,16 +8,17 @@ import (
 	"testing"
 	"time"
 
+	"usher/agent/operator"
 	"usher/agent/standin"
 )
 
 // What `usher status` says of a server in each of its states.
 
 // status is `usher status --json`, which must be what serverStatus documents and nothing else.
-func (s *stage) status() (serverStatus, int) {
+func (s *stage) status() (operator.ServerStatus, int) {
 	s.Helper()
 	got := s.types("status --json")
-	var status serverStatus
+	var status operator.ServerStatus
 	in := json.NewDecoder(strings.NewReader(got.stdout))
 	in.DisallowUnknownFields()
 	if err := in.Decode(&status); err != nil || got.stderr != "" {

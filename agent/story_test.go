@@ -52,6 +52,7 @@ var law = map[string][]string{
 	"agent/doctor":      {"agent/format", "agent/groups", "agent/policy"},
 	"agent/groups":      {},
 	"agent/hostcommand": {"agent/retry"},
+	"agent/operator":    {"agent/cli", "agent/config", "agent/control", "agent/format", "agent/record", "agent/release", "agent/lifecycle", "hooks"},
 	"agent/platform": {"agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/developer", "agent/doctor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance",
 		"agent/policy", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/rollout", "agent/safepath", "hooks", "systemd"},
 	"agent/policy":     {},
@@ -66,7 +67,7 @@ var law = map[string][]string{
 	"agent/lifecycle":  {"agent/instance", "agent/retry"},
 	"agent/demo":       {"agent/format", "agent/standin", "agent/safepath"},
 	"agent/bench":      {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/safepath"},
-	"agent": {"hooks", "systemd", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/control", "agent/deployment", "agent/developer", "agent/executor", "agent/format", "agent/instance", "agent/lifecycle",
+	"agent": {"hooks", "systemd", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/control", "agent/deployment", "agent/developer", "agent/executor", "agent/format", "agent/instance", "agent/lifecycle", "agent/operator",
 		"agent/platform", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/runner", "agent/source"},
 
 	"agent/standin/awsmodel": {"agent/standin"},

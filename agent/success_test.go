@@ -73,7 +73,7 @@ func TestTheLinkIsChangedWhileItIsValidated(t *testing.T) {
 			s.said(r, strings.ReplaceAll(c.said, "DIR", s.dir))
 			s.expect("live", s.live(), "base")
 			now, _ := s.status()
-			s.expect("the deployment", now.Last.outcome(), "failed, rolled back")
+			s.expect("the deployment", now.Last.Ending(), "failed, rolled back")
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -19,8 +19,8 @@ import (
 // answerTime bounds what the agent answers at once: the longest is a write to a disk that is busy.
 const answerTime = 10 * time.Second
 
-// holdCommand is `usher hold [DURATION]`.
-func holdCommand() cli.Command {
+// HoldCommand is `usher hold [DURATION]`.
+func HoldCommand() cli.Command {
 	var file string
 	c := cli.Command{Name: "hold", Args: []string{"[DURATION]"}, Group: cli.Server, About: "keep this instance if its launch fails, or the failed one longer",
 		More: "Without DURATION (such as 90s, 30m or 2h) it is the configuration's hold_timeout. The time counts from the failure, or, when\n" +
@@ -42,8 +42,8 @@ func holdCommand() cli.Command {
 	return c
 }
 
-// unholdCommand is `usher unhold`.
-func unholdCommand() cli.Command {
+// UnholdCommand is `usher unhold`.
+func UnholdCommand() cli.Command {
 	var file string
 	c := cli.Command{Name: "unhold", Group: cli.Server, About: "end a hold: abandon the failed launch now, or cancel the hold of one that has not failed",
 		Flags: func(f *flag.FlagSet) { cli.ConfigFlag(f, &file) }}
@@ -55,9 +55,9 @@ func unholdCommand() cli.Command {
 	return c
 }
 
-// rollBackServerCommand is `usher rollback [RELEASE]` on a server. The agent deploys a release that is on disk, with
+// RollBackServerCommand is `usher rollback [RELEASE]` on a server. The agent deploys a release that is on disk, with
 // all the steps of a deployment; when one fails, what was live before is live again.
-func rollBackServerCommand() cli.Command {
+func RollBackServerCommand() cli.Command {
 	var file string
 	var force bool
 	return cli.Command{Name: "rollback", Args: []string{"[RELEASE]"}, Group: cli.Server, About: "on a server, deploy the newest good release that is on disk and not live, or the named one",

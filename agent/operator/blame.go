@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"cmp"
@@ -15,16 +15,16 @@ import (
 	"usher/agent/format"
 )
 
-// blame is what `usher blame --json` prints: one object. The seconds of its parts add up to those of the whole.
-type blame struct {
-	Deployment deploymentStatus `json:"deployment"`
+// Blame is what `usher blame --json` prints: one object. The seconds of its parts add up to those of the whole.
+type Blame struct {
+	Deployment DeploymentStatus `json:"deployment"`
 	Began      time.Time        `json:"began"`   // of a launch: when the instance was launched, where the record says
 	Seconds    float64          `json:"seconds"` // until the verdict, or the last that was done
-	Spent      []share          `json:"spent"`   // the longest first
+	Spent      []Share          `json:"spent"`   // the longest first
 }
 
-// share is what took some of the time: a script, a part of a step, a step without parts, or what is no step.
-type share struct {
+// Share is what took some of the time: a script, a part of a step, a step without parts, or what is no step.
+type Share struct {
 	Seconds float64   `json:"seconds"`
 	Step    string    `json:"step"`            // lifecycle event, Flip, Rollback; else instance, boot, metadata, wait, verdict, ...
 	Part    string    `json:"part,omitempty"`  // a script, or a part of the step
@@ -34,12 +34,12 @@ type share struct {
 
 // The rest of a step with parts, and of the whole.
 const (
-	theRest   = "(the rest of it)"
-	betweenIt = "(between)"
+	TheRest   = "(the rest of it)"
+	BetweenIt = "(between)"
 )
 
-// blameCommand is `usher blame`: where a deployment's time went.
-func blameCommand() cli.Command {
+// BlameCommand is `usher blame`: where a deployment's time went.
+func BlameCommand() cli.Command {
 	var file string
 	var n int
 	var asJSON bool
@@ -58,7 +58,7 @@ func blameCommand() cli.Command {
 		if err != nil {
 			return in.Fail(code, err)
 		}
-		b := blame{t.deployment, t.began, t.ended.Sub(t.began).Seconds(), t.shares()}
+		b := Blame{t.deployment, t.began, t.ended.Sub(t.began).Seconds(), t.shares()}
 		if n > 0 && len(b.Spent) > n {
 			b.Spent = b.Spent[:n]
 		}
@@ -100,8 +100,8 @@ func readTimeline(file, command, id string, stderr io.Writer) (timeline, int, er
 }
 
 // shares divides the time: each moment of it belongs to one share.
-func (t timeline) shares() []share {
-	all, rest := []share{}, t.ended.Sub(t.began)
+func (t timeline) shares() []Share {
+	all, rest := []Share{}, t.ended.Sub(t.began)
 	for i := 0; i < len(t.spans); {
 		s := t.spans[i]
 		parts := t.partsAt(i)
@@ -110,20 +110,20 @@ func (t timeline) shares() []share {
 		left, what := s.took(), s.part
 		for _, p := range parts {
 			left -= p.took()
-			all = append(all, share{p.took().Seconds(), p.step, p.part, p.began, p.state})
+			all = append(all, Share{p.took().Seconds(), p.step, p.part, p.began, p.state})
 		}
 		if len(parts) > 0 {
-			if what = theRest; left < time.Millisecond && s.state != stateCutOff {
+			if what = TheRest; left < time.Millisecond && s.state != stateCutOff {
 				rest += max(left, 0)
 				continue
 			}
 		}
-		all = append(all, share{max(left, 0).Seconds(), s.step, what, s.began, s.state})
+		all = append(all, Share{max(left, 0).Seconds(), s.step, what, s.began, s.state})
 	}
 	if rest >= time.Millisecond {
-		all = append(all, share{Seconds: rest.Seconds(), Step: betweenIt})
+		all = append(all, Share{Seconds: rest.Seconds(), Step: BetweenIt})
 	}
-	slices.SortStableFunc(all, func(a, b share) int { return cmp.Compare(b.Seconds, a.Seconds) })
+	slices.SortStableFunc(all, func(a, b Share) int { return cmp.Compare(b.Seconds, a.Seconds) })
 	return all
 }
 
@@ -137,22 +137,22 @@ func (t timeline) partsAt(i int) []span {
 }
 
 // print writes it for a person.
-func (b blame) print(w io.Writer, title string) error {
+func (b Blame) print(w io.Writer, title string) error {
 	wide := 0
 	for _, s := range b.Spent {
 		wide = max(wide, len(s.Step))
 	}
 	text := title + "\n"
 	for _, s := range b.Spent {
-		line := fmt.Sprintf("%9s  %-*s  %s", format.Duration(time.Duration(s.Seconds*1e9)), wide, s.Step, format.JoinNonEmpty(" ", s.Part, marked(s.State)))
+		line := fmt.Sprintf("%9s  %-*s  %s", format.Duration(time.Duration(s.Seconds*1e9)), wide, s.Step, format.JoinNonEmpty(" ", s.Part, Marked(s.State)))
 		text += strings.TrimRight(line, " ") + "\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err
 }
 
-// marked is how what did not end well stands behind a name.
-func marked(state string) string {
+// Marked is how what did not end well stands behind a name.
+func Marked(state string) string {
 	if state == "" {
 		return ""
 	}

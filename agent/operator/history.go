@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"cmp"
@@ -14,9 +14,9 @@ import (
 	"usher/agent/record"
 )
 
-// deploymentStatus is one deployment: a line of `usher history --json`, and part of `usher status --json`.
+// DeploymentStatus is one deployment: a line of `usher history --json`, and part of `usher status --json`.
 // Times are RFC 3339, in UTC; what does not apply is left out.
-type deploymentStatus struct {
+type DeploymentStatus struct {
 	Deployment string     `json:"deployment"`        // CodeDeploy's id, d-..., or rollback-TIME-N of an operator's rollback
 	What       string     `json:"what"`              // launch, command (CodeDeploy's), repair or rollback (an operator's)
 	Release    string     `json:"release"`           // id of the release
@@ -53,8 +53,8 @@ const (
 // historyLines is how many deployments `usher history` shows: a screen.
 const historyLines = 20
 
-// historyCommand is `usher history`: the deployments of this server, the newest last.
-func historyCommand() cli.Command {
+// HistoryCommand is `usher history`: the deployments of this server, the newest last.
+func HistoryCommand() cli.Command {
 	var file string
 	var n int
 	var asJSON bool
@@ -72,7 +72,7 @@ func historyCommand() cli.Command {
 		if err != nil {
 			return in.Fail(cli.ExitUsage, err)
 		}
-		var all []deploymentStatus
+		var all []DeploymentStatus
 		for _, p := range h.Deployments {
 			all = append(all, describe(p, time.Now()))
 		}
@@ -99,7 +99,7 @@ func historyCommand() cli.Command {
 		table := tabwriter.NewWriter(in.Stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "WHEN\tDEPLOYMENT\tRELEASE\tWHAT\tOUTCOME\tTOOK")
 		for _, d := range all {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", format.Local(d.Began), format.Printable(d.Deployment), format.Printable(d.Release), format.Printable(d.What), d.outcome(), format.Duration(time.Duration(d.Seconds*1e9)))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", format.Local(d.Began), format.Printable(d.Deployment), format.Printable(d.Release), format.Printable(d.What), d.Ending(), format.Duration(time.Duration(d.Seconds*1e9)))
 		}
 		if err := table.Flush(); err != nil {
 			return in.Fail(cli.ExitFailed, err)
@@ -110,8 +110,8 @@ func historyCommand() cli.Command {
 }
 
 // describe is a deployment of the record.
-func describe(p record.DeploymentHistory, now time.Time) deploymentStatus {
-	d := deploymentStatus{Deployment: p.ID, What: cmp.Or(p.By, "launch"), Release: p.Release, Revision: p.Revision, Began: p.Began, Ended: p.Ended,
+func describe(p record.DeploymentHistory, now time.Time) DeploymentStatus {
+	d := DeploymentStatus{Deployment: p.ID, What: cmp.Or(p.By, "launch"), Release: p.Release, Revision: p.Revision, Began: p.Began, Ended: p.Ended,
 		Verdict: p.Verdict, Seconds: p.Took(now).Seconds(), Steps: []doneStep{}}
 	if p.By == record.ByOperator {
 		d.What = "rollback"
@@ -133,8 +133,8 @@ func describe(p record.DeploymentHistory, now time.Time) deploymentStatus {
 	return d
 }
 
-// outcome is how it ended, for a person: where it failed, and whether that was undone.
-func (d deploymentStatus) outcome() string {
+// Ending is how it ended, for a person: where it failed, and whether that was undone.
+func (d DeploymentStatus) Ending() string {
 	at := ""
 	if d.Step != "" {
 		at = " in " + d.Step

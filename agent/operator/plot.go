@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"usher/agent/cli"
 )
 
-// plotCommand is `usher plot`: a launch as a picture.
-func plotCommand() cli.Command {
+// PlotCommand is `usher plot`: a launch as a picture.
+func PlotCommand() cli.Command {
 	var file string
 	var noBoot bool
 	c := cli.Command{Name: "plot", Args: []string{"[d-ID]"}, Group: cli.Server, About: "a launch or deployment as a picture (SVG): the last one, or d-ID",

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 // is computed from the record alone. What an older agent did not write down is missing, or is part of
 // what surrounds it.
 type timeline struct {
-	deployment   deploymentStatus
+	deployment   DeploymentStatus
 	owner        record.Owner
 	began, ended time.Time
 	spans        []span // in the order they began, the parts of a step behind it
@@ -120,7 +120,7 @@ func (t timeline) withoutBoot() timeline {
 // title is what the timeline is of, and how it ended.
 func (t timeline) title() string {
 	d := t.deployment
-	text := fmt.Sprintf("%s %s: %s", d.What, d.Deployment, d.outcome())
+	text := fmt.Sprintf("%s %s: %s", d.What, d.Deployment, d.Ending())
 	if d.Verdict != "" {
 		text += ", " + d.Verdict
 	}

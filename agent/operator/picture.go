@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"encoding/xml"
@@ -130,7 +130,7 @@ func (p *picture) row(s span, on scale, y, label float64, whole bool) {
 		height -= 4
 	}
 	fmt.Fprintf(p, `<rect class="%s" x="%s" y="%s" width="%s" height="%s" rx="1.5"><title>%s</title></rect>`+"\n",
-		bar, number(x), number(y+(rowHeight-height)/2), number(width), number(height), escape(format.JoinNonEmpty(" ", s.label(), s.took().String(), marked(s.state))))
+		bar, number(x), number(y+(rowHeight-height)/2), number(width), number(height), escape(format.JoinNonEmpty(" ", s.label(), s.took().String(), Marked(s.state))))
 	class = "small"
 	if s.state != "" {
 		class = "bad"

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"encoding/json"
@@ -119,7 +119,7 @@ func (r *told) read(t *testing.T) record.History {
 // blamed is blame's words, in columns.
 func blamed(t timeline) string {
 	var b strings.Builder
-	_ = blame{t.deployment, t.began, 0, t.shares()}.print(&b, t.title())
+	_ = Blame{t.deployment, t.began, 0, t.shares()}.print(&b, t.title())
 	return b.String()
 }
 

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"cmp"
@@ -21,9 +21,9 @@ import (
 	"usher/agent/release"
 )
 
-// serverStatus is what `usher status --json` prints: one object. Times are RFC 3339, in UTC; what does not
+// ServerStatus is what `usher status --json` prints: one object. Times are RFC 3339, in UTC; what does not
 // apply is left out.
-type serverStatus struct {
+type ServerStatus struct {
 	Health string `json:"health"` // "good"; "bad": the last deployment failed, or the link leads to no good release; "empty": nothing was deployed yet
 	Why    string `json:"why,omitempty"`
 
@@ -35,8 +35,8 @@ type serverStatus struct {
 	Agent *control.AgentStatus `json:"agent,omitempty"` // what the running agent answered; without one it is left out
 
 	Live     liveStatus        `json:"live"`
-	Last     *deploymentStatus `json:"last,omitempty"`      // the newest deployment that has ended
-	UnderWay *deploymentStatus `json:"under_way,omitempty"` // the one that has not
+	Last     *DeploymentStatus `json:"last,omitempty"`      // the newest deployment that has ended
+	UnderWay *DeploymentStatus `json:"under_way,omitempty"` // the one that has not
 	Command  *commandStatus    `json:"command,omitempty"`   // CodeDeploy's host command that is being carried out or answered
 
 	Record string `json:"record"` // path of the record
@@ -59,8 +59,8 @@ type commandStatus struct {
 	Event string `json:"event"`
 }
 
-// statusCommand is `usher status`: what this server runs, and what the agent does.
-func statusCommand() cli.Command {
+// StatusCommand is `usher status`: what this server runs, and what the agent does.
+func StatusCommand() cli.Command {
 	var file string
 	var asJSON bool
 	c := cli.Command{Name: "status", Group: cli.Server, About: "what this server runs, how its last deployment ended, and what the agent does now",
@@ -107,12 +107,12 @@ func readRecord(file, command string) (config.Config, record.History, error) {
 }
 
 // statusOf puts together what the record, the disk and the agent say.
-func statusOf(ctx context.Context, file string) (*serverStatus, error) {
+func statusOf(ctx context.Context, file string) (*ServerStatus, error) {
 	cfg, h, err := readRecord(file, "status")
 	if err != nil {
 		return nil, err
 	}
-	s := &serverStatus{Instance: h.Owner.Instance, Image: h.Owner.Image, Application: cfg.Application, DeploymentGroup: cfg.DeploymentGroup,
+	s := &ServerStatus{Instance: h.Owner.Instance, Image: h.Owner.Image, Application: cfg.Application, DeploymentGroup: cfg.DeploymentGroup,
 		Record: filepath.Join(cfg.StateDir, record.FileName)}
 	if h.Damaged != nil {
 		s.Notice = h.Damaged.Error()
@@ -146,7 +146,7 @@ func statusOf(ctx context.Context, file string) (*serverStatus, error) {
 }
 
 // look finds out what the link leads to.
-func (s *serverStatus) look(cfg config.Config, h record.History) error {
+func (s *ServerStatus) look(cfg config.Config, h record.History) error {
 	layout := cfg.Layout()
 	target, id, err := layout.Live()
 	if err != nil {
@@ -170,7 +170,7 @@ func (s *serverStatus) look(cfg config.Config, h record.History) error {
 }
 
 // judge says how the server is.
-func (s *serverStatus) judge(past record.State) {
+func (s *ServerStatus) judge(past record.State) {
 	switch {
 	case s.Last != nil && s.Last.Outcome == outcomeFailed:
 		s.Health, s.Why = "bad", "the last deployment failed"
@@ -184,7 +184,7 @@ func (s *serverStatus) judge(past record.State) {
 }
 
 // print writes it for a person.
-func (s *serverStatus) print(w io.Writer, now time.Time) {
+func (s *ServerStatus) print(w io.Writer, now time.Time) {
 	line := func(name, form string, args ...any) {
 		fmt.Fprintf(w, "%-11s %s\n", name, strings.ReplaceAll(format.Printable(fmt.Sprintf(form, args...)), "\n", "\n"+strings.Repeat(" ", 12)))
 	}
@@ -207,7 +207,7 @@ func (s *serverStatus) print(w io.Writer, now time.Time) {
 		line("command", "%s of CodeDeploy is being carried out", s.Command.Event)
 	}
 	if d := s.Last; d != nil {
-		line("last", "%s", format.JoinNonEmpty(" ", d.Deployment, d.outcome(), "at", format.Local(d.Ended)))
+		line("last", "%s", format.JoinNonEmpty(" ", d.Deployment, d.Ending(), "at", format.Local(d.Ended)))
 		if d.Error != "" {
 			line("", "%s", d.Error)
 		}

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"encoding/xml"
@@ -45,7 +45,7 @@ func plots() map[string]*told {
 // The pictures that are kept: a change of one is to be looked at, and then written with -update.
 func TestPlotIsAsItWas(t *testing.T) {
 	for _, name := range []string{"good", "failed", "rebooted"} {
-		path := filepath.Join(house, "agent/testdata/plot-"+name+".svg")
+		path := filepath.Join("testdata", "plot-"+name+".svg")
 		got := plots()[name].timeline(t).svg()
 		if *update {
 			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
@@ -54,7 +54,7 @@ func TestPlotIsAsItWas(t *testing.T) {
 		}
 		want, err := os.ReadFile(path)
 		if err != nil || string(want) != got {
-			t.Errorf("%s is another picture than %s (%v): look at it, then go test ./agent -run TestPlotIsAsItWas -update", name, path, err)
+			t.Errorf("%s is another picture than %s (%v): look at it, then go test ./agent/operator -run TestPlotIsAsItWas -update", name, path, err)
 		}
 	}
 }
