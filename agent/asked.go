@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"usher/agent/cli"
 	"usher/agent/control"
 	"usher/agent/deployment"
 	"usher/agent/format"
@@ -33,12 +34,12 @@ func (c *requests) answer(ctx context.Context, what control.Ask, say func(contro
 	case control.Rollback:
 		return c.ask(ctx, what, say)
 	}
-	return control.Declined(exitUsage, "the agent, usher %s, does not know how to %q: is it of another version than this command? systemctl restart usher", version(), what.Do)
+	return control.Declined(cli.ExitUsage, "the agent, usher %s, does not know how to %q: is it of another version than this command? systemctl restart usher", cli.Version(), what.Do)
 }
 
 // status is what only the agent knows.
 func (c *requests) status() *control.AgentStatus {
-	s := &control.AgentStatus{Version: version(), Application: c.cfg.Application, DeploymentGroup: c.cfg.DeploymentGroup}
+	s := &control.AgentStatus{Version: cli.Version(), Application: c.cfg.Application, DeploymentGroup: c.cfg.DeploymentGroup}
 	s.Doing, _ = c.underWay()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,9 +74,9 @@ func (c *requests) ask(ctx context.Context, what control.Ask, say func(control.A
 	busy, unfinished := c.underWay()
 	switch {
 	case unfinished && !what.Force:
-		return control.Declined(exitFailed, "%s. If nothing goes on with it, because it was stopped at CodeDeploy: usher rollback --force gives it up first", busy)
+		return control.Declined(cli.ExitFailed, "%s. If nothing goes on with it, because it was stopped at CodeDeploy: usher rollback --force gives it up first", busy)
 	case busy != "" && !unfinished:
-		return control.Declined(exitFailed, later, busy)
+		return control.Declined(cli.ExitFailed, later, busy)
 	}
 	r := request{ask: what, agent: c.agent, lines: make(chan string, lineBuffer), outcome: make(chan control.Answer, 1)}
 	late := time.NewTimer(handOver)
@@ -83,12 +84,12 @@ func (c *requests) ask(ctx context.Context, what control.Ask, say func(control.A
 	select {
 	case c.queue <- r:
 	case <-ctx.Done():
-		return control.Declined(exitFailed, "the agent is being stopped")
+		return control.Declined(cli.ExitFailed, "the agent is being stopped")
 	case <-late.C:
 		if busy, _ = c.underWay(); busy == "" {
 			busy = "the agent has other work"
 		}
-		return control.Declined(exitFailed, later, busy)
+		return control.Declined(cli.ExitFailed, later, busy)
 	}
 	for {
 		select {
@@ -137,9 +138,9 @@ func (a *agent) rollBackTo(ctx context.Context, what control.Ask, w request) con
 	err := a.deployRelease(ctx, to, log)
 	switch {
 	case retry.Stopped(ctx, err):
-		return control.Declined(exitFailed, "the agent was stopped in the middle of it. When it is started again: usher status")
+		return control.Declined(cli.ExitFailed, "the agent was stopped in the middle of it. When it is started again: usher status")
 	case err != nil:
-		return control.Declined(exitFailed, "%s", format.FirstLine(err))
+		return control.Declined(cli.ExitFailed, "%s", format.FirstLine(err))
 	}
 	return control.Answer{Text: "release " + to.ID + " is live, as it was left"}
 }
@@ -149,11 +150,11 @@ func (a *agent) rollBackTo(ctx context.Context, what control.Ask, w request) con
 func (a *agent) choose(name string, force bool) (release.Release, control.Answer) {
 	all, err := a.deploy.Layout.All()
 	if err != nil {
-		return release.Release{}, control.Declined(exitFailed, "%v", err)
+		return release.Release{}, control.Declined(cli.ExitFailed, "%v", err)
 	}
 	_, live, err := a.deploy.Layout.Live()
 	if err != nil {
-		return release.Release{}, control.Declined(exitFailed, "%v", err)
+		return release.Release{}, control.Declined(cli.ExitFailed, "%v", err)
 	}
 	slices.SortFunc(all, func(x, y release.Release) int { return y.Time.Compare(x.Time) })
 	now, _ := a.deploy.Layout.Load(live)
@@ -174,18 +175,18 @@ func (a *agent) choose(name string, force bool) (release.Release, control.Answer
 	here := releaseList(all, live)
 	switch {
 	case name == "":
-		return release.Release{}, control.Declined(exitNothing, "there is no good release of another revision on this server to go back to%s", here)
+		return release.Release{}, control.Declined(cli.ExitNothing, "there is no good release of another revision on this server to go back to%s", here)
 	case len(named) > 1:
-		return release.Release{}, control.Declined(exitUsage, "%q is the beginning of %s%s", name, format.Plural(len(named), "release"), here)
+		return release.Release{}, control.Declined(cli.ExitUsage, "%q is the beginning of %s%s", name, format.Plural(len(named), "release"), here)
 	case len(named) == 0:
-		return release.Release{}, control.Declined(exitUsage, "there is no release %q on this server%s%s", name, meant(name, all), here)
+		return release.Release{}, control.Declined(cli.ExitUsage, "there is no release %q on this server%s%s", name, meant(name, all), here)
 	}
 	r := named[0]
 	switch {
 	case r.ID == live && r.Status == release.Good:
-		return r, control.Declined(exitNothing, "release %s is live already", r.ID)
+		return r, control.Declined(cli.ExitNothing, "release %s is live already", r.ID)
 	case r.Status != release.Good && !force:
-		return r, control.Declined(exitUsage, "release %s is not good: %s. To deploy it all the same: usher rollback --force %[1]s", r.ID, whyNotGood(r.Status))
+		return r, control.Declined(cli.ExitUsage, "release %s is not good: %s. To deploy it all the same: usher rollback --force %[1]s", r.ID, whyNotGood(r.Status))
 	}
 	return r, control.Answer{}
 }

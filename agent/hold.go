@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/control"
 	"usher/agent/format"
@@ -100,15 +101,15 @@ func (c *requests) keep(d time.Duration) control.Answer {
 	text := fmt.Sprintf("from now on: a launch that fails is kept for %s, then abandoned", d)
 	switch {
 	case !c.launch:
-		return control.Declined(exitNothing, "nothing needs holding: the launch of this instance is over, and Auto Scaling waits for no verdict on it")
+		return control.Declined(cli.ExitNothing, "nothing needs holding: the launch of this instance is over, and Auto Scaling waits for no verdict on it")
 	case c.fate == fateGiven:
-		return control.Declined(exitNothing, "it is too late: the launch has failed, and is being given up")
+		return control.Declined(cli.ExitNothing, "it is too late: the launch has failed, and is being given up")
 	case c.failed():
 		h.For, h.Until = "", h.Asked.Add(d)
 		text = fmt.Sprintf("this instance is kept until %s, at most until the global timeout of its lifecycle hook, then abandoned", format.Local(h.Until))
 	}
 	if err := c.setHold(h); err != nil {
-		return control.Declined(exitFailed, "%v", err)
+		return control.Declined(cli.ExitFailed, "%v", err)
 	}
 	c.until = h.Until
 	c.log.Warn("an operator holds this instance: "+text, systemd.ID(systemd.MessageHeld))
@@ -128,10 +129,10 @@ func (c *requests) letGo() control.Answer {
 		h = &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now().UTC(), Released: true}
 		text = "this instance is let go: its launch is abandoned now"
 	case c.hold == nil || !c.launch:
-		return control.Declined(exitNothing, "nothing is held here")
+		return control.Declined(cli.ExitNothing, "nothing is held here")
 	}
 	if err := c.setHold(h); err != nil {
-		return control.Declined(exitFailed, "%v", err)
+		return control.Declined(cli.ExitFailed, "%v", err)
 	}
 	c.log.Warn("an operator ends the hold: "+text, systemd.ID(systemd.MessageHeld))
 	return control.Answer{Text: text}

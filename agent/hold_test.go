@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/record"
 )
@@ -27,10 +28,10 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 		if _, held := c.heldUntil(c.cfg, failed); held {
 			t.Error("held, and nobody asked for it")
 		}
-		if got := c.keep(0); got.Code != exitNothing || !strings.HasPrefix(got.Error, "it is too late") {
+		if got := c.keep(0); got.Code != cli.ExitNothing || !strings.HasPrefix(got.Error, "it is too late") {
 			t.Errorf("hold: %+v", got)
 		}
-		if got := c.letGo(); got.Code != exitNothing || got.Error != "nothing is held here" {
+		if got := c.letGo(); got.Code != cli.ExitNothing || got.Error != "nothing is held here" {
 			t.Errorf("release: %+v", got)
 		}
 	})
@@ -41,10 +42,10 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 		if until, held := c.heldUntil(c.cfg, failed); !held || !until.Equal(failed.Add(time.Hour)) {
 			t.Errorf("held %v until %s", held, until)
 		}
-		if got := c.letGo(); got.Code != exitDone {
+		if got := c.letGo(); got.Code != cli.ExitDone {
 			t.Errorf("release: %+v", got)
 		}
-		if got := c.keep(2 * time.Hour); got.Code != exitDone {
+		if got := c.keep(2 * time.Hour); got.Code != cli.ExitDone {
 			t.Errorf("hold: %+v", got)
 		}
 		if until, held := c.heldUntil(c.cfg, failed); !held || until.Before(failed.Add(2*time.Hour)) {
@@ -54,7 +55,7 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 	t.Run("on a disk that takes nothing", func(t *testing.T) {
 		t.Parallel()
 		c := failing(filepath.Join(t.TempDir(), "gone"))
-		if got := c.keep(0); got.Code != exitFailed || !strings.HasPrefix(got.Error, "cannot write the hold down, so that it outlives a restart of the agent: ") {
+		if got := c.keep(0); got.Code != cli.ExitFailed || !strings.HasPrefix(got.Error, "cannot write the hold down, so that it outlives a restart of the agent: ") {
 			t.Errorf("hold: %+v", got)
 		}
 		if _, held := c.heldUntil(c.cfg, failed); held {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"usher/agent/cli"
 	"usher/agent/standin"
 )
 
@@ -158,8 +159,8 @@ func TestFoldersThatAreNotRoots(t *testing.T) {
 			server, r, code := s.launch()
 			s.said(r, says)
 			s.expect("answers", answers(server), "usher-launch ABANDON")
-			if code != exitUsage {
-				t.Errorf("exit %d, want %d: starting again mends nothing", code, exitUsage)
+			if code != cli.ExitUsage {
+				t.Errorf("exit %d, want %d: starting again mends nothing", code, cli.ExitUsage)
 			}
 			if trace := s.trace(); trace != "" {
 				t.Errorf("scripts were run:\n%s", trace)

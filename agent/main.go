@@ -82,7 +82,7 @@ func runCommand() cli.Command {
 		}
 		if err != nil {
 			log.Error(err.Error())
-			return exitUsage
+			return cli.ExitUsage
 		}
 		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), repeats: new(retry.Repeats), clients: clients.New()}
 		if err := a.notify.Ready(); err != nil {
@@ -91,7 +91,7 @@ func runCommand() cli.Command {
 		scripts, err := a.newRunner(how)
 		if err != nil {
 			log.Error(err.Error())
-			return exitUsage
+			return cli.ExitUsage
 		}
 		defer scripts.Close()
 		if err := a.start(ctx, scripts); err != nil {
@@ -126,7 +126,7 @@ func (a *agent) start(ctx context.Context, scripts *runner.Runner) error {
 	timings.Since(began, "", record.PartMetadata)
 	timings.Mark(me.PendingTime, record.PartLaunched)
 	a.log = a.log.With(zap.String("instance_id", me.InstanceID), zap.String("application", a.cfg.Application), zap.String("deployment_group", a.cfg.DeploymentGroup))
-	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", version(), me.InstanceID, me.ImageID, me.Region,
+	a.log.Info(fmt.Sprintf("usher %s on %s (%s, %s) for deployment group %s of %s", cli.Version(), me.InstanceID, me.ImageID, me.Region,
 		a.cfg.DeploymentGroup, a.cfg.Application), systemd.ID(systemd.MessageStarted), zap.String("region", me.Region))
 	if err := a.connect(ctx, me); err != nil {
 		return err
@@ -206,15 +206,15 @@ func (a *agent) ended(ctx context.Context, err error) int {
 	case ctx.Err() != nil:
 		a.notify.Stopping()
 		a.log.Info("stopping", systemd.ID(systemd.MessageStopping))
-		return exitDone
+		return cli.ExitDone
 	case errors.Is(err, errNothingToDo):
-		return exitNothing
+		return cli.ExitNothing
 	case errors.Is(err, config.ErrInvalid):
 		_ = a.logOnce(err)
-		return exitUsage
+		return cli.ExitUsage
 	case err != nil:
 		_ = a.logOnce(err)
-		return exitFailed
+		return cli.ExitFailed
 	}
-	return exitDone
+	return cli.ExitDone
 }
