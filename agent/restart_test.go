@@ -30,8 +30,9 @@ func (s *stage) nothingRuns() {
 func (s *stage) alone() string {
 	return "#!/bin/sh\nset -eu\n" +
 		"if [ -e " + s.path("pid") + " ] && grep -q '^State:.[^ZX]' /proc/$(cat " + s.path("pid") + ")/status 2>/dev/null; then echo two at once >> " + s.path("trace") + "; fi\n" +
-		"echo $$ > " + s.path("pid") + "\necho AfterInstall 1 begins >> " + s.path("trace") + "\necho it runs\n" +
-		"[ -e " + s.path("hung") + " ] || { touch " + s.path("hung") + "; exec sleep 300; }\n" +
+		"echo $$ > " + s.path("pid") + "\necho AfterInstall 1 begins >> " + s.path("trace") + "\n" +
+		"first=\n[ -e " + s.path("hung") + " ] || { first=1; touch " + s.path("hung") + "; }\n" + // before it says that it runs: then it may be ended
+		"echo it runs\n[ -z \"$first\" ] || exec sleep 300\n" +
 		"echo AfterInstall 1 ends >> " + s.path("trace") + "\n"
 }
 
