@@ -79,7 +79,7 @@ var points = []point{
 	{name: "in BeforeInstall", change: files{"scripts/before.sh": once("BeforeInstall")}, reached: inTheMiddleOf("BeforeInstall"),
 		check: ranAgain("BeforeInstall begun", "BeforeInstall again", "AfterInstall 1 live=base", "ApplicationStart 1 live=1", "ValidateService 1 live=1")},
 	{name: "in AfterInstall", change: files{"scripts/after.sh": once("AfterInstall")}, reached: inTheMiddleOf("AfterInstall"),
-		check: ranAgain("BeforeInstall 1 live=base", "AfterInstall begun", "AfterInstall again", "ApplicationStart 1 live=1", "ValidateService 1 live=1")},
+		check: ranAgain("BeforeInstall 1 live=base", "AfterInstall begun", "BeforeInstall 1 live=base", "AfterInstall again", "ApplicationStart 1 live=1", "ValidateService 1 live=1")},
 	{name: "in ApplicationStart", change: files{"scripts/start.sh": once("ApplicationStart")}, reached: inTheMiddleOf("ApplicationStart")},
 	{name: "in ValidateService", change: files{"scripts/validate.sh": once("ValidateService")}, reached: inTheMiddleOf("ValidateService")},
 	{name: "about to say CONTINUE", block: fails("CompleteLifecycleAction", throttled), reached: logged(systemd.MessageRetrying),
@@ -100,11 +100,11 @@ var points = []point{
 		verdict: standin.Abandon},
 }
 
-// ranAgain: the scripts wrote these lines, and usher said that it went on.
+// ranAgain: the scripts wrote these lines, and usher said that it began again.
 func ranAgain(trace ...string) func(*shop, *machine, string) {
 	return func(s *shop, m *machine, _ string) {
 		s.expect("scripts", m.trace(), lines(trace...))
-		m.said("deployment d-", "resuming deployment d-", "with CONTINUE")
+		m.said("deployment d-", "the server was restarted in a deployment of release ", "deployment d-", "with CONTINUE")
 	}
 }
 
@@ -176,8 +176,11 @@ func TestPowerCutsAgainAndAgain(t *testing.T) {
 		m.Boot()
 	}
 	m.ends(standin.Continue, "1")
-	s.expect("scripts", m.trace(), lines("BeforeInstall begun", "BeforeInstall again", "AfterInstall begun", "AfterInstall again",
-		"ApplicationStart begun", "ApplicationStart again", "ValidateService begun", "ApplicationStart again", "ValidateService again"))
+	s.expect("scripts", m.trace(), lines("BeforeInstall begun",
+		"BeforeInstall again", "AfterInstall begun",
+		"BeforeInstall again", "AfterInstall again", "ApplicationStart begun",
+		"BeforeInstall again", "AfterInstall again", "ApplicationStart again", "ValidateService begun",
+		"BeforeInstall again", "AfterInstall again", "ApplicationStart again", "ValidateService again"))
 }
 
 // An instance of a good launch that is stopped and started again stays what it is: in service, with its

@@ -282,6 +282,7 @@ hooks:
 // is half of it left.
 func TestAPlacementIsCutOff(t *testing.T) {
 	goOn := func(m *machine) { m.Run("sh", "-c", "cat /etc/group >/run/group") }
+	again := func(m *machine) { m.WaitFor("test", "-p", "/run/group"); goOn(m) } // after a reboot it begins again, with BeforeInstall
 	resumed := func(m *machine) { m.WaitForEntry(message(systemd.MessageResumed)) }
 	const placed, before = "a.conf 1 root, b.conf 1 mail", "a.conf the image's root"
 	for _, c := range []struct {
@@ -290,8 +291,8 @@ func TestAPlacementIsCutOff(t *testing.T) {
 		verdict, files string
 		placements     string
 	}{
-		{"power cut", func(m *machine) { m.PowerCut(); m.Boot() }, standin.Continue, placed, "Install Install"},
-		{"reboot", func(m *machine) { m.Reboot() }, standin.Continue, placed, "Install Install"},
+		{"power cut", func(m *machine) { m.PowerCut(); m.Boot(); again(m) }, standin.Continue, placed, "Install Install"},
+		{"reboot", func(m *machine) { m.Reboot(); again(m) }, standin.Continue, placed, "Install Install"},
 		{"systemctl restart", func(m *machine) { m.Run("systemctl", "restart", "usher.service"); resumed(m); goOn(m) }, standin.Continue, placed, "Install"},
 		{"the agent is killed", func(m *machine) {
 			m.Run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "usher.service")

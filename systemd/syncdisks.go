@@ -16,7 +16,7 @@ import (
 func SyncDisks(alive func(), paths ...string) error {
 	var errs []error
 	done := map[string]bool{}
-	for _, m := range append(diskMounts("/proc/self/mountinfo", "/proc/filesystems"), at(paths)...) {
+	for _, m := range append(diskMounts("/proc/thread-self/mountinfo", "/proc/filesystems"), at(paths)...) {
 		if done[m.device] {
 			continue
 		}
