@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -150,4 +151,36 @@ func TestStoppedInTheRollback(t *testing.T) {
 	s.expect("live at the end", s.live(), "1")
 	s.expect("the scripts saw", s.trace(), fullTrace+"\nApplicationStop 1 live=1\nBeforeInstall 2 live=1\nAfterInstall 2 live=1\n"+
 		"ApplicationStart 2 live=2\nApplicationStop 2 live=2\nApplicationStart 1 live=1\nValidateService 1 live=1")
+}
+
+// A launch that the server was restarted in has put files of its own in the place of others. It begins again, fails,
+// and what was there before the launch is there again.
+func TestRebootThenFailureRestoresWhatWasThereFirst(t *testing.T) {
+	s := newStage(t)
+	s.must(os.MkdirAll(s.path("etc"), 0o755))
+	s.write("etc/a.conf", "the image's")
+	s.publish("shop-1", files{"VERSION": "1", "a.conf": "the revision's", "appspec.yml": "version: 0.0\nos: linux\nfiles:\n  - {source: /VERSION, destination: " + s.path("opt/app") +
+		"}\n  - {source: /a.conf, destination: " + s.path("etc") + "}\nfile_exists_behavior: OVERWRITE\nhooks:\n  AfterInstall: [{location: after.sh}]\n",
+		"after.sh": "#!/bin/sh\nset -eu\n[ -e " + s.path("ran") + " ] || { echo $$ > " + s.path("ran") + "; echo it runs; exec sleep 300; }\nexit 1\n"})
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	first := s.start(server)
+	first.says("| it runs")
+	s.must(first.cmd.Process.Kill())
+	first.wait()
+	orphan, err := os.ReadFile(s.path("ran"))
+	s.must(err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(orphan)))
+	s.must(err)
+	s.must(syscall.Kill(pid, syscall.SIGKILL)) // as a reboot does
+	b, err := os.ReadFile(s.path("etc/a.conf"))
+	s.must(err)
+	s.expect("in the middle", string(b), "the revision's")
+	s.rebooted()
+	second := s.start(server, "-once")
+	s.expect("exit code", itoa(second.wait()), "1")
+	s.said(second, "the deployment begins again")
+	b, err = os.ReadFile(s.path("etc/a.conf"))
+	s.must(err)
+	s.expect("after the failure", string(b), "the image's")
+	s.clean()
 }
