@@ -15,10 +15,10 @@ import (
 // descriptions are seconds behind (USHER_TEST_EVENTUAL=1). Not all of the suite: it would cost CI minutes more, and the
 // other stories are about mistakes that are found before AWS is asked. Not those whose point is what AWS is asked, and what
 // is said of it, at a moment that is another then: TestWarmPool, TestCredentialsExpire, TestRootVolumeWasReplaced. And
-// not TestRollBackEnvironment and TestDeploy, which deploy again within a second of a deployment: usher rollback and usher
+// not TestRollBackEnvironment, TestRollBackOfAFailure, TestDeployFails and TestDeploy, which deploy again within a second of a deployment: usher rollback and usher
 // deploy take the group's word for what runs there, and it is the revision before. The plan then says "nothing", or "the
 // same commit again", and a rollback deploys once more what is live. What is asked for is deployed none the less.
-const eventualTests = `^Test(Eventual|HookOfTheCLI|OnFailureContinue|ReplacementAfterAbandon|HookIsChosen|VerdictWaitsForTheWaitState|Update|UpdateThatFails|AttachedInstance|TerminateStopsTheApplication|ADeploymentUpdatesAServer|DeploymentsFollowEachOther|ADeploymentMeetsALaunch|ADeploymentFails|AutomaticRollback|DeployFails|RollBackOfAFailure)$`
+const eventualTests = `^Test(Eventual|HookOfTheCLI|OnFailureContinue|ReplacementAfterAbandon|HookIsChosen|VerdictWaitsForTheWaitState|Update|UpdateThatFails|AttachedInstance|TerminateStopsTheApplication|ADeploymentUpdatesAServer|DeploymentsFollowEachOther|ADeploymentMeetsALaunch|ADeploymentFails|AutomaticRollback)$`
 
 // A launch, a deployment and the rollback of the next, with every description seconds behind metadata and behind what
 // was answered.

@@ -77,10 +77,10 @@ func (l *Launch) settle(kind Kind, group, state string) {
 }
 
 // ahead says that metadata knows of a transition that Auto Scaling's API does not show yet: out of a warm
-// pool, or out of service. It is looked at again, for a while.
+// pool, or out of service, also right after the launch. It is looked at again, for a while.
 func (l *Launch) ahead(target, state string) bool {
 	resting := state == "Warmed:Running" || state == "Warmed:Stopped" || state == "Warmed:Hibernated"
-	late := target == "InService" && resting || l.opt.Transition == Terminating && target == "Terminated" && state == "InService"
+	late := target == "InService" && resting || l.opt.Transition == Terminating && target == "Terminated" && (state == "InService" || strings.HasPrefix(state, "Pending"))
 	if !late {
 		return false
 	}
