@@ -1,0 +1,107 @@
+package acceptance
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"usher/agent/standin"
+	"usher/agent/standin/disk"
+)
+
+// A disk that is full, or would be. What is live stays, and the next deployment works.
+
+// small puts releases and state on a file system of its own.
+func (s *stage) small(size int64) {
+	s.Helper()
+	disk.New(s.T, "tmpfs", size, s.path("disk"))
+	s.config["releases"], s.config["state_dir"] = s.path("disk/releases"), s.path("disk/state")
+}
+
+// A script fills the disk and fails by that. The release goes, and what it filled the disk with.
+func TestAScriptFillsTheDisk(t *testing.T) {
+	s := newStage(t)
+	s.small(150 << 20)
+	at, r := s.webServing()
+	_, status := s.deploy(s.revision("shop-2", s.web(at, "2").appends("scripts/after.sh", "dd if=/dev/zero of=filler bs=1M count=400\n")))
+	s.expect("deployment", status, "Failed")
+	s.expect("live", s.live(), "1")
+	s.expect("served", s.served(at), "1")
+	s.said(r, "removed old releases, for the disk is full: shop-2-")
+	_, status = s.deploy(s.revision("shop-3", s.web(at, "3")))
+	s.expect("the next deployment", status, "Succeeded")
+	s.expect("served after it", s.served(at), "3")
+}
+
+// There is no room for the next release beside the one that failed: that goes.
+func TestNoRoomBesideTheFailedRelease(t *testing.T) {
+	s := newStage(t)
+	s.small(200 << 20)
+	at, r := s.webServing()
+	_, status := s.deploy(s.revision("shop-2", s.web(at, "2").appends("scripts/after.sh", "dd if=/dev/zero of=large bs=1M count=80\nexit 1\n")))
+	s.expect("deployment", status, "Failed")
+	three := s.web(at, "3").with(files{"pad": strings.Repeat("0123456789abcdef", 90<<20/16)})
+	_, status = s.deploy(s.revision("shop-3", three))
+	s.expect("the next deployment", status, "Succeeded")
+	s.said(r, "there is no room for release shop-3-")
+	s.expect("served", s.served(at), "3")
+}
+
+// What an archive does not say is seen while it is unpacked, and the disk is not filled with it.
+func TestATarThatIsTooLarge(t *testing.T) {
+	s := newStage(t)
+	s.small(150 << 20)
+	_, _ = s.serving()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for n := range 300 {
+		err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("pad/%d", n), Mode: 0o644, Size: 1 << 20, Typeflag: tar.TypeReg})
+		_, failed := w.Write(make([]byte, 1<<20))
+		s.must(errors.Join(err, failed))
+	}
+	s.must(errors.Join(w.Close(), z.Close()))
+	etag, version, err := s.cloud.Upload(s.cloud.Bucket, "shop-2.tgz", b.Bytes())
+	s.must(err)
+	id, status := s.deploy(standin.S3Revision(s.cloud.Bucket, "shop-2.tgz", "tgz", version, etag))
+	s.expect("deployment", status, "Failed")
+	if told := s.diagnosticsOf(id, "DownloadBundle"); !strings.Contains(told, "the disk of") || !strings.Contains(told, "is too full") {
+		t.Errorf("CodeDeploy was told: %s", told)
+	}
+	s.expect("live", s.live(), "1")
+	_, status = s.deploy(s.revision("shop-3", s.app("3")))
+	s.expect("the next deployment", status, "Succeeded")
+}
+
+// Inodes are looked at as bytes are.
+func TestNoInodesForARelease(t *testing.T) {
+	s := newStage(t)
+	s.small(200 << 20)
+	if out, err := exec.Command("mount", "-o", "remount,nr_inodes=5000", s.path("disk")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	s.serving()
+	many := s.app("2")
+	for n := range 4000 {
+		many[fmt.Sprintf("lib/%d", n)] = ""
+	}
+	id, status := s.deploy(s.revision("shop-2", many))
+	s.expect("deployment", status, "Failed")
+	if told := s.diagnosticsOf(id, "DownloadBundle"); !strings.Contains(told, "has too few inodes: ") || !strings.Contains(told, "(df -i)") {
+		t.Errorf("CodeDeploy was told: %s", told)
+	}
+	var left unix.Statfs_t
+	s.must(unix.Statfs(s.path("disk"), &left))
+	if left.Ffree < 2000 {
+		t.Errorf("%d inodes are left", left.Ffree)
+	}
+	_, status = s.deploy(s.revision("shop-3", s.app("3")))
+	s.expect("the next deployment", status, "Succeeded")
+}

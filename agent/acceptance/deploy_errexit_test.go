@@ -1,0 +1,72 @@
+package acceptance
+
+import (
+	"strings"
+	"testing"
+)
+
+// What a team that comes from CodeDeploy sees of errexit: the failure that explains itself, and the mode to run for a week first.
+func TestErrexitModes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start := "#!/bin/bash\nPID=$(pgrep -f nothing-of-that-name-runs)\nif [ -n \"$PID\" ]; then\n  kill \"$PID\"\nfi\necho started\n"
+	revisionIn(t, dir, "1", asMe.with(files{"scripts/start.sh": start}))
+
+	got := usher(t, dir, []string{"rehearse", "-root", "enforce", "shop"})
+	want := "ApplicationStart script scripts/start.sh failed with exit code 1 after 0s: " +
+		"errexit (-e) ended it at scripts/start.sh:2, where `PID=$(pgrep -f nothing-of-that-name-runs)` had status 1; it wrote nothing\n"
+	if is := rehearsed(dir, got.stdout); got.code != 1 || !strings.Contains(is, "deployment rehearsal-N failed: "+want) {
+		t.Errorf("exit %d\n got: %s\nwant: %s", got.code, is, want)
+	}
+
+	got = usher(t, dir, []string{"rehearse", "-errexit", "report", "-root", "report", "shop"})
+	is := rehearsed(dir, got.stdout)
+	for _, want := range []string{
+		"errexit would have ended scripts/start.sh at scripts/start.sh:2, where `PID=$(pgrep -f nothing-of-that-name-runs)` had status 1\n",
+		"             | started\n",
+		"ApplicationStart finished in 0s (1 script; errexit would have ended them at 1 command)\n",
+		"with errexit: enforce, deployment rehearsal-N would have failed: it would have ended scripts at 1 command, each named above\n",
+		"is live and good\n",
+	} {
+		if got.code != 0 || !strings.Contains(is, want) {
+			t.Errorf("exit %d, no %q in\n%s", got.code, want, is)
+		}
+	}
+}
+
+// An interpreter that BeforeInstall brings is looked for when it is due, and not before.
+func TestInterpreterOfBeforeInstall(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	spec := strings.Replace(asMe["appspec.yml"], "hooks:\n", "hooks:\n  BeforeInstall:\n    - {location: scripts/tools.sh}\n  AfterInstall:\n    - {location: scripts/build.js}\n", 1)
+	brings := files{"appspec.yml": spec, "scripts/build.js": "#!" + dir + "/shopnode\n",
+		"scripts/tools.sh": "#!/bin/sh\nset -e\nprintf '#!/bin/sh\\necho built\\n' >" + dir + "/shopnode\nchmod +x " + dir + "/shopnode\n"}
+	revisionIn(t, dir, "1", asMe.with(brings))
+	got := usher(t, dir, []string{"rehearse", "-root", "brings", "shop"})
+	if is := rehearsed(dir, got.stdout); got.code != 0 || !strings.Contains(is, "             | built\n") ||
+		!strings.Contains(is, "scripts/build.js:1:1: its interpreter DIR/shopnode is not a program on this machine: BeforeInstall must have installed it by then, which is checked again\n") {
+		t.Errorf("exit %d\n%s", got.code, is)
+	}
+
+	revisionIn(t, dir, "2", asMe.with(brings).with(files{"scripts/tools.sh": "#!/bin/sh\nset -e\nrm " + dir + "/shopnode\n"}))
+	got = usher(t, dir, []string{"rehearse", "-root", "brings", "shop"})
+	if is := rehearsed(dir, got.stdout); got.code != 1 || !strings.Contains(is, "AfterInstall failed after 0s: scripts/build.js:1:1: its interpreter DIR/shopnode is not a program on this machine: install it in the AMI\n") {
+		t.Errorf("exit %d\n%s", got.code, is)
+	}
+}
+
+// What is live until the flip: a revision that would destroy it is refused before any of its scripts runs.
+func TestScriptsThatNameTheLink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	spec := strings.Replace(asMe["appspec.yml"], "hooks:\n", "hooks:\n  BeforeInstall:\n    - {location: scripts/clean.sh}\n", 1)
+	revisionIn(t, dir, "1", asMe.with(files{"appspec.yml": spec, "scripts/clean.sh": "#!/bin/bash\nset -e\nrm -rf /opt/app/*\n"}))
+	want := "scripts/clean.sh:3:1: `rm -rf /opt/app/*` in BeforeInstall destroys what is live, and nothing is left to go back to: " +
+		"leave it to the deployment, whose release directory is new each time, or do it in AfterInstall in $USHER_RELEASE_DIR\n"
+	if got := usher(t, dir, []string{"check", "shop"}); got.code != 1 || !strings.Contains(got.stdout, want) {
+		t.Errorf("check: exit %d\n%s", got.code, got.stdout)
+	}
+	if got := usher(t, dir, []string{"rehearse", "-root", "root", "shop"}); got.code != 1 || !strings.Contains(got.stdout, "the revision has 1 problem: "+want) {
+		t.Errorf("rehearse: exit %d\n%s", got.code, got.stdout)
+	}
+}

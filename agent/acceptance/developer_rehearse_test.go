@@ -1,0 +1,197 @@
+package acceptance
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// `usher rehearse`, as a developer sees it: the same deployment as at a launch, below a scratch root.
+
+// rehearsed is what a rehearsal printed, without what differs from run to run: the time, the machine's
+// directory (DIR), durations (0s) and the id of the rehearsal (N).
+func rehearsed(dir, text string) string {
+	text = clock.ReplaceAllString(text, "")
+	text = regexp.MustCompile(`usher-rehearsal-\d+`).ReplaceAllString(text, "SCRATCH")
+	text = regexp.MustCompile(`\d{8}T\d{6}\.\d{3}Z`).ReplaceAllString(text, "N")
+	text = regexp.MustCompile(`\b(in|after) \d[\d.]*m?s\b`).ReplaceAllString(text, "$1 0s")
+	return strings.ReplaceAll(text, dir, "DIR")
+}
+
+// revisionIn writes a revision whose scripts say what they do into a folder of dir.
+func revisionIn(t *testing.T, dir, version string, more files) {
+	t.Helper()
+	say := func(what string) string {
+		return "#!/bin/sh\nset -e\necho " + what + " " + version + "\n"
+	}
+	f := files{
+		"appspec.yml": "version: 0.0\nos: linux\nfiles:\n  - {source: www, destination: /opt/app/www}\n  - {source: shop.conf, destination: /etc}\n" +
+			"permissions:\n  - {object: /opt/app/www, owner: shopkeeper}\nhooks:\n  ApplicationStop:\n    - {location: scripts/stop.sh}\n" +
+			"  ApplicationStart:\n    - {location: scripts/start.sh, runas: shopkeeper, sudo: true}\n  ValidateService:\n    - {location: scripts/validate.sh}\n",
+		"www/index.html": version, "shop.conf": version,
+		"scripts/stop.sh": say("stop"), "scripts/start.sh": say("start"), "scripts/validate.sh": say("validate"),
+	}
+	for name, content := range f.with(more) {
+		writeIn(t, filepath.Join(dir, "shop", name), content)
+	}
+}
+
+// asMe is the revision without what only a server can do.
+var asMe = files{
+	"appspec.yml": "version: 0.0\nos: linux\nfiles:\n  - {source: www, destination: /opt/app/www}\n  - {source: shop.conf, destination: /etc}\n" +
+		"hooks:\n  ApplicationStop:\n    - {location: scripts/stop.sh}\n" +
+		"  ApplicationStart:\n    - {location: scripts/start.sh}\n  ValidateService:\n    - {location: scripts/validate.sh}\n",
+}
+
+// same compares what was printed with what should be.
+func same(t *testing.T, got typed, code int, dir, want string) {
+	t.Helper()
+	if is := rehearsed(dir, got.stdout); got.code != code || is != want || got.stderr != "" {
+		t.Errorf("exit %d, want %d, stderr %q\n got: %s\nwant: %s", got.code, code, got.stderr, is, want)
+	}
+}
+
+// Two rehearsals in one root are a launch and an update; a third one that fails leaves the second live.
+func TestRehearse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	revisionIn(t, dir, "1", asMe)
+	same(t, usher(t, dir, []string{"rehearse", "--root", "root", "shop"}), 0, dir, `deployment rehearsal-N begins: DIR/shop
+ApplicationStop finished in 0s (no release is live yet)
+DownloadBundle finished in 0s (6 files, 384 B)
+BeforeInstall finished in 0s (no scripts)
+Install finished in 0s (2 files)
+AfterInstall finished in 0s (no scripts)
+Flip finished in 0s (DIR/root/opt/app -> DIR/root/opt/app-releases/shop-rehearsal-N)
+             | start 1
+ApplicationStart finished in 0s (1 script)
+             | validate 1
+ValidateService finished in 0s (1 script)
+release shop-rehearsal-N of deployment rehearsal-N is live and good
+DIR/root/opt/app -> DIR/root/opt/app-releases/shop-rehearsal-N
+`)
+
+	revisionIn(t, dir, "2", asMe)
+	same(t, usher(t, dir, []string{"rehearse", "-root=root", "shop"}), 0, dir, `deployment rehearsal-N begins: DIR/shop
+             | stop 1
+ApplicationStop finished in 0s (1 script)
+DownloadBundle finished in 0s (6 files, 384 B)
+BeforeInstall finished in 0s (no scripts)
+Install finished in 0s (2 files)
+AfterInstall finished in 0s (no scripts)
+Flip finished in 0s (DIR/root/opt/app -> DIR/root/opt/app-releases/shop-rehearsal-N)
+             | start 2
+ApplicationStart finished in 0s (1 script)
+             | validate 2
+ValidateService finished in 0s (1 script)
+release shop-rehearsal-N of deployment rehearsal-N is live and good
+DIR/root/opt/app -> DIR/root/opt/app-releases/shop-rehearsal-N
+`)
+
+	revisionIn(t, dir, "3", asMe.with(files{"scripts/validate.sh": "#!/bin/sh\nset -e\necho 'cannot reach port 80' >&2\nexit 7\n"}))
+	same(t, usher(t, dir, []string{"rehearse", "shop", "-root", filepath.Join(dir, "root")}), 1, dir, `deployment rehearsal-N begins: DIR/shop
+             | stop 2
+ApplicationStop finished in 0s (1 script)
+DownloadBundle finished in 0s (6 files, 407 B)
+BeforeInstall finished in 0s (no scripts)
+Install finished in 0s (2 files)
+AfterInstall finished in 0s (no scripts)
+Flip finished in 0s (DIR/root/opt/app -> DIR/root/opt/app-releases/shop-rehearsal-N)
+             | start 3
+ApplicationStart finished in 0s (1 script)
+             | cannot reach port 80
+error: ValidateService failed after 0s: script scripts/validate.sh failed with exit code 7 after 0s; its last line: cannot reach port 80
+             | stop 3
+             | start 2
+             | validate 2
+Rollback finished in 0s (DIR/root/opt/app -> DIR/root/opt/app-releases/shop-rehearsal-N; ApplicationStart: 1 script; ValidateService: 1 script)
+error: deployment rehearsal-N failed: ValidateService script scripts/validate.sh failed with exit code 7 after 0s; its last line: cannot reach port 80
+`)
+	for name, want := range map[string]string{"opt/app/www/index.html": "2", "etc/shop.conf": "2"} {
+		if text, err := os.ReadFile(filepath.Join(dir, "root", name)); string(text) != want {
+			t.Errorf("%s is %q, want %q (%v)", name, text, want, err)
+		}
+	}
+}
+
+// Everybody can rehearse, in a scratch root of their own. What only root can do is told, and not an error.
+func TestRehearseUnprivileged(t *testing.T) {
+	t.Parallel()
+	dir, nobody := openToAll(t)
+	revisionIn(t, dir, "1", nil)
+	same(t, usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{"rehearse", "shop"}), 0, dir, `deployment rehearsal-N begins: DIR/shop
+ApplicationStop finished in 0s (no release is live yet)
+DownloadBundle finished in 0s (6 files, 474 B)
+BeforeInstall finished in 0s (no scripts)
+warning: owner shopkeeper was not set: there is no such user here
+Install finished in 0s (2 files)
+AfterInstall finished in 0s (no scripts)
+Flip finished in 0s (DIR/SCRATCH/opt/app -> DIR/SCRATCH/opt/app-releases/shop-rehearsal-N)
+warning: scripts/start.sh runs as you, not as shopkeeper: only root can change that
+             | start 1
+ApplicationStart finished in 0s (1 script)
+             | validate 1
+ValidateService finished in 0s (1 script)
+release shop-rehearsal-N of deployment rehearsal-N is live and good
+DIR/SCRATCH/opt/app -> DIR/SCRATCH/opt/app-releases/shop-rehearsal-N
+`)
+
+	got := usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{"rehearse", "-root", "/proc/1/rehearsal", "shop"})
+	if want := "usher rehearse: cannot make the base: mkdir /proc/1/rehearsal: no such file or directory\n"; got.code != 1 || got.stdout != "" || got.stderr != want {
+		t.Errorf("exit %d, stdout %q\n got: %s\nwant: %s", got.code, got.stdout, got.stderr, want)
+	}
+}
+
+// Root rehearses what only root can do for real: scripts that run as other users find their way into the
+// scratch root.
+func TestRehearseAsRoot(t *testing.T) {
+	t.Parallel()
+	dir, nobody := openToAll(t)
+	if nobody < 0 {
+		return // then there is no root to rehearse
+	}
+	revisionIn(t, dir, "1", files{
+		"appspec.yml": "version: 0.0\nos: linux\nfiles:\n  - {source: www, destination: /opt/app/www}\n" +
+			"permissions:\n  - {object: /opt/app/www, owner: nobody, mode: 0600, type: [file]}\n" +
+			"hooks:\n  ValidateService:\n    - {location: scripts/validate.sh, runas: nobody}\n",
+		"scripts/validate.sh": "#!/bin/sh\nset -e\necho \"$(id -un) reads $(cat $USHER_RELEASE_DIR/www/index.html)\"\n",
+	})
+	same(t, usher(t, dir, []string{"rehearse", "shop"}), 0, dir, `deployment rehearsal-N begins: DIR/shop
+ApplicationStop finished in 0s (no release is live yet)
+DownloadBundle finished in 0s (6 files, 377 B)
+BeforeInstall finished in 0s (no scripts)
+Install finished in 0s (1 file)
+AfterInstall finished in 0s (no scripts)
+Flip finished in 0s (DIR/SCRATCH/opt/app -> DIR/SCRATCH/opt/app-releases/shop-rehearsal-N)
+ApplicationStart finished in 0s (no scripts)
+             | nobody reads 1
+ValidateService finished in 0s (1 script)
+release shop-rehearsal-N of deployment rehearsal-N is live and good
+DIR/SCRATCH/opt/app -> DIR/SCRATCH/opt/app-releases/shop-rehearsal-N
+`)
+}
+
+// openToAll is a folder that everybody can write to, with an usher that everybody can run, and nobody's
+// number; -1, the test's own user, when that is not root and cannot become another.
+func openToAll(t *testing.T) (dir string, nobody int) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "usher-test-") // t.TempDir is closed to other users
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	program, err := os.ReadFile(binaries.usher)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeIn(t, filepath.Join(dir, "usher"), string(program))
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() != 0 {
+		return dir, -1
+	}
+	return dir, 65534
+}

@@ -1,0 +1,98 @@
+package acceptance
+
+import (
+	"strings"
+	"testing"
+
+	"usher/agent/standin"
+)
+
+// `usher rollback ENV`: the bundles that were deployed before, again.
+
+func TestRollBackEnvironment(t *testing.T) {
+	h := newShop(t, 2, production())
+	h.ended(h.usher("rollback production"), 2, "no other revision was ever deployed to it successfully")
+	first := h.usher("deploy production")
+	h.ended(first, 0)
+	h.ended(h.usher("rollback production"), 2, "no other revision was ever deployed to it successfully")
+	for _, n := range []string{"2", "3"} {
+		h.commit(n, edition(n))
+		h.ended(h.usher("deploy production"), 0)
+	}
+	uploads := len(h.cloud.CallsOf("PutObject"))
+
+	got := h.usher("rollback production")
+	h.ended(got, 0)
+	h.expect("live", h.live(), "2 2")
+	plan, _, _ := strings.Cut(h.picture(got.stdout), "TIME")
+	h.expect("plan", plan, `Roll back production of shop (eu-west-1, account 123456789012)
+
+  as         arn:aws:iam::123456789012:user/operator
+  servers    Auto Scaling group web; OneAtATime
+  running    commit3 Version 3 (deployment1, AGO)
+  deploying  commit2 Version 2 (of deployment2, AGO)
+  takes back 1 commit
+             commit3 Version 3
+  bundle     s3://BUCKET/shop/SHA2.tgz
+
+`)
+	h.ended(h.usher("rollback production "+h.commits[0][:7]), 0)
+	h.expect("live", h.live(), "1 1")
+	h.ended(h.usher("rollback production "+strings.ToUpper(h.commits[2][:7])), 0)
+	h.expect("live", h.live(), "3 3")
+	h.ended(h.usher("rollback production "+h.deploymentIn(first.stdout[strings.Index(first.stdout, " d-"):])), 0)
+	h.expect("live", h.live(), "1 1")
+	h.expect("uploads", itoa(len(h.cloud.CallsOf("PutObject"))-uploads), "0")
+
+	h.ended(h.usher("rollback production d-ABCDEFGHI"), 2, "there is no such deployment: d-ABCDEFGHI")
+	h.ended(h.usher("rollback production fffffff"), 2, "no bundle of it was ever registered")
+	h.ended(h.usher("rollback production main"), 2, "name a deployment, d-..., or a commit by 4 or more digits of its hash")
+	h.ended(h.usher("rollback --dry-run production"), 0, "A dry run: no deployment was created.")
+	h.expect("live", h.live(), "1 1")
+	h.cloud.Fail("HeadObject", 1, standin.Fault{Status: 404, Code: "NoSuchKey"})
+	h.ended(h.usher("rollback production"), 1, "there is no object s3://"+h.cloud.Bucket+"/shop/", " (version 01", "it was deleted, or its bucket was: `usher deploy production ")
+	h.cloud.Fail("HeadObject", 1, standin.Fault{Code: "AccessDenied"})
+	h.ended(h.usher("rollback production"), 1, "access denied: allow your identity s3:GetObject", "; or there is no object s3://"+h.cloud.Bucket+"/shop/", "which S3 does not tell without s3:ListBucket: then `usher deploy production ")
+}
+
+// After a deployment that failed, the last good revision is what to go back to: the servers have two.
+func TestRollBackOfAFailure(t *testing.T) {
+	group := production()
+	group.Config = "CodeDeployDefault.AllAtOnce"
+	h := newShop(t, 2, group)
+	h.ended(h.usher("deploy production"), 0)
+	h.commit("2", edition("2").with(files{"scripts/validate.sh": "#!/bin/sh\nset -eu\necho the page is blank\nexit 7\n"}))
+	h.ended(h.usher("deploy production"), 1, "the page is blank", "it was not rolled back: `usher rollback production` does that")
+	got := h.usher("rollback production")
+	h.ended(got, 0, "deploying  "+h.commits[0][:10]+" Version 1", "servers may have what it brought")
+	h.expect("live", h.live(), "1 1")
+}
+
+// A deployment that CodeDeploy calls a success, because enough servers have it, is none while one does not.
+func TestDeployFailsOnOneOfMany(t *testing.T) {
+	group := production()
+	group.Config = "CodeDeployDefault.HalfAtATime"
+	h := newShop(t, 2, group)
+	h.commit("2", edition("2").with(files{"scripts/validate.sh": "#!/bin/sh\nset -eu\ntest \"$INSTANCE_ID\" != " + h.ids[1] + "\n"}))
+	got := h.usher("deploy production")
+	h.ended(got, 1, "succeeded, but failed on "+h.ids[1])
+	h.expect("live", h.live(), "2 base")
+}
+
+// A deployment in progress is stopped first, when that is asked for.
+func TestRollBackStops(t *testing.T) {
+	h := newShop(t, 1, production())
+	h.fifos()
+	h.ended(h.usher("deploy production"), 0)
+	h.commit("2", h.waiting("2"))
+	stuck := h.usher("deploy production --no-wait")
+	h.ended(stuck, 0)
+	id := h.deploymentIn(stuck.stdout[strings.Index(stuck.stdout, "Deployment "):])
+	h.hasBegun()
+	back := h.types("rollback --stop production")
+	back.says("stopping deployment " + id)
+	h.goOn()
+	h.ended(back.ends(), 0, "stops      deployment "+id+", which is in progress", "production runs "+h.commits[0][:10]+" Version 1")
+	h.expect("live", h.live(), "1")
+	h.ended(h.usher("deploy status "+id), 1, "deployment "+id+" stopped")
+}

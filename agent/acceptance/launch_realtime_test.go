@@ -1,0 +1,209 @@
+package acceptance
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"usher/agent/standin"
+)
+
+// The clock of a lifecycle action on servers as they are: rebooted in a warm pool, with a clock that is hours off,
+// without the permission to complete, terminated in mid-script.
+
+// soon is how long a test gives what takes seconds: less than a hang, and far more than a slow machine needs.
+const soon = 2 * time.Minute
+
+// endsSoon is wait, for what would hang where it is broken.
+func (r *agentRun) endsSoon() int {
+	r.s.Helper()
+	select {
+	case <-r.done:
+	case <-time.After(soon):
+		r.s.Fatalf("usher did not end within %s; it said:\n%s", soon, r.text())
+	}
+	return r.cmd.ProcessState.ExitCode()
+}
+
+// A server that rests in its warm pool is rebooted there, which changes neither its launch time nor its record. Days
+// later it is wanted: the wait that counts begins then.
+func TestRebootedInTheWarmPool(t *testing.T) {
+	into := func(t *testing.T) (*stage, *standin.Instance) {
+		s := newStage(t)
+		s.pool(standin.WarmedRunning)
+		s.hook(standin.Hook{HeartbeatTimeout: 5 * time.Minute}) // the global timeout is a hundred of it
+		s.publish("shop-1", s.app("1"))
+		server := s.cloud.Launch("web", standin.LaunchOptions{WarmPool: true})
+		s.expect("exit code on the way in", itoa(s.start(server, "-once").wait()), "0")
+		server.SetAge(2 * 24 * time.Hour)
+		s.rebooted()
+		return s, server
+	}
+	wanted := func(s *stage, server *standin.Instance, out *agentRun) {
+		s.waitFor(server, standin.InService)
+		s.completed("completions", server, "CONTINUE accepted, CONTINUE accepted")
+		s.expect("the scripts saw", s.trace(), checkedTrace)
+		if strings.Contains(out.text(), "context canceled") {
+			s.Errorf("a reason that says nothing:\n%s", out.text())
+		}
+	}
+	t.Run("the agent was started in the pool", func(t *testing.T) {
+		s, server := into(t)
+		s.expect("exit code of the boot in the pool", itoa(s.start(server, "-once").wait()), "3")
+		server.StartFromPool()
+		out := s.start(server, "-once")
+		s.expect("exit code on the way out", itoa(out.endsSoon()), "0")
+		wanted(s, server, out)
+	})
+	t.Run("the agent serves", func(t *testing.T) {
+		s, server := into(t)
+		out := s.start(server)
+		out.says("nothing to deploy")
+		server.StartFromPool()
+		wanted(s, server, out)
+	})
+	t.Run("the agent is restarted in the middle", func(t *testing.T) {
+		s := newStage(t)
+		s.pool(standin.WarmedRunning)
+		s.hook(standin.Hook{HeartbeatTimeout: 5 * time.Minute})
+		app, shut, open := s.gateIf(s.app("1"), "scripts/start.sh")
+		s.publish("shop-1", app)
+		server := s.cloud.Launch("web", standin.LaunchOptions{WarmPool: true})
+		s.expect("exit code on the way in", itoa(s.start(server, "-once").wait()), "0")
+		server.SetAge(2 * 24 * time.Hour)
+		s.rebooted()
+		shut()
+		server.StartFromPool()
+		first := s.start(server)
+		first.says("at the gate")
+		s.must(os.Remove(s.path("shut")))
+		s.expect("exit code of the stopped agent", itoa(first.stop()), "0")
+		out := s.start(server, "-once")
+		s.expect("exit code on the way out", itoa(out.endsSoon()), "0")
+		s.waitFor(server, standin.InService)
+		_ = open
+	})
+}
+
+// A hook that was put on the group after the server had come into the pool, days ago: no verdict was ever given, and
+// the launch is no measure of the wait either.
+func TestHookAfterThePool(t *testing.T) {
+	s := newStage(t)
+	s.cloud.CreateGroup(standin.Group{Name: "late", NoReplacement: true, PoolState: standin.WarmedRunning})
+	s.publish("shop-1", s.app("1"))
+	server := s.cloud.Launch("late", standin.LaunchOptions{WarmPool: true})
+	into := s.start(server, "-once")
+	s.expect("exit code on the way in", itoa(into.wait()), "0")
+	s.said(into, "no lifecycle action to complete")
+	server.SetAge(2 * 24 * time.Hour)
+	s.cloud.PutHook("late", standin.Hook{Name: "usher-launch", HeartbeatTimeout: time.Minute})
+	server.StartFromPool()
+	out := s.start(server, "-once")
+	s.expect("exit code on the way out", itoa(out.endsSoon()), "0")
+	s.expect("verdict", answers(server), "usher-launch CONTINUE")
+}
+
+// A clock that is hours off at boot: usher says so, counts by AWS's, and launches.
+func TestTheClockIsOff(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		ahead time.Duration // of AWS's clock
+		says  string
+	}{
+		{"behind AWS's", 3 * time.Hour, "the clock of this server is 3h0m0s behind AWS's"},
+		{"ahead of AWS's", -10 * time.Hour, "the clock of this server is 10h0m0s ahead of AWS's"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t, standin.Options{ClockAhead: c.ahead})
+			s.hook(standin.Hook{HeartbeatTimeout: 5 * time.Minute})
+			s.publish("shop-1", s.app("1"))
+			server := s.cloud.Launch("web", standin.LaunchOptions{})
+			r := s.start(server, "-once")
+			s.expect("exit code", itoa(r.endsSoon()), "0")
+			s.expect("verdict", answers(server), "usher-launch CONTINUE")
+			s.said(r, c.says)
+			for _, never := range []string{"context canceled", "-2h", "3h0m0s after the launch", "10h0m"} {
+				for line := range strings.Lines(r.text()) {
+					if strings.Contains(line, never) && !strings.Contains(line, "clock") {
+						t.Errorf("it says %q: %s", never, line)
+					}
+				}
+			}
+		})
+	}
+}
+
+// CompleteLifecycleAction is denied, and stays so: said loudly, with what to allow, and the heartbeats end, so that the
+// hook's timeout decides soon and not after its global timeout.
+func TestCompleteIsDenied(t *testing.T) {
+	s := newStage(t)
+	s.hook(standin.Hook{HeartbeatTimeout: 2 * time.Second})
+	s.publish("shop-1", s.app("1"))
+	s.cloud.Fail("CompleteLifecycleAction", -1, standin.Fault{Code: "AccessDenied"})
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	r := s.start(server, "-once")
+	code := r.endsSoon()
+	s.expect("exit code", itoa(code), "0")
+	s.expect("verdict", answers(server), "usher-launch ABANDON (timeout)")
+	s.said(r, "error: ", "allow autoscaling:CompleteLifecycleAction", "heartbeats end now", "was decided before usher could say CONTINUE (the state is Terminated)")
+}
+
+// A server that is scaled in in mid-script is noticed by its metadata, not by the next heartbeat, minutes later.
+func TestTerminatedInTheMiddleOfAScript(t *testing.T) {
+	s := newStage(t)
+	s.hook(standin.Hook{HeartbeatTimeout: time.Hour})
+	app, _ := s.gate(s.app("1"), "scripts/after.sh")
+	s.publish("shop-1", app)
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	r := s.start(server, "-once")
+	r.says("at the gate")
+	server.Terminate()
+	s.expect("exit code", itoa(r.endsSoon()), "1")
+	s.said(r, "AfterInstall failed", "this instance is being terminated by Auto Scaling")
+	s.expect("live", s.live(), "base")
+	s.nobodyAtTheGate("scripts/after.sh")
+}
+
+// The same in service, in the middle of a deployment.
+func TestTerminatedInTheMiddleOfADeployment(t *testing.T) {
+	s := newStage(t)
+	s.cloud.PutHook("web", standin.Hook{Name: "drain", Transition: standin.OnTerminate, HeartbeatTimeout: time.Hour})
+	server, r := s.serving()
+	app, _ := s.gate(s.app("2"), "scripts/after.sh")
+	_, err := s.cloud.Deploy("shop", "production", s.revision("shop-2", app))
+	s.must(err)
+	r.says("at the gate")
+	server.Terminate()
+	began := time.Now()
+	r.says("this instance is being terminated by Auto Scaling")
+	if took := time.Since(began); took > soon {
+		t.Errorf("it was noticed after %s", took)
+	}
+	r.says("Rollback finished")
+	s.expect("live", s.live(), "1")
+	s.nobodyAtTheGate("scripts/after.sh")
+}
+
+// nobodyAtTheGate checks that no script waits at a gate any more: nobody reads from it.
+func (s *stage) nobodyAtTheGate(script string) {
+	s.Helper()
+	fifo := s.path("gate-" + script[strings.LastIndexByte(script, '/')+1:])
+	f, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		f.Close()
+		s.Errorf("a script still waits at %s", fifo)
+	}
+}
+
+// A hook whose default result is CONTINUE lets a server without its code into service when the agent dies: said at
+// every launch.
+func TestAHookThatContinuesByDefault(t *testing.T) {
+	s := newStage(t)
+	s.hook(standin.Hook{HeartbeatTimeout: time.Minute, DefaultResult: standin.Continue})
+	s.publish("shop-1", s.app("1"))
+	_, r, code := s.launch()
+	s.expect("exit code", itoa(code), "0")
+	s.said(r, "warning: the default result of hook usher-launch is CONTINUE")
+}
