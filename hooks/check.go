@@ -47,9 +47,9 @@ func check(scripts []Script, p Policy, here bool) []Problem {
 		found := checkFile(s, p, here)
 		if here {
 			// A BeforeInstall script that runs before may bring what is missing.
-			found = append(found, missing(s, prepares >= 0 && (i > prepares || s.Event != BeforeInstall))...)
+			found = append(found, Of(KindServer, missing(s, prepares >= 0 && (i > prepares || s.Event != BeforeInstall)))...)
 		}
-		for _, f := range found {
+		for _, f := range Of(KindScript, found) {
 			if f.File == "" { // else it is in a file that the script reads
 				f.File = s.Location
 			}
@@ -171,7 +171,7 @@ func checkShell(s Script, text []byte, in interpreter, p Policy) []Problem {
 		found = append(found, Problem{Line: 1 + bytes.Count(text[:i], []byte("\n")), Col: 1, Warning: true,
 			Message: "ends with a carriage return (CRLF), which the shell takes as part of the last word"})
 	}
-	found = append(found, ofTheAgent(statements(s))...)
+	found = append(found, Of(KindAgentPath, ofTheAgent(statements(s)))...)
 	stmts, err := parse(text, in.shell)
 	if in.shell == "sh" {
 		if bash, bashErr := parse(text, "bash"); bashErr == nil {

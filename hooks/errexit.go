@@ -60,13 +60,13 @@ func judge(stmts []*syntax.Stmt, text []byte, s Script, in interpreter, p Policy
 	}
 	found = append(found, bypasses(stmts, in, script.pipefail)...)
 	found = append(found, past(stmts, s)...)
-	found = append(found, findRisks(stmts, text, in.shell, script.pipefail.IsValid(), s.Event == ValidateService, existsIn(s))...)
+	found = append(Of(KindUnchecked, found), findRisks(stmts, text, in.shell, script.pipefail.IsValid(), s.Event == ValidateService, existsIn(s))...)
 	inOthers := sourced(stmts, s, script.pipefail.IsValid(), map[string]bool{})
 	slices.SortStableFunc(found, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
 	if more := len(found) - maxWarnings; more > 0 {
-		found = append(found[:maxWarnings:maxWarnings], Problem{Warning: true, Message: fmt.Sprintf("has %d more warnings like these", more)})
+		found = append(found[:maxWarnings:maxWarnings], Problem{Warning: true, Kind: KindUnchecked, Message: fmt.Sprintf("has %d more warnings like these", more)})
 	}
 	return append(found, inOthers[:min(len(inOthers), maxWarnings)]...)
 }

@@ -189,7 +189,7 @@ func sourced(stmts []*syntax.Stmt, s Script, pipefail bool, seen map[string]bool
 				return true
 			}
 			if notForErrexit.MatchString(args[1]) {
-				found = append(found, Problem{Line: int(c.Pos().Line()), Col: int(c.Pos().Col()), Warning: true, Message: fmt.Sprintf(
+				found = append(found, Problem{Line: int(c.Pos().Line()), Col: int(c.Pos().Col()), Warning: true, Kind: KindErrexit, Message: fmt.Sprintf(
 					"what `%s %s` reads runs under -e too, and files of a login are not written for that: put `set +e` before it and `set -e` behind it", args[0], strings.ReplaceAll(args[1], unknown, "..."))})
 			}
 			file := inRevision(s, args[1])
@@ -207,7 +207,7 @@ func sourced(stmts []*syntax.Stmt, s Script, pipefail bool, seen map[string]bool
 			}
 			var more []Problem
 			more = append(more, findRisks(inner, text, "bash", pipefail, s.Event == ValidateService, existsIn(s))...)
-			more = append(more, past(inner, s)...)
+			more = append(more, Of(KindUnchecked, past(inner, s))...)
 			for i := range more {
 				more[i].File = file
 			}

@@ -187,7 +187,7 @@ func (l *liveLines) say(n syntax.Node, command string, destroys bool) {
 	if destroys {
 		message = fmt.Sprintf("`%s` in %s destroys what is live, and nothing is left to go back to: %s", briefCommand([]byte(command)), l.script.Event, right)
 	}
-	l.found = append(l.found, Problem{File: l.script.Location, Line: int(line), Col: int(n.Pos().Col()), Message: message, Warning: !destroys || l.shielded})
+	l.found = append(l.found, Problem{File: l.script.Location, Line: int(line), Col: int(n.Pos().Col()), Message: message, Warning: !destroys || l.shielded, Kind: KindLive})
 }
 
 // agentPaths are the places of CodeDeploy's own agent, which is not there.

@@ -44,6 +44,33 @@ type Problem struct {
 	Col     int    `json:"column,omitempty"` // from 1, or 0
 	Message string `json:"message"`          // one line, no full stop
 	Warning bool   `json:"warning"`          // worth saying, but the revision may be deployed
+	Kind    Kind   `json:"kind,omitempty"`   // what it is about
+}
+
+// Kind is what a problem is about: by it a program sorts problems, whatever their words are.
+type Kind string
+
+// The kinds of problems.
+const (
+	KindBundle    Kind = "bundle"     // the revision as an archive or a folder
+	KindAppspec   Kind = "appspec"    // the appspec's grammar
+	KindFiles     Kind = "files"      // what it installs, and where
+	KindScript    Kind = "script"     // a script that cannot be started, or that another shell than it needs would run
+	KindServer    Kind = "server"     // a user or an interpreter that this machine does not have
+	KindErrexit   Kind = "errexit"    // a command at which -e ends a script though nothing is wrong
+	KindUnchecked Kind = "unchecked"  // a failure that -e does not see, as CodeDeploy's agent does not
+	KindLive      Kind = "live"       // before the flip a script names the link, which is still what is live
+	KindAgentPath Kind = "agent-path" // a place of CodeDeploy's own agent
+	KindRestart   Kind = "restart"    // the application would not be started anew
+	KindRoleHook  Kind = "role-hook"  // the image's own scripts
+)
+
+// Of gives problems a kind, but for those that have one.
+func Of(kind Kind, problems []Problem) []Problem {
+	for i := range problems {
+		problems[i].Kind = cmp.Or(problems[i].Kind, kind)
+	}
+	return problems
 }
 
 // String is the line that `usher check` prints: file:line:col: message.

@@ -31,7 +31,7 @@ func StartWithoutStop(scripts []Script) (found []Problem) {
 				if write == "" {
 					return true
 				}
-				found = append(found, Problem{File: s.Location, Line: int(c.Pos().Line()), Col: int(c.Pos().Col()), Warning: true,
+				found = append(found, Problem{File: s.Location, Line: int(c.Pos().Line()), Col: int(c.Pos().Col()), Warning: true, Kind: KindRestart,
 					Message: fmt.Sprintf("`%s` does nothing while the application runs, and no ApplicationStop script stops it: the release before it would go on serving. Write `%s`",
 						strings.Join(args, " "), write)})
 				return true

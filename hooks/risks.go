@@ -75,7 +75,7 @@ func suspects(s Script) (found []FailedCommand) {
 
 func (r *risks) say(n syntax.Node, format string, args ...any) {
 	pos := n.Pos()
-	r.found = append(r.found, Problem{Line: int(pos.Line()), Col: int(pos.Col()), Warning: true, Message: fmt.Sprintf(format, args...)})
+	r.found = append(r.found, Problem{Line: int(pos.Line()), Col: int(pos.Col()), Warning: true, Kind: KindErrexit, Message: fmt.Sprintf(format, args...)})
 	r.commands = append(r.commands, r.source(n))
 }
 

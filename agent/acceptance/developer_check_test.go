@@ -92,7 +92,8 @@ func TestCheck(t *testing.T) {
       "line": 4,
       "column": 41,
       "message": "overwrite MESSAGE",
-      "warning": true
+      "warning": true,
+      "kind": "appspec"
     }
   ],
   "needs": {

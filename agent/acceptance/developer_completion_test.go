@@ -38,6 +38,8 @@ func TestCompletionInBash(t *testing.T) {
 		{"usher rollback st", "staging"},
 		{"usher completion z", "zsh"},
 		{"usher check sh", ""},
+		{"usher mi", "migrate"},
+		{"usher migrate --l", "--link"},
 		{"usher nothing -", ""},
 	} {
 		// As readline does: the words, the last of them what is typed now.

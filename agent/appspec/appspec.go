@@ -50,6 +50,7 @@ type Permission struct {
 	Owner       string       // user name or number; "" leaves the owner
 	Group       string       // group name or number; "" leaves the group
 	Mode        *fs.FileMode // permission bits with fs.ModeSetuid, ModeSetgid, ModeSticky, as os.Chmod takes them; nil leaves the mode
+	LeadingZero bool         // the mode is written like 0644, without quotes, of which CodeDeploy's agent makes 0420
 	ACLs        []ACE        // nil leaves the ACL; empty but not nil (`acls: []`) takes every extra entry away
 	Context     *Context     // SELinux; nil leaves the context
 	Line, Col   int          // of the entry, from 1

@@ -151,7 +151,7 @@ permissions:
     context: {name: system_u, type: tmp_t}
 `, Spec{Permissions: []Permission{
 			{Object: "/", Pattern: "**", Files: true, Directories: true, Owner: "ubuntu", Group: "ubuntu", Line: 4, Col: 5},
-			{Object: "/opt/app/bin", Pattern: "*.sh", Except: []string{"setup.sh", "x*"}, Files: true, Mode: mode(0o755),
+			{Object: "/opt/app/bin", Pattern: "*.sh", Except: []string{"setup.sh", "x*"}, Files: true, Mode: mode(0o755), LeadingZero: true,
 				ACLs:    []ACE{{Tag: 'u', Name: "deploy", Perm: 6}, {Tag: 'm', Perm: 7}},
 				Context: &Context{"unconfined_u", "httpd_sys_content_t", "s0-s3:c0.c7,c13"}, Line: 8, Col: 5},
 			{Object: "/opt/app/tmp", Pattern: "**", Directories: true, Mode: mode(0o775 | fs.ModeSetgid), ACLs: []ACE{},

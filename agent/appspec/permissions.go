@@ -30,6 +30,9 @@ func (r *reader) permission(n ast.Node, spec *Spec) {
 		ACLs:    r.acls(f),
 		Context: r.context(f),
 	}
+	if n, ok := f["mode"].(*ast.IntegerNode); ok {
+		p.LeadingZero = len(n.GetToken().Value) > 1 && n.GetToken().Value[0] == '0'
+	}
 	p.Files, p.Directories = r.types(f)
 	p.Line, p.Col = position(n)
 	if s := strings.TrimSpace(r.text(f, "object")); s != "" {

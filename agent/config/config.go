@@ -126,6 +126,14 @@ func Load(file string) (Config, error) {
 	return c, nil
 }
 
+// WithLink is the configuration with the application's path at another place; "" leaves it.
+func (c Config) WithLink(link string) (Config, error) {
+	if link != "" {
+		c.Link = link
+	}
+	return c, c.validate()
+}
+
 func (c Config) validate() error {
 	for _, p := range [][2]string{{"link", c.Link}, {"base", c.Base}, {"releases", c.Releases}, {"role_hooks", c.RoleHooks}, {"state_dir", c.StateDir}} {
 		if path := p[1]; !filepath.IsAbs(path) || path == "/" || path != filepath.Clean(path) {

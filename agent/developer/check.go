@@ -16,17 +16,22 @@ import (
 
 // CheckCommand is `usher check PATH`: what an instance finds out before it runs the first script.
 func CheckCommand() cli.Command {
-	var errexit, roles string
+	var errexit, roles, link string
 	var strict, asJSON bool
 	c := cli.Command{Name: "check", Args: []string{"PATH"}, Group: cli.Developer, About: "check a revision (a directory, zip, tar or tgz) as a server will",
 		Flags: func(f *flag.FlagSet) {
 			f.StringVar(&errexit, "errexit", string(hooks.Enforce), "`MODE`: what the server does about scripts without set -e: enforce, require, report or off")
 			f.StringVar(&roles, "role-hooks", "", "also check the role hooks in `DIR` (on a server: /etc/usher/hooks.d)")
+			linkFlag(f, &link)
 			f.BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
 			f.BoolVar(&asJSON, "json", false, "print one JSON object, for CI")
 		}}
 	c.Run = func(ctx context.Context, in cli.Call) int {
 		policy, err := hooks.ParsePolicy(errexit)
+		if err != nil {
+			return in.Fail(cli.ExitUsage, err)
+		}
+		cfg, err := config.Default().WithLink(link)
 		if err != nil {
 			return in.Fail(cli.ExitUsage, err)
 		}
@@ -37,12 +42,12 @@ func CheckCommand() cli.Command {
 		found := findings{Path: path, strict: strict, json: asJSON}
 		dir, stats, err := open(ctx, path)
 		if err != nil {
-			found.Problems = []hooks.Problem{{File: path, Message: err.Error()}}
+			found.Problems = []hooks.Problem{{File: path, Kind: hooks.KindBundle, Message: err.Error()}}
 			return found.show(in.Stdout)
 		}
 		defer safepath.RemoveAll(dir)
 		found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
-		_, found.Problems = release.Check(config.Default().Layout(), dir, roles, policy, hooks.CheckSource)
+		_, found.Problems = release.Check(cfg.Layout(), dir, roles, policy, hooks.CheckSource)
 		found.Needs = needsOf(dir)
 		return found.show(in.Stdout)
 	}

@@ -1,7 +1,6 @@
 package developer
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -44,10 +43,7 @@ func (f findings) show(w io.Writer) int {
 		if f.Problems == nil {
 			f.Problems = []hooks.Problem{}
 		}
-		out := json.NewEncoder(w)
-		out.SetEscapeHTML(false)
-		out.SetIndent("", "  ")
-		if err := out.Encode(f); err != nil {
+		if err := writeJSON(w, f); err != nil {
 			return cli.ExitFailed
 		}
 		return code
@@ -55,16 +51,8 @@ func (f findings) show(w io.Writer) int {
 	for _, p := range f.Problems {
 		fmt.Fprintln(w, format.Printable(p.String()))
 	}
-	for _, need := range []struct {
-		what  string
-		names []string
-	}{
-		{"users", f.Needs.Users}, {"interpreters", f.Needs.Interpreters}, {"commands", f.Needs.Commands},
-		{"variables that nobody sets", f.Needs.Variables},
-	} {
-		if len(need.names) > 0 {
-			fmt.Fprintf(w, "%s: needs of the server: %s: %s\n", f.Path, need.what, strings.Join(need.names, ", "))
-		}
+	for _, n := range needed(f.Needs) {
+		fmt.Fprintf(w, "%s: needs of the server: %s: %s\n", f.Path, n.what, strings.Join(n.names, ", "))
 	}
 	switch {
 	case !f.read: // that is all there is to say

@@ -22,7 +22,7 @@ func Check(layout Layout, dir, roleHooks string, policy hooks.Policy, check Chec
 func CheckRelease(layout Layout, r Release, roleHooks string, policy hooks.Policy, check Checker) (*Plan, []hooks.Problem) {
 	by, err := layout.SpecDir(r)
 	if err != nil {
-		return nil, []hooks.Problem{{File: r.Bundle, Message: err.Error()}}
+		return nil, []hooks.Problem{{File: r.Bundle, Kind: hooks.KindBundle, Message: err.Error()}}
 	}
 	return checkBy(layout, by, r.Bundle, roleHooks, policy, check)
 }
@@ -31,24 +31,24 @@ func CheckRelease(layout Layout, r Release, roleHooks string, policy hooks.Polic
 func checkBy(layout Layout, by, dir, roleHooks string, policy hooks.Policy, check Checker) (*Plan, []hooks.Problem) {
 	spec, problems := appspec.ReadPartly(by)
 	if spec == nil {
-		return nil, problems
+		return nil, hooks.Of(hooks.KindAppspec, problems)
 	}
 	plan, more := layout.Plan(dir, spec)
-	problems = append(problems, more...)
+	problems = append(hooks.Of(hooks.KindAppspec, problems), hooks.Of(hooks.KindFiles, more)...)
 	var scripts []hooks.Script
 	for _, event := range hooks.Events {
 		scripts = append(scripts, ScriptsIn(by, spec, event)...)
 		role, more := hooks.RoleHooks(roleHooks, event)
-		problems = append(problems, more...)
+		problems = append(problems, hooks.Of(hooks.KindRoleHook, more)...)
 		scripts = append(scripts, role...)
 	}
-	problems = append(problems, hooks.CheckRoleDir(roleHooks)...)
-	problems = append(problems, RoleHooksOfOthers(roleHooks)...)
+	problems = append(problems, hooks.Of(hooks.KindRoleHook, hooks.CheckRoleDir(roleHooks))...)
+	problems = append(problems, hooks.Of(hooks.KindRoleHook, RoleHooksOfOthers(roleHooks))...)
 	problems = append(problems, check(scripts, policy)...)
 	problems = append(problems, hooks.BeforeFlip(scripts, layout.Link, false)...) // nothing shields what is live
 	problems = append(problems, hooks.StartWithoutStop(scripts)...)
 	if len(spec.Hooks[hooks.ValidateService]) == 0 {
-		problems = append(problems, hooks.Problem{File: spec.File, Warning: true,
+		problems = append(problems, hooks.Problem{File: spec.File, Warning: true, Kind: hooks.KindAppspec,
 			Message: "no ValidateService script: nothing checks that the application works before the server goes into service"})
 	}
 	hooks.Sort(problems)

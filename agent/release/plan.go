@@ -16,11 +16,22 @@ import (
 // Plan is what Install will do for one unpacked revision: worked out, and found possible, before anything
 // is touched. `usher check` makes the same plan.
 type Plan struct {
-	Mapped  bool // parts of the revision go into the release; else the whole revision is the release
+	Mapped       bool          // parts of the revision go into the release; else the whole revision is the release
+	Destinations []Destination // of the appspec's entries, in their order
+
 	inside  []piece
 	outside []piece
 	rules   map[string]appspec.Permission // by destination
 	exists  string                        // file_exists_behavior of the appspec
+}
+
+// Destination is where an entry of files installs, and how many of its files are switched there in one rename. The others
+// are replaced in place, one by one.
+type Destination struct {
+	Path     string `json:"path"`
+	Line     int    `json:"line"` // of the entry in the appspec
+	Files    int    `json:"files"`
+	Switched int    `json:"switched"`
 }
 
 // piece is one file, directory or symbolic link to install.
@@ -69,8 +80,14 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 			say(f.Line, f.Col, false, "%v", err)
 			continue
 		}
-		said := false
+		said, to := false, Destination{Path: f.Destination, Line: f.Line}
 		for _, x := range pieces {
+			if !x.mode.IsDir() {
+				to.Files++
+				if under(x.dest, l.Link) {
+					to.Switched++
+				}
+			}
 			if before, ok := taken[x.dest]; ok {
 				if !before.mode.IsDir() || !x.mode.IsDir() {
 					say(f.Line, f.Col, false, "%s is installed twice: from %s and from %s", x.dest, before.source, x.source)
@@ -90,6 +107,7 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 				p.inside = append(p.inside, x)
 			}
 		}
+		p.Destinations = append(p.Destinations, to)
 	}
 	if !p.Mapped {
 		p.inside = nil // the revision is the release
