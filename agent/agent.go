@@ -37,8 +37,8 @@ type agent struct {
 	limiter   *retry.Limiter // which the calls of a launch pass
 	repeats   *retry.Repeats
 
-	requests *requests
-	rested   time.Time // when the server was seen at rest in a warm pool last
+	requests      *requests
+	releasedAfter time.Time // when the server was seen at rest in a warm pool last
 }
 
 // state is the replay of the record: what was done on this server.
@@ -67,7 +67,7 @@ func (a *agent) writeConsole(failure error) {
 			lines = append(lines, "  | "+line)
 		}
 	}
-	if err := systemd.LastWords(lines); err != nil {
+	if err := systemd.WriteConsole(lines); err != nil {
 		a.log.Warn(err.Error())
 	}
 }

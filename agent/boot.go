@@ -37,8 +37,8 @@ func (a *agent) boot(ctx context.Context) (was launched, err error) {
 	if err != nil {
 		return was, a.logOnce(err)
 	}
-	work := launch.Hold(ctx) // heartbeats, from the moment Auto Scaling waits until Release
-	defer launch.Release()
+	work := launch.Start(ctx) // heartbeats, from the moment Auto Scaling waits until Stop
+	defer launch.Stop()
 	a.logLaunch(launch)
 
 	todo, err := a.nextAction(work, launch)
@@ -74,8 +74,8 @@ func (a *agent) abandonWithoutRecord(ctx context.Context, failure error) error {
 	if err != nil {
 		return errors.Join(failure, err)
 	}
-	launch.Hold(ctx)
-	defer launch.Release()
+	launch.Start(ctx)
+	defer launch.Stop()
 	return errors.Join(a.logOnce(failure), a.finishLaunch(ctx, launch, failure))
 }
 
@@ -240,7 +240,7 @@ func (a *agent) hold(ctx context.Context, launch *lifecycle.Launch) {
 		if end := launch.Deadline(); end.Before(until) {
 			until = end
 		}
-		if !held || !time.Now().Before(until) || launch.Over() {
+		if !held || !time.Now().Before(until) || launch.Ended() {
 			return
 		}
 		if !until.Equal(said) {

@@ -33,13 +33,13 @@ type hold struct {
 // holdName is the file's, in the state directory.
 const holdName = "hold.json"
 
-// fate is what becomes of the launch that boot is at work on.
-type fate int
+// launchState is what becomes of the launch that boot is at work on.
+type launchState int
 
 const (
-	fateOpen  fate = iota // it has not failed
-	fateHeld              // it failed, and is kept
-	fateGiven             // it failed, and is being given up
+	launchRunning   launchState = iota // it has not failed
+	launchHeld                         // it failed, and is kept
+	launchAbandoned                    // it failed, and is being given up
 )
 
 // launching says that boot is at work on a launch, until over is called. A hold that an operator asked for
@@ -50,11 +50,11 @@ func (c *requests) launching(ctx context.Context) (over func()) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.launch, c.fate = true, fateOpen
+	c.launch, c.fate = true, launchRunning
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.launch, c.fate = false, fateOpen
+		c.launch, c.fate = false, launchRunning
 		if ctx.Err() != nil {
 			return
 		}
@@ -79,19 +79,19 @@ func (c *requests) heldUntil(cfg config.Config, failed time.Time) (until time.Ti
 			until = failed.Add(d)
 		}
 	}
-	if c.fate = fateGiven; held {
-		c.fate, c.until = fateHeld, until
+	if c.fate = launchAbandoned; held {
+		c.fate, c.until = launchHeld, until
 	}
 	return until, held
 }
 
 // failed says whether the launch under way has failed; mu is held.
 func (c *requests) failed() bool {
-	return c.fate != fateOpen || c.rec.State().VerdictDue().Err() != nil
+	return c.fate != launchRunning || c.rec.State().VerdictDue().Err() != nil
 }
 
-// keep is `usher hold`.
-func (c *requests) keep(d time.Duration) control.Answer {
+// holdLaunch is `usher hold`.
+func (c *requests) holdLaunch(d time.Duration) control.Response {
 	if d == 0 {
 		d = c.cfg.HoldTimeout
 	}
@@ -102,7 +102,7 @@ func (c *requests) keep(d time.Duration) control.Answer {
 	switch {
 	case !c.launch:
 		return control.Declined(cli.ExitNothing, "nothing needs holding: the launch of this instance is over, and Auto Scaling waits for no verdict on it")
-	case c.fate == fateGiven:
+	case c.fate == launchAbandoned:
 		return control.Declined(cli.ExitNothing, "it is too late: the launch has failed, and is being given up")
 	case c.failed():
 		h.For, h.Until = "", h.Asked.Add(d)
@@ -113,11 +113,11 @@ func (c *requests) keep(d time.Duration) control.Answer {
 	}
 	c.until = h.Until
 	c.log.Warn("an operator holds this instance: "+text, systemd.ID(systemd.MessageHeld))
-	return control.Answer{Text: text}
+	return control.Response{Text: text}
 }
 
-// letGo is `usher unhold`.
-func (c *requests) letGo() control.Answer {
+// endHold is `usher unhold`.
+func (c *requests) endHold() control.Response {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h, text := (*hold)(nil), "the hold is taken back: a launch that fails is abandoned at once"
@@ -125,7 +125,7 @@ func (c *requests) letGo() control.Answer {
 		text = fmt.Sprintf("the hold is taken back: a launch that fails is kept for %s (on_failure is hold)", c.cfg.HoldTimeout)
 	}
 	switch {
-	case c.launch && c.fate != fateGiven && c.failed():
+	case c.launch && c.fate != launchAbandoned && c.failed():
 		h = &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now().UTC(), Released: true}
 		text = "this instance is let go: its launch is abandoned now"
 	case c.hold == nil || !c.launch:
@@ -135,13 +135,13 @@ func (c *requests) letGo() control.Answer {
 		return control.Declined(cli.ExitFailed, "%v", err)
 	}
 	c.log.Warn("an operator ends the hold: "+text, systemd.ID(systemd.MessageHeld))
-	return control.Answer{Text: text}
+	return control.Response{Text: text}
 }
 
 // holding is a hold as status tells it, nil for none; mu is held.
 func (c *requests) holding() *control.HoldStatus {
 	switch {
-	case c.launch && c.fate == fateHeld:
+	case c.launch && c.fate == launchHeld:
 		return &control.HoldStatus{Failed: true, ByOperator: c.hold != nil, Until: c.until}
 	case c.launch && c.hold != nil && !c.hold.Released:
 		return &control.HoldStatus{ByOperator: true, For: c.hold.For, Until: c.hold.Until}

@@ -28,10 +28,10 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 		if _, held := c.heldUntil(c.cfg, failed); held {
 			t.Error("held, and nobody asked for it")
 		}
-		if got := c.keep(0); got.Code != cli.ExitNothing || !strings.HasPrefix(got.Error, "it is too late") {
+		if got := c.holdLaunch(0); got.Code != cli.ExitNothing || !strings.HasPrefix(got.Error, "it is too late") {
 			t.Errorf("hold: %+v", got)
 		}
-		if got := c.letGo(); got.Code != cli.ExitNothing || got.Error != "nothing is held here" {
+		if got := c.endHold(); got.Code != cli.ExitNothing || got.Error != "nothing is held here" {
 			t.Errorf("release: %+v", got)
 		}
 	})
@@ -42,10 +42,10 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 		if until, held := c.heldUntil(c.cfg, failed); !held || !until.Equal(failed.Add(time.Hour)) {
 			t.Errorf("held %v until %s", held, until)
 		}
-		if got := c.letGo(); got.Code != cli.ExitDone {
+		if got := c.endHold(); got.Code != cli.ExitDone {
 			t.Errorf("release: %+v", got)
 		}
-		if got := c.keep(2 * time.Hour); got.Code != cli.ExitDone {
+		if got := c.holdLaunch(2 * time.Hour); got.Code != cli.ExitDone {
 			t.Errorf("hold: %+v", got)
 		}
 		if until, held := c.heldUntil(c.cfg, failed); !held || until.Before(failed.Add(2*time.Hour)) {
@@ -55,7 +55,7 @@ func TestHoldAtTheWrongMoment(t *testing.T) {
 	t.Run("on a disk that takes nothing", func(t *testing.T) {
 		t.Parallel()
 		c := failing(filepath.Join(t.TempDir(), "gone"))
-		if got := c.keep(0); got.Code != cli.ExitFailed || !strings.HasPrefix(got.Error, "cannot write the hold down, so that it outlives a restart of the agent: ") {
+		if got := c.holdLaunch(0); got.Code != cli.ExitFailed || !strings.HasPrefix(got.Error, "cannot write the hold down, so that it outlives a restart of the agent: ") {
 			t.Errorf("hold: %+v", got)
 		}
 		if _, held := c.heldUntil(c.cfg, failed); held {

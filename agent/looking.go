@@ -18,9 +18,9 @@ func (a *agent) lifecycleOptions(transition string) lifecycle.Options {
 	if transition == lifecycle.Launching {
 		began = a.waitBegan()
 	}
-	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Began: began, Limiter: a.limiter, Alive: a.notify.Alive, Tell: func(n lifecycle.Notice) {
+	return lifecycle.Options{Transition: transition, Hook: a.hookFor(transition), Began: began, Limiter: a.limiter, Alive: a.notify.Alive, Notify: func(n lifecycle.Event) {
 		state := zap.String("lifecycle_state", n.State)
-		switch n.What {
+		switch n.Kind {
 		case lifecycle.Waiting:
 			if transition == lifecycle.Launching {
 				a.deploy.Record.Timings.Mark(time.Now(), n.State)
@@ -41,7 +41,7 @@ func (a *agent) lifecycleOptions(transition string) lifecycle.Options {
 				"the verdict is denied all the time, and heartbeats end now: the hook's timeout (%s) decides: %v", n.Left, n.Err), systemd.ID(systemd.MessageCompleteDenied))
 		case lifecycle.Gone:
 			a.log.Info("Auto Scaling no longer waits: the state is "+n.State, systemd.ID(systemd.MessageAlreadyDecided), state)
-		case lifecycle.Unfamiliar:
+		case lifecycle.UnknownState:
 			a.log.Warn(fmt.Sprintf("the lifecycle state %q is not known to this version: left alone", n.State), systemd.ID(systemd.MessageNoLaunch), state)
 		}
 	}}
@@ -64,20 +64,20 @@ func (a *agent) waitBegan() time.Time {
 		return a.me().PendingTime // nothing was waited for before, on this server or since it was stopped
 	}
 	// The server rested in a warm pool since.
-	began := laterOf(decided.At, a.rested)
+	began := laterOf(decided.At, a.releasedAfter)
 	switch last := past.Last; {
 	case last != nil && last.By == "" && last.Began.After(decided.At): // an agent began on this wait, and was restarted
 		return laterOf(began, last.Began)
 	case decided.Boot != a.me().BootID: // rebooted at rest: nobody has begun on this wait
 		return laterOf(began, record.BootTime())
 	}
-	return a.rested
+	return a.releasedAfter
 }
 
 // atRest takes note that the server was seen in a warm pool: whatever it waits for later began later.
 func (a *agent) atRest(target string) {
 	if strings.HasPrefix(target, "Warmed:") {
-		a.rested = time.Now()
+		a.releasedAfter = time.Now()
 	}
 }
 

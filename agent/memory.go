@@ -11,21 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rest gives back the memory that a launch or a deployment took: a server's memory is the application's.
+// releaseMemory gives back the memory that a launch or a deployment took: a server's memory is the application's.
 //
 // The heap is the smaller half. The other is the agent's own program, of which a launch runs nearly all, once, and the
 // service little. The kernel is slow to take mapped code away. Of an application's files that nearly fitted beside it (60
 // MB, 16 MB of code, 72 MB of memory) it dropped 27 to 56 MB, to be read from the disk again, before it took the
 // code; and nothing where the code was let go first. So the kernel is told that none of it is in use. What is comes back
 // from the page cache when it is touched. The agent works without all this: what fails here is no failure.
-func rest() {
+func releaseMemory() {
 	debug.FreeOSMemory()
 	f, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return
 	}
 	defer f.Close()
-	for _, m := range unwritten(f) {
+	for _, m := range cleanMappings(f) {
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED)
 	}
 }
@@ -33,10 +33,10 @@ func rest() {
 // A mapping is a part of the process's memory.
 type mapping struct{ from, to uintptr }
 
-// unwritten are the private mappings of files in which there is nothing but what the file has. Read-only is not
+// cleanMappings are the private mappings of files in which there is nothing but what the file has. Read-only is not
 // enough for that: a dynamic linker writes to pages that it then makes read-only, and a debugger into code. Such pages
 // count as anonymous, and to drop one would lose what was written.
-func unwritten(smaps io.Reader) (all []mapping) {
+func cleanMappings(smaps io.Reader) (all []mapping) {
 	var m mapping
 	var readOnly, clean bool
 	for lines := bufio.NewScanner(smaps); lines.Scan(); {

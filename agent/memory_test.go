@@ -20,7 +20,7 @@ func TestUnwritten(t *testing.T) {
 		"7f6b83500000-7f6b83600000 r--s 00000000 fe:00 44               /var/cache/shared\nAnonymous:             0 kB\nSwap:                  0 kB\n" +
 		"7f6bc9de1000-7f6bc9de3000 r-xp 00000000 00:00 0                [vdso]\nAnonymous:             0 kB\nSwap:                  0 kB\n" +
 		"7f6bc9e00000-7f6bc9e01000 r-xp 00000000 fe:00 45               /lib/last.so\nAnonymous:             0 kB\n" // cut off
-	got := fmt.Sprintf("%x", unwritten(strings.NewReader(smaps)))
+	got := fmt.Sprintf("%x", cleanMappings(strings.NewReader(smaps)))
 	if want := "[{400000 c06000} {c06000 13b5000}]"; got != want {
 		t.Errorf("may be dropped:\n got: %s\nwant: %s", got, want)
 	}

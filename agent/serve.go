@@ -44,7 +44,7 @@ func (a *agent) serve(ctx context.Context, was launched) {
 	}
 	look, check := time.NewTimer(0), time.NewTimer(first)
 	var missed drift
-	rested := -1 // how many deployments there were when it was rested last; -1: rest at the next look
+	releasedAfter := -1 // how many deployments there were when it was rested last; -1: rest at the next look
 	for {
 		a.notify.Alive()
 		var err error
@@ -58,16 +58,16 @@ func (a *agent) serve(ctx context.Context, was launched) {
 		case <-look.C:
 			target, err = a.checkLifecycle(ctx, target)
 			err = errors.Join(err, a.commands.Resume(ctx), a.commands.RollBackStopped(ctx))
-			if past := a.state(); past.Open() == nil && past.Sequence != rested {
-				rest()
-				rested = past.Sequence
+			if past := a.state(); past.Open() == nil && past.Sequence != releasedAfter {
+				releaseMemory()
+				releasedAfter = past.Sequence
 			}
 			look.Reset(nextLook(target))
 		case <-check.C:
 			var again time.Duration
 			again, err = a.repair(ctx, target, &missed)
 			check.Reset(again)
-			rested = -1 // a repair runs through much of the program too, even when there is none to make
+			releasedAfter = -1 // a repair runs through much of the program too, even when there is none to make
 		}
 		if ctx.Err() == nil {
 			a.logTryAgain(err)
@@ -146,8 +146,8 @@ func (a *agent) terminate(ctx context.Context) error {
 	if err != nil {
 		_ = a.logOnce(err) // the application is stopped all the same
 	}
-	work := end.Hold(ctx)
-	defer end.Release()
+	work := end.Start(ctx)
+	defer end.Stop()
 	if a.state().Good == nil {
 		return a.complete(ctx, end, lifecycle.Continue, nil)
 	}

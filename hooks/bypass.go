@@ -83,9 +83,9 @@ func (w *walk) enter(n syntax.Node) bool {
 	case *syntax.Stmt:
 		w.statement(n)
 	case *syntax.IfClause:
-		w.mark(n.Cond)
+		w.markTested(n.Cond)
 	case *syntax.WhileClause:
-		w.mark(n.Cond)
+		w.markTested(n.Cond)
 	case *syntax.CmdSubst:
 		if w.in.shell == "bash" && !w.inherit && several(n.Stmts) && !setsErrexit(n.Stmts) {
 			w.warn(n.Pos(), "bash switches errexit off inside $(...), and only its last command counts: join the commands with &&")
@@ -101,7 +101,7 @@ func (w *walk) enter(n syntax.Node) bool {
 	return true
 }
 
-func (w *walk) mark(stmts []*syntax.Stmt) {
+func (w *walk) markTested(stmts []*syntax.Stmt) {
 	for _, s := range stmts {
 		w.condition[s] = true
 	}
@@ -126,7 +126,7 @@ func (w *walk) statement(s *syntax.Stmt) {
 	}
 	lists, _ := bodies(s)
 	for _, list := range lists {
-		w.mark(list)
+		w.markTested(list)
 	}
 	switch c := s.Cmd.(type) {
 	case *syntax.CallExpr:

@@ -185,7 +185,7 @@ func checkShell(s Script, text []byte, in interpreter, p Policy) []Problem {
 				found = append(found, Problem{Line: int(lang.Pos.Line()), Col: int(lang.Pos.Col()), Warning: true,
 					Message: lang.Feature + " are not in POSIX sh, and a /bin/sh that is dash stops here: use #!/bin/bash"})
 			}
-			return append(found, judge(bash, text, s, in, p)...)
+			return append(found, checkErrexit(bash, text, s, in, p)...)
 		}
 	}
 	if err != nil {
@@ -201,7 +201,7 @@ func checkShell(s Script, text []byte, in interpreter, p Policy) []Problem {
 		}
 		return append(found, syntaxError)
 	}
-	return append(found, judge(stmts, text, s, in, p)...)
+	return append(found, checkErrexit(stmts, text, s, in, p)...)
 }
 
 // shellAccepts asks the script's own shell, which has the last word: ksh93 has syntax that our parser

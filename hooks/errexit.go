@@ -46,8 +46,8 @@ func endsScript(s *syntax.Stmt) bool {
 	return len(words) > 0 && (words[0] == "exit" || words[0] == "exec" && len(call.Args) > 1)
 }
 
-// judge is what there is to say about errexit in a script that parses, in the order of its lines.
-func judge(stmts []*syntax.Stmt, text []byte, s Script, in interpreter, p Policy) []Problem {
+// checkErrexit is what there is to say about errexit in a script that parses, in the order of its lines.
+func checkErrexit(stmts []*syntax.Stmt, text []byte, s Script, in interpreter, p Policy) []Problem {
 	if p == Off {
 		return nil
 	}

@@ -36,21 +36,21 @@ func FuzzScript(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			got := judge(stmts, text, Script{}, in, Require)
+			got := checkErrexit(stmts, text, Script{}, in, Require)
 			for _, p := range got {
 				if p.Line < 0 || p.Line > 1+bytes.Count(text, []byte("\n")) || p.Line > 0 && p.Col < 1 || strings.ContainsAny(p.Message, "\n\r") {
 					t.Fatalf("%s says %q", shell, p)
 				}
 			}
-			if again := judge(stmts, text, Script{}, in, Require); !slices.Equal(got, again) {
+			if again := checkErrexit(stmts, text, Script{}, in, Require); !slices.Equal(got, again) {
 				t.Fatalf("%s says %v, then %v", shell, got, again)
 			}
-			if off := judge(stmts, text, Script{}, in, Off); len(off) > 0 {
+			if off := checkErrexit(stmts, text, Script{}, in, Off); len(off) > 0 {
 				t.Fatalf("switched off, %s says %v", shell, off)
 			}
 			_, body, _ := bytes.Cut(text, []byte("\n"))
 			safe, err := parse(slices.Concat([]byte("#!\nset -e\n"), body), shell)
-			if fatal := Errors(judge(safe, slices.Concat([]byte("#!\nset -e\n"), body), Script{}, interpreter{shell: shell}, Require)); err == nil && len(fatal) > 0 {
+			if fatal := Errors(checkErrexit(safe, slices.Concat([]byte("#!\nset -e\n"), body), Script{}, interpreter{shell: shell}, Require)); err == nil && len(fatal) > 0 {
 				t.Fatalf("with set -e on its second line, %s says %v", shell, fatal)
 			}
 		}

@@ -63,7 +63,7 @@ func (o Outcome) OK() bool { return o.ExitCode == 0 && o.Signal == 0 && !o.Timed
 //
 // A unit whose command succeeded stays, until CleanUp: whoever has put its result on disk says that it may go.
 // One that failed goes at once, because a failed unit makes the whole system `degraded`.
-func (m *Manager) Run(ctx context.Context, u Unit, leave func(cause error) bool) (Outcome, error) {
+func (m *Manager) Run(ctx context.Context, u Unit, keepRunning func(cause error) bool) (Outcome, error) {
 	if err := context.Cause(ctx); err != nil {
 		return Outcome{}, fmt.Errorf("cannot start %s: %w", u.Name, err)
 	}
@@ -90,7 +90,7 @@ func (m *Manager) Run(ctx context.Context, u Unit, leave func(cause error) bool)
 	case err == nil:
 	case cause == nil:
 		return Outcome{Attached: attached}, err
-	case leave != nil && leave(cause):
+	case keepRunning != nil && keepRunning(cause):
 		return Outcome{Attached: attached}, fmt.Errorf("unit %s goes on: %w", u.Name, cause)
 	default:
 		s, err = m.stop(lasting, u.Name, u.Grace)
@@ -147,7 +147,7 @@ func (m *Manager) conclude(ctx context.Context, name string, s status, attached 
 	began := time.Now()
 	syncJournal(ctx)
 	if out.Duration+time.Since(began) > burstLeast {
-		out.Flooded = flooded(ctx, name, s.to)
+		out.Flooded = rateLimited(ctx, name, s.to)
 	}
 	if out.OK() && s.result == "success" && s.ran() {
 		return out, nil

@@ -312,7 +312,7 @@ func TestFlood(t *testing.T) {
 	defer m.Close()
 	for _, c := range []struct {
 		name, script string
-		flooded      bool
+		rateLimited  bool
 		least, most  int // lines in the journal
 	}{
 		{"quiet", "echo one; echo end; exit 3", false, 2, 2},
@@ -324,10 +324,10 @@ func TestFlood(t *testing.T) {
 			u.Name = "usher-hook-" + strings.ReplaceAll(c.name, " ", "-") + ".service"
 			began := time.Now()
 			out, err := m.Run(t.Context(), u, nil)
-			if err != nil || out.ExitCode != 3 || out.Flooded != c.flooded {
+			if err != nil || out.ExitCode != 3 || out.Flooded != c.rateLimited {
 				t.Errorf("%+v and %v", out, err)
 			}
-			if last := out.Tail[len(out.Tail)-1]; !c.flooded && string(last) != "end" {
+			if last := out.Tail[len(out.Tail)-1]; !c.rateLimited && string(last) != "end" {
 				t.Errorf("its last line is %q", last)
 			}
 			text, err := exec.Command("journalctl", "--quiet", "--output=cat", "_TRANSPORT=stdout", "_SYSTEMD_UNIT="+u.Name).Output()

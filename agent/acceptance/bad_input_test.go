@@ -93,9 +93,9 @@ func (s *stage) picture() map[string]string {
 func (s *stage) releases() string {
 	s.Helper()
 	entries, _ := os.ReadDir(s.path("opt/app-releases"))
-	var found []release.Facts
+	var found []release.Metadata
 	for _, e := range entries {
-		var f release.Facts
+		var f release.Metadata
 		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok {
 			text, err := os.ReadFile(s.path("opt/app-releases/" + e.Name()))
 			s.must(err)
@@ -103,10 +103,10 @@ func (s *stage) releases() string {
 			s.expect("facts of", id, f.ID)
 			found = append(found, f)
 		} else if _, err := os.Stat(s.path("opt/app-releases/" + strings.TrimSuffix(strings.TrimSuffix(e.Name(), ".bundle"), ".scripts") + ".json")); err != nil {
-			found = append(found, release.Facts{ID: e.Name() + "-", Status: "without facts"})
+			found = append(found, release.Metadata{ID: e.Name() + "-", Status: "without facts"})
 		}
 	}
-	slices.SortFunc(found, func(a, b release.Facts) int { return a.Time.Compare(b.Time) })
+	slices.SortFunc(found, func(a, b release.Metadata) int { return a.Time.Compare(b.Time) })
 	var names []string
 	for _, f := range found {
 		names = append(names, f.ID[:strings.LastIndex(f.ID, "-")]+" "+f.Status)

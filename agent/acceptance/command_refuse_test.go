@@ -90,7 +90,7 @@ func TestSpecificationsAsTheyCome(t *testing.T) {
 		key := fmt.Sprintf("shop-%d", i+2)
 		_, _, err := s.cloud.Upload(s.cloud.Bucket, key+".zip", zipped(t, s.app(itoa(i+2))))
 		s.must(err)
-		s.cloud.Forge(standin.Forgery{NoAttributes: i%2 == 1, Edit: func(spec []byte) []byte {
+		s.cloud.FaultEnvelopes(standin.EnvelopeFault{NoAttributes: i%2 == 1, Edit: func(spec []byte) []byte {
 			if bytes.Contains(spec, []byte(`"ETag"`)) {
 				t.Error("the specification has an ETag")
 			}
@@ -105,7 +105,7 @@ func TestSpecificationsAsTheyCome(t *testing.T) {
 // Every envelope that is not what it must be is refused, with the reason, and nothing is run. Which signers
 // are accepted without an authority is told by the room itself.
 func TestForgedSpecifications(t *testing.T) {
-	forms := func(flaw standin.Flaw) []bool {
+	forms := func(flaw standin.FaultKind) []bool {
 		switch flaw {
 		case standin.ContentAltered, standin.SignerOfAnotherName, standin.SignerOfAnotherRoot, standin.SignerSelfSigned, standin.SignerExpired, standin.TwoSigners:
 			return []bool{false, true} // without signed attributes too
@@ -119,7 +119,7 @@ func TestForgedSpecifications(t *testing.T) {
 				s.config["signer_ca_file"] = s.path("ca.pem")
 				s.write("ca.pem", string(s.cloud.SignerCA()))
 				server, r := s.serving()
-				s.cloud.Forge(standin.Forgery{Flaw: flaw, NoAttributes: bare})
+				s.cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: flaw, NoAttributes: bare})
 				revision := s.revision("shop-2", s.app("2"))
 				got := s.send(server, standin.Sent{Event: "DownloadBundle", Application: "shop", Group: "production", Revision: revision})
 				s.expect("it", got.Status, "Failed")
@@ -129,7 +129,7 @@ func TestForgedSpecifications(t *testing.T) {
 				t.Log(got.Diagnostics.Message)
 				s.said(r, "refused the host command DownloadBundle")
 				s.expect("the scripts saw", s.trace(), "")
-				s.cloud.Forge(standin.Forgery{})
+				s.cloud.FaultEnvelopes(standin.EnvelopeFault{})
 				_, status := s.deploy(revision)
 				s.expect("a good deployment after it", status, "Succeeded")
 				if strings.Contains(r.text(), "is not verified") {

@@ -59,7 +59,7 @@ func usherOn(t *testing.T, environ []string, args []string) typed {
 func (d diagnosis) of(about string) string {
 	var all []string
 	for _, f := range d.report.Findings {
-		if f.About == about {
+		if f.Subject == about {
 			all = append(all, string(f.Level)+" "+f.String())
 		}
 	}
@@ -117,7 +117,7 @@ ok permission: CompleteLifecycleAction is allowed`,
 		}
 	}
 	for _, f := range d.report.Findings {
-		if f.Level != doctor.OK && !slices.Contains([]string{"unit", "unit paths", "catalog", "time"}, f.About) {
+		if f.Level != doctor.OK && !slices.Contains([]string{"unit", "unit paths", "catalog", "time"}, f.Subject) {
 			t.Errorf("%s: %s", f.Level, f)
 		}
 	}

@@ -45,7 +45,7 @@ func (b *bench) download(ctx context.Context, w row, size, rounds int) error {
 		Credentials: credentials.NewStaticCredentialsProvider(b.cloud.AccessKey, b.cloud.SecretKey, ""),
 	})
 
-	// onto gives a contestant a new file, and takes it away again: one file that is freed slows nobody down.
+	// onto gives a subject a new file, and takes it away again: one file that is freed slows nobody down.
 	onto := func(fetch func(ctx context.Context, file string) error) func(context.Context) (time.Duration, error) {
 		return func(ctx context.Context) (took time.Duration, err error) {
 			dir, err := b.directory(b.disk)
@@ -80,14 +80,14 @@ func (b *bench) download(ctx context.Context, w row, size, rounds int) error {
 		}
 	}
 	return b.race(ctx, w, rounds,
-		contestant{who: whoUsher, run: onto(created(func(ctx context.Context, to *os.File) error {
+		subject{who: whoUsher, run: onto(created(func(ctx context.Context, to *os.File) error {
 			_, err := bundle.FetchS3(ctx, client, object, to, nil)
 			return err
 		}))},
-		contestant{whoAWSCopy, []string{"aws"}, onto(func(ctx context.Context, file string) error {
+		subject{whoAWSCopy, []string{"aws"}, onto(func(ctx context.Context, file string) error {
 			return command(ctx, b.developer(), "aws", "s3", "cp", "--only-show-errors", "s3://"+object.Bucket+"/"+object.Key, file)
 		})},
-		contestant{who: whoGetObject, run: onto(created(func(ctx context.Context, to *os.File) error {
+		subject{who: whoGetObject, run: onto(created(func(ctx context.Context, to *os.File) error {
 			out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &object.Bucket, Key: &object.Key, VersionId: &object.Version})
 			if err != nil {
 				return err

@@ -53,11 +53,11 @@ func (b *bench) flips(ctx context.Context) error {
 			return command(context.WithoutCancel(ctx), os.Environ(), "sync", dir)
 		}},
 	}
-	var field []contestant
+	var field []subject
 	readers := make([]reader, len(how))
 	for i, h := range how {
 		next := 0
-		field = append(field, contestant{who: h.who, run: func(context.Context) (time.Duration, error) {
+		field = append(field, subject{who: h.who, run: func(context.Context) (time.Duration, error) {
 			next = 1 - next
 			return readers[i].during(filepath.Join(layout.Link, "VERSION"), func() error { return h.flip(targets[next]) })
 		}})

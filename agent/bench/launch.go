@@ -45,10 +45,10 @@ func (b *bench) launches(ctx context.Context) error {
 		}
 		if err := b.race(ctx, row{Name: "a " + l.corpus.name + " revision, " + l.corpus.about, Goals: []goal{{Against: whoScript, AtMost: l.atMost}},
 			Note: "three scripts, as processes; usher's release survives a power cut, the script's may not"}, b.rounds(l.rounds),
-			contestant{who: whoUsher, run: func(ctx context.Context) (time.Duration, error) {
+			subject{who: whoUsher, run: func(ctx context.Context) (time.Duration, error) {
 				return b.launch(ctx, g, func(s *server) *exec.Cmd { return s.usher(ctx, b.usher, "-once") })
 			}},
-			contestant{whoScript, []string{"aws", "curl", "unzip"}, func(ctx context.Context) (time.Duration, error) {
+			subject{whoScript, []string{"aws", "curl", "unzip"}, func(ctx context.Context) (time.Duration, error) {
 				return b.launch(ctx, g, func(s *server) *exec.Cmd { return s.userData(ctx) })
 			}},
 		); err != nil {

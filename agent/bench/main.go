@@ -7,7 +7,7 @@
 //	go run ./agent/bench -beside report.json       with the ratios of an earlier report beside this one's
 //
 // Everything runs on loopback against the same Auto Scaling, CodeDeploy, metadata and S3 (package standin), with
-// the usher that ships, built here. The contestants take turns (A B A B ...) after a round that is not counted, and
+// the usher that ships, built here. The subjects take turns (A B A B ...) after a round that is not counted, and
 // a ratio is the median of the ratios of the rounds, so that a machine whose speed drifts does not decide. Archives
 // are made here and always the same. No figure is ever a reason to fail: a goal is reached or missed, and the
 // report says which. A program that is not installed is named as missing.

@@ -90,15 +90,15 @@ func (b *bench) directory(below string) (string, error) {
 	return dir, nil
 }
 
-// A contestant does a piece of work once and says how long that took, without what it had to prepare.
-type contestant struct {
+// A subject does a piece of work once and says how long that took, without what it had to prepare.
+type subject struct {
 	who   string
 	needs []string // programs
 	run   func(context.Context) (time.Duration, error)
 }
 
-// missing is the first program that a contestant needs and that is not installed.
-func (c contestant) missing() string {
+// missing is the first program that a subject needs and that is not installed.
+func (c subject) missing() string {
 	for _, name := range c.needs {
 		if _, err := exec.LookPath(name); err != nil {
 			return name
@@ -107,8 +107,8 @@ func (c contestant) missing() string {
 	return ""
 }
 
-// race lets contestants take turns, usher first, in a round that is not counted and then in some that are.
-func (b *bench) race(ctx context.Context, w row, rounds int, field ...contestant) error {
+// race lets subjects take turns, usher first, in a round that is not counted and then in some that are.
+func (b *bench) race(ctx context.Context, w row, rounds int, field ...subject) error {
 	w.Part, w.Unit = b.part, "s"
 	b.say("%s: %s, %d rounds", b.part, w.Name, rounds)
 	samples := make([][]float64, len(field))

@@ -33,7 +33,7 @@ func (b *bench) redeploys(ctx context.Context) error {
 	}
 	n := 0
 	err = b.race(ctx, row{Name: "a small revision, seven events", Note: "host commands, from the deployment's creation to its end, all polls included"}, b.rounds(11),
-		contestant{who: whoUsher, run: func(ctx context.Context) (time.Duration, error) {
+		subject{who: whoUsher, run: func(ctx context.Context) (time.Duration, error) {
 			n++
 			revision, err := b.upload(fmt.Sprintf("%s-%d.zip", g.name, n), content) // another key is another release
 			if err != nil {

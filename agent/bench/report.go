@@ -26,7 +26,7 @@ type row struct {
 	Note    string  `json:"note,omitempty"`
 }
 
-// An entry is one contestant's figures.
+// An entry is one subject's figures.
 type entry struct {
 	Who     string    `json:"who"`
 	Missing string    `json:"missing,omitempty"` // the program that is not installed; there are no figures then
@@ -45,7 +45,7 @@ type ratio struct {
 	Earlier *float64 `json:"earlier,omitempty"` // the median in the report this one is beside
 }
 
-// A goal is the most that usher's median may be, or its ratio to another contestant.
+// A goal is the most that usher's median may be, or its ratio to another subject.
 type goal struct {
 	Against string  `json:"against,omitempty"` // "" for usher's own figure
 	AtMost  float64 `json:"at_most"`
@@ -73,7 +73,7 @@ func median(samples []float64) float64 {
 	return sorted[middle]
 }
 
-// ratioOf compares two contestants round by round. A figure of nothing has no ratio.
+// ratioOf compares two subjects round by round. A figure of nothing has no ratio.
 func ratioOf(a, b []float64) *ratio {
 	var all []float64
 	for i := range min(len(a), len(b)) {
@@ -167,7 +167,7 @@ func (w row) rival() *entry {
 	return first
 }
 
-// against is the row's goal against a contestant, NaN when it has none.
+// against is the row's goal against a subject, NaN when it has none.
 func (w row) against(who string) (atMost float64, outcome string) {
 	for _, g := range w.Goals {
 		if g.Against == who {

@@ -14,7 +14,7 @@ import (
 // connections and credentials of its own, and a deployment that only takes a while: what a thousand processes do to
 // the processors of one machine, which no fleet shares, would decide otherwise. All begin when all are up, so that
 // not even the time that making them takes spreads their calls.
-type storm struct {
+type burst struct {
 	servers   int
 	rate      float64       // of Auto Scaling and of CodeDeploy, each; 0: no limit
 	burst     int           //
@@ -23,7 +23,7 @@ type storm struct {
 }
 
 // An aftermath is what a storm left behind.
-type aftermath struct {
+type burstResult struct {
 	calls     []float64       // each server's, throttled ones included
 	throttled []float64       // of them
 	ops       map[string]int  // calls that were served, by operation
@@ -37,7 +37,7 @@ type aftermath struct {
 const neededCalls = 3
 
 // run lets the storm come over an account and waits until it is over.
-func (s storm) run(ctx context.Context) (a aftermath, err error) {
+func (s burst) run(ctx context.Context) (a burstResult, err error) {
 	cloud, err := standin.Start(standin.Options{Silent: true, Rate: s.rate, Burst: s.burst, CodeDeployRate: s.rate, CodeDeployBurst: s.burst})
 	if err != nil {
 		return a, fmt.Errorf("cannot start AWS on loopback: %w", err)
@@ -74,8 +74,8 @@ func (s storm) run(ctx context.Context) (a aftermath, err error) {
 }
 
 // lookBack sums up what AWS was asked.
-func (s storm) lookBack(cloud *standin.Cloud, fleet []*standin.Instance, began time.Time) aftermath {
-	a := aftermath{ops: map[string]int{}}
+func (s burst) lookBack(cloud *standin.Cloud, fleet []*standin.Instance, began time.Time) burstResult {
+	a := burstResult{ops: map[string]int{}}
 	calls, throttled := map[string]float64{}, map[string]float64{}
 	for _, call := range cloud.Calls() {
 		if call.InstanceID == "" {
@@ -107,7 +107,7 @@ func (s storm) lookBack(cloud *standin.Cloud, fleet []*standin.Instance, began t
 }
 
 // busiest is the largest number of heartbeats in a stretch of time, over what it would be if they came evenly.
-func (a aftermath) busiest(stretch time.Duration) (most int, overEven float64) {
+func (a burstResult) busiest(stretch time.Duration) (most int, overEven float64) {
 	for i, from := range a.beats {
 		end, _ := slices.BinarySearch(a.beats, from+stretch)
 		most = max(most, end-i)

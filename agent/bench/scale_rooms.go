@@ -21,7 +21,7 @@ import (
 )
 
 // prepare makes the launch of one server: who it is, and its credentials, are had already.
-func (s storm) prepare(ctx context.Context, cloud *standin.Cloud, server *standin.Instance) (launch func() error, err error) {
+func (s burst) prepare(ctx context.Context, cloud *standin.Cloud, server *standin.Instance) (launch func() error, err error) {
 	metadata := instance.NewMetadata(func(o *imds.Options) { o.Endpoint = server.MetadataEndpoint })
 	me, err := metadata.Discover(ctx, func(error, time.Duration) {})
 	if err != nil {
@@ -38,14 +38,14 @@ func (s storm) prepare(ctx context.Context, cloud *standin.Cloud, server *standi
 }
 
 // launch is what the agent does of a launch, but for the deployment.
-func (s storm) launch(ctx context.Context, scaling lifecycle.API, deploy revision.API, metadata lifecycle.Gate, me instance.Identity) error {
+func (s burst) launch(ctx context.Context, scaling lifecycle.API, deploy revision.API, metadata lifecycle.TargetState, me instance.Identity) error {
 	var limiter retry.Limiter
 	launch, err := lifecycle.Find(ctx, scaling, metadata, me, lifecycle.Options{Transition: lifecycle.Launching, Began: me.PendingTime, Limiter: &limiter})
 	if err != nil {
 		return err
 	}
-	work := launch.Hold(ctx)
-	defer launch.Release()
+	work := launch.Start(ctx)
+	defer launch.Stop()
 	for {
 		err = limiter.DoAfter(work, retry.CodeDeployDelay, func() error { _, err := revision.Latest(work, deploy, "shop", "production"); return err })
 		if !retry.Throttled(err) {

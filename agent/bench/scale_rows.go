@@ -21,7 +21,7 @@ func (b *bench) scale(ctx context.Context) error {
 	if b.quick {
 		servers = 200
 	}
-	s := storm{servers: servers, rate: budgetRate, burst: budgetBurst, heartbeat: 5 * time.Minute, work: 5 * time.Second}
+	s := burst{servers: servers, rate: budgetRate, burst: budgetBurst, heartbeat: 5 * time.Minute, work: 5 * time.Second}
 	b.say("%s: %d launches at once, with a budget of %d calls a second", b.part, servers, budgetRate)
 	a, err := s.run(ctx)
 	if err != nil {
@@ -40,7 +40,7 @@ func (b *bench) scale(ctx context.Context) error {
 		Entries: []entry{newEntry(whoUsher, a.last.Seconds()), newEntry(who, a.bound.Seconds())},
 		Note:    fmt.Sprintf("CONTINUE; the bound is %d calls of Auto Scaling for each launch, and no heartbeat (there were %d)", neededCalls, len(a.beats))})
 
-	s = storm{servers: 300, heartbeat: 30 * time.Second, work: 45 * time.Second}
+	s = burst{servers: 300, heartbeat: 30 * time.Second, work: 45 * time.Second}
 	if b.quick {
 		s.servers = 100
 	}

@@ -73,7 +73,7 @@ func (b *bench) unpacks(ctx context.Context, c corpus, roundsInMemory, roundsOnD
 }
 
 func (b *bench) unpack(ctx context.Context, c corpus, kind, place, where, archive string, rounds int) error {
-	// into gives a contestant a new directory, with nothing on its way to the disk that is another's.
+	// into gives a subject a new directory, with nothing on its way to the disk that is another's.
 	into := func(unpack func(context.Context, string) error) func(context.Context) (time.Duration, error) {
 		return func(ctx context.Context) (time.Duration, error) {
 			dir, err := b.directory(where)
@@ -90,15 +90,15 @@ func (b *bench) unpack(ctx context.Context, c corpus, kind, place, where, archiv
 			return took, err
 		}
 	}
-	tool := func(who, name string, args func(dir string) []string) contestant {
-		return contestant{who, []string{name}, into(func(ctx context.Context, dir string) error {
+	tool := func(who, name string, args func(dir string) []string) subject {
+		return subject{who, []string{name}, into(func(ctx context.Context, dir string) error {
 			if err := command(ctx, os.Environ(), name, args(dir)...); err != nil {
 				return err
 			}
 			return command(ctx, os.Environ(), "sync", "-f", dir)
 		})}
 	}
-	field := []contestant{{who: whoUsher, run: into(func(ctx context.Context, dir string) error { return unpackAsUsher(ctx, archive, kind, dir, c) })}}
+	field := []subject{{who: whoUsher, run: into(func(ctx context.Context, dir string) error { return unpackAsUsher(ctx, archive, kind, dir, c) })}}
 	common := whoTar
 	if kind == bundle.Zip {
 		common = whoUnzip

@@ -77,7 +77,7 @@ func copyDirectory(ctx context.Context, src, dir string, l Limits) (Stats, error
 }
 
 func copyFile(ctx context.Context, from *os.Root, c *cursor, name string, info fs.FileInfo) error {
-	clean, _, err := c.tree.claim(name, isFile)
+	clean, _, err := c.tree.reserve(name, isFile)
 	if err != nil {
 		return err
 	}

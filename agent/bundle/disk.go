@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// roomMargin is what Room wants to stay free besides what is needed, in bytes: the journal, the
+	// roomMargin is what CheckSpace wants to stay free besides what is needed, in bytes: the journal, the
 	// application's first logs and the agent's own record live on the same disk as a rule.
 	roomMargin = 64_000_000
 
@@ -41,10 +41,10 @@ func IsFull(err error) bool {
 	return errors.As(err, new(fullError)) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
-// Room reports, as an error (IsFull), that the file system of dir has no room for need more bytes and so many files besides
+// CheckSpace reports, as an error (IsFull), that the file system of dir has no room for need more bytes and so many files besides
 // a margin of 64 MB and 2000 inodes. It asks for what is free for ordinary users, without the blocks reserved for
 // root: a disk filled into its reserve breaks everything else on the instance.
-func Room(dir string, need int64, files int) error {
+func CheckSpace(dir string, need int64, files int) error {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return fmt.Errorf("cannot look how much of the disk of %s is free: %w", dir, err)
@@ -79,8 +79,8 @@ func Sync(dir string) error {
 	return nil
 }
 
-// Many says whether Sync would sync the whole file system for so many files, which is worth beginning early.
-func Many(files int) bool { return files > fewFiles }
+// NeedsSyncfs says whether Sync would sync the whole file system for so many files, which is worth beginning early.
+func NeedsSyncfs(files int) bool { return files > fewFiles }
 
 // errNotEach is why the files of a directory are not synced by themselves.
 var errNotEach = errors.New("they are many, or cannot be opened")

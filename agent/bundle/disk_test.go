@@ -16,16 +16,16 @@ import (
 
 func TestRoom(t *testing.T) {
 	dir := t.TempDir()
-	if err := Room(dir, 1, 1); err != nil {
+	if err := CheckSpace(dir, 1, 1); err != nil {
 		t.Error(err)
 	}
 	for _, need := range []int64{1 << 60, math.MaxInt64} {
-		err := Room(dir, need, 1)
+		err := CheckSpace(dir, need, 1)
 		if err == nil || !strings.Contains(err.Error(), "the disk of "+dir+" is too full: ") || !strings.Contains(err.Error(), "and 64.0 MB to spare, but") {
 			t.Errorf("room for %d bytes: %v", need, err)
 		}
 	}
-	if err := Room(filepath.Join(dir, "missing"), 1, 1); err == nil {
+	if err := CheckSpace(filepath.Join(dir, "missing"), 1, 1); err == nil {
 		t.Error("no error for a directory that does not exist")
 	}
 }

@@ -1,7 +1,7 @@
 // Package bundle brings a revision's bundle onto the disk: it fetches it from Amazon S3 or GitHub,
 // verifies it, and unpacks it into an empty directory.
 //
-// The steps are separate functions, in this order: Room, FetchS3 or FetchGitHub, Unpack, Sync; UnpackS3 does two of them at
+// The steps are separate functions, in this order: CheckSpace, FetchS3 or FetchGitHub, Unpack, Sync; FetchAndUnpackS3 does two of them at
 // once. What they promise, and what they do not:
 //
 //   - A bundle counts only once its fetch has returned without an error. FetchS3 compares the file
@@ -18,7 +18,7 @@
 //     meanwhile: the directory is opened through os.Root, everything below by one name at a time that is never followed
 //     if it is a link; names and link targets are judged before they are used, and links are made last. An archive that
 //     asks for more is refused with the name of the entry, not unpacked in part or "sanitised".
-//   - On an error the directory or file is left as it was at that moment, for the caller to remove. Only UnpackS3
+//   - On an error the directory or file is left as it was at that moment, for the caller to remove. Only FetchAndUnpackS3
 //     empties its directory again.
 //   - Owners in an archive are ignored: everything belongs to the user the agent runs as, and the
 //     appspec's permissions section decides the rest. The bits setuid, setgid and sticky are dropped.

@@ -74,7 +74,7 @@ func fetchGitHub(ctx context.Context, c *http.Client, g GitHub, dst *os.File, li
 	if err != nil {
 		return Fetched{}, fmt.Errorf("cannot download %s: %w", g, err)
 	}
-	if err := Room(filepath.Dir(dst.Name()), 0, 1); err != nil {
+	if err := CheckSpace(filepath.Dir(dst.Name()), 0, 1); err != nil {
 		return Fetched{}, fmt.Errorf("cannot download %s: %w", g, err)
 	}
 	var fetched Fetched
@@ -118,7 +118,7 @@ func getGitHub(ctx context.Context, c *http.Client, address string, dst *os.File
 
 	var at int64
 	total := max(response.ContentLength, 0)
-	_, err = receive(response.Body, limit+1, alive, func(b []byte) error {
+	_, err = copyBody(response.Body, limit+1, alive, func(b []byte) error {
 		if at+int64(len(b)) > limit {
 			return fmt.Errorf("it is larger than %s", format.Bytes(limit))
 		}

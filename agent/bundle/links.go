@@ -20,7 +20,7 @@ type link struct {
 
 // symlink takes a symbolic link of the archive.
 func (t *tree) symlink(name, target string) error {
-	clean, again, err := t.claim(name, isLink)
+	clean, again, err := t.reserve(name, isLink)
 	if err != nil {
 		return err
 	}
@@ -44,14 +44,14 @@ func (t *tree) symlink(name, target string) error {
 
 // hardLink takes a hard link of the archive, to a file that came before it.
 func (t *tree) hardLink(name, target string) error {
-	if err := judge(target); err != nil {
+	if err := checkName(target); err != nil {
 		return fmt.Errorf("hard link %q: its target: %w", name, err)
 	}
 	to := path.Clean(target)
 	if t.kinds[to] != isFile {
 		return fmt.Errorf("hard link %q points to %q, which is not a file earlier in the archive", name, target)
 	}
-	clean, again, err := t.claim(name, isFile)
+	clean, again, err := t.reserve(name, isFile)
 	if err != nil {
 		return err
 	}

@@ -13,8 +13,8 @@ const (
 	maxPath = 4095
 )
 
-// judge refuses names that could not stand for a place in the tree.
-func judge(name string) error {
+// checkName refuses names that could not stand for a place in the tree.
+func checkName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the archive has an entry without a name")

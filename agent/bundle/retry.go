@@ -78,9 +78,9 @@ func (r retryAfter) Unwrap() error { return r.error }
 // RetryAfter is for package retry.
 func (r retryAfter) RetryAfter() time.Duration { return r.wait }
 
-// receive copies body to write until it ends or has brought want bytes, and returns how many were
+// copyBody copies body to write until it ends or has brought want bytes, and returns how many were
 // written. An error in writing is permanent: the disk is full, and downloading again does not help.
-func receive(body io.Reader, want int64, alive func(), write func([]byte) error, buf []byte) (int64, error) {
+func copyBody(body io.Reader, want int64, alive func(), write func([]byte) error, buf []byte) (int64, error) {
 	var got int64
 	for got < want {
 		n, err := body.Read(buf[:min(int64(len(buf)), want-got)])

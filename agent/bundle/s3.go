@@ -26,7 +26,7 @@ const (
 	partsAtOnce = 4
 )
 
-// S3API is the subset of *s3.Client that FetchS3 and UnpackS3 use.
+// S3API is the subset of *s3.Client that FetchS3 and FetchAndUnpackS3 use.
 type S3API interface {
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
@@ -105,7 +105,7 @@ func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progres
 	if err := d.measure(ctx); err != nil {
 		return nil, explain(api, o, err)
 	}
-	if err := Room(filepath.Dir(dst.Name()), d.size, 1); err != nil {
+	if err := CheckSpace(filepath.Dir(dst.Name()), d.size, 1); err != nil {
 		return nil, fmt.Errorf("cannot download %s: %w", o, err)
 	}
 	if err := dst.Truncate(0); err != nil {
@@ -202,7 +202,7 @@ func (d *download) run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() {
-		if err := d.sumUp(ctx); err != nil {
+		if err := d.verifyParts(ctx); err != nil {
 			cancel(err)
 		}
 	})
@@ -210,8 +210,8 @@ func (d *download) run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// sumUp reads the parts back, while they are in the page cache, and compares the checksum.
-func (d *download) sumUp(ctx context.Context) error {
+// verifyParts reads the parts back, while they are in the page cache, and compares the checksum.
+func (d *download) verifyParts(ctx context.Context) error {
 	buf := make([]byte, copyBuffer)
 	for i := range d.complete {
 		select {
@@ -272,7 +272,7 @@ func (d *download) get(ctx context.Context, from, to int64, buf []byte) (int64, 
 		return 0, fmt.Errorf("asked for %d bytes, got %d", to-from, *n)
 	}
 	at := from
-	n, err := receive(out.Body, to-from, alive, func(b []byte) error {
+	n, err := copyBody(out.Body, to-from, alive, func(b []byte) error {
 		m, err := d.dst.WriteAt(b, at)
 		at += int64(m)
 		d.count(int64(m))

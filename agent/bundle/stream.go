@@ -23,9 +23,9 @@ const (
 	window, windowsKept = 256 << 10, workers + 1
 )
 
-// windows are the last parts of a file that were read. An entry of a zip is read in three pieces, header, content and
+// readCache are the last parts of a file that were read. An entry of a zip is read in three pieces, header, content and
 // trailer, most of them smaller than what one system call costs.
-type windows struct {
+type readCache struct {
 	io.ReaderAt
 	mu   sync.Mutex
 	kept [windowsKept]struct {
@@ -35,7 +35,7 @@ type windows struct {
 	clock int64
 }
 
-func (w *windows) ReadAt(p []byte, at int64) (n int, err error) {
+func (w *readCache) ReadAt(p []byte, at int64) (n int, err error) {
 	if len(p) >= window {
 		return w.ReaderAt.ReadAt(p, at)
 	}
@@ -91,12 +91,12 @@ func (s *streamLimit) Read(p []byte) (int, error) {
 
 // A tail remembers whether the last block of a tar that was read is all zeros, as the two blocks at
 // the end are. Without them the tar reader cannot tell an archive cut off between two entries.
-type tail struct {
+type trailingZeros struct {
 	io.Reader
 	trailing int // zero bytes at the end of what was read so far, no more counted than needed
 }
 
-func (t *tail) Read(p []byte) (int, error) {
+func (t *trailingZeros) Read(p []byte) (int, error) {
 	n, err := t.Reader.Read(p)
 	zeros := 0
 	for zeros < min(n, headSize) && p[n-1-zeros] == 0 {
@@ -110,10 +110,10 @@ func (t *tail) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (t *tail) zeros() bool { return t.trailing >= headSize }
+func (t *trailingZeros) zeros() bool { return t.trailing >= headSize }
 
 // An ahead is a reader whose source is read by a goroutine of its own, some buffers ahead.
-type ahead struct {
+type readAheadReader struct {
 	full, empty chan []byte
 	stop        chan struct{}
 	done        sync.WaitGroup
@@ -122,8 +122,8 @@ type ahead struct {
 	err         error  // what ended the source; written before full is closed
 }
 
-func readAhead(r io.Reader) *ahead {
-	a := &ahead{full: make(chan []byte, aheadBuffers), empty: make(chan []byte, aheadBuffers), stop: make(chan struct{})}
+func readAhead(r io.Reader) *readAheadReader {
+	a := &readAheadReader{full: make(chan []byte, aheadBuffers), empty: make(chan []byte, aheadBuffers), stop: make(chan struct{})}
 	for range aheadBuffers {
 		a.empty <- nil // most bundles need one buffer only: they are made when used
 	}
@@ -160,7 +160,7 @@ func fill(r io.Reader, b []byte) (n int, err error) {
 	return n, err
 }
 
-func (a *ahead) Read(p []byte) (int, error) {
+func (a *readAheadReader) Read(p []byte) (int, error) {
 	for len(a.current) == 0 {
 		if a.buffer != nil {
 			a.empty <- a.buffer[:cap(a.buffer)]
@@ -178,7 +178,7 @@ func (a *ahead) Read(p []byte) (int, error) {
 }
 
 // close ends the goroutine and waits for it. It does not close the source.
-func (a *ahead) close() {
+func (a *readAheadReader) close() {
 	close(a.stop)
 	a.done.Wait()
 }

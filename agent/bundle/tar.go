@@ -37,7 +37,7 @@ const (
 // unpackTar reads the entries in their order. While it reads, a goroutine decompresses ahead and two
 // write the small files, which is where the time goes.
 func unpackTar(ctx context.Context, t *tree, archive input, compressed bool) error {
-	t.coming = archive.coming
+	t.remaining = archive.remaining
 	if err := t.room(archive.size); err != nil { // it holds that much at least
 		return err
 	}
@@ -51,7 +51,7 @@ func unpackTar(ctx context.Context, t *tree, archive input, compressed bool) err
 		defer ahead.close()
 		stream = ahead
 	}
-	end := &tail{Reader: stream}
+	end := &trailingZeros{Reader: stream}
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -165,7 +165,7 @@ func startWriters(ctx context.Context, cancel context.CancelCauseFunc, t *tree) 
 
 // file writes one file, or has it written.
 func (w *writers) file(ctx context.Context, h *tar.Header, content io.Reader) error {
-	name, again, err := w.tree.claim(h.Name, isFile)
+	name, again, err := w.tree.reserve(h.Name, isFile)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ type tree struct {
 	dirs    map[string]dirEntry
 	links   []link
 
-	coming func() int64 // what others will write to the same disk meanwhile, in bytes; nil for nothing
+	remaining func() int64 // what others will write to the same disk meanwhile, in bytes; nil for nothing
 
 	strip string       // the leading directory that hoist removed, with its slash, or ""
 	bytes atomic.Int64 // contents written, by all workers
@@ -86,10 +86,10 @@ func (t *tree) close() {
 	t.root.Close()
 }
 
-// claim judges the name of an entry of kind k and notes it with its parent directories, which are
+// reserve judges the name of an entry of kind k and notes it with its parent directories, which are
 // made at once. It returns the clean name; again says that an earlier entry had it too. The root of
 // the archive itself ("./") comes back as ".", for the caller to pass over.
-func (t *tree) claim(name string, k kind) (clean string, again bool, err error) {
+func (t *tree) reserve(name string, k kind) (clean string, again bool, err error) {
 	t.entries++
 	t.names += len(name)
 	if t.entries%roomEveryFile == 0 {
@@ -97,7 +97,7 @@ func (t *tree) claim(name string, k kind) (clean string, again bool, err error) 
 			return "", false, err
 		}
 	}
-	if err := judge(name); err != nil {
+	if err := checkName(name); err != nil {
 		return "", false, err
 	}
 	clean = path.Clean(name)
@@ -183,7 +183,7 @@ func (t *tree) narrow(mode fs.FileMode) fs.FileMode {
 
 // dir takes a directory of the archive.
 func (t *tree) dir(name string, d dirEntry) error {
-	clean, _, err := t.claim(name, isDir)
+	clean, _, err := t.reserve(name, isDir)
 	if err != nil || clean == "." {
 		return err
 	}
@@ -200,8 +200,8 @@ func (t *tree) withinLimits() error {
 	return nil
 }
 
-// grow counts n more bytes of contents.
-func (t *tree) grow(n int) error {
+// addBytes counts n more bytes of contents.
+func (t *tree) addBytes(n int) error {
 	if t.limits.Alive != nil {
 		t.limits.Alive()
 	}
@@ -221,19 +221,19 @@ const roomEvery, roomEveryFile = 16_000_000, 4096
 
 // room looks whether there is room for so many more bytes, and for what is still to come.
 func (t *tree) room(need int64) error {
-	if t.coming != nil {
-		need += t.coming()
+	if t.remaining != nil {
+		need += t.remaining()
 	}
-	return Room(t.root.Name(), need, 0)
+	return CheckSpace(t.root.Name(), need, 0)
 }
 
 func (t *tree) tooLarge() error {
 	return fmt.Errorf("it holds more than %s unpacked: raise max_bytes if that is meant", format.Bytes(t.limits.MaxBytes))
 }
 
-// hoist moves the contents of a single leading directory one level up, if the appspec is in there:
+// stripTopDir moves the contents of a single leading directory one level up, if the appspec is in there:
 // archives made by GitHub, and by `tar` of a whole directory, look like that.
-func (t *tree) hoist() error {
+func (t *tree) stripTopDir() error {
 	if len(t.tops) != 1 || t.kinds[t.tops[0]] != isDir {
 		return nil
 	}

@@ -72,7 +72,7 @@ type Stats struct {
 //
 // On an error dir holds what was written so far: the caller removes it.
 func Unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (Stats, error) {
-	in, err := whole(archive)
+	in, err := completeArchive(archive)
 	if err != nil {
 		return Stats{}, fmt.Errorf("cannot unpack the bundle: %w", err)
 	}
@@ -118,7 +118,7 @@ func unpack(ctx context.Context, archive input, kind, dir string, l Limits) (Sta
 	if len(t.kinds) == 0 {
 		return Stats{}, errors.New("the archive holds no files")
 	}
-	if err := t.hoist(); err != nil {
+	if err := t.stripTopDir(); err != nil {
 		return Stats{}, err
 	}
 	return t.finish(ctx)

@@ -58,7 +58,7 @@ func (c *cursor) enter(name string) (fd int, base string, err error) {
 			start = len(at.name) + 1
 		}
 		part, _, _ := strings.Cut(dir[start:], "/")
-		if err := calm(func() (err error) {
+		if err := retryEINTR(func() (err error) {
 			fd, err = unix.Openat(at.fd, part, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 			return err
 		}); err != nil {
@@ -107,10 +107,10 @@ func (c *cursor) create(name string, mode fs.FileMode, again bool) (f newFile, e
 	f = newFile{cursor: c, name: name, perm: uint32(c.tree.narrow(mode).Perm() | 0o600)} // without setuid, setgid and sticky
 	f.in, f.base, err = c.enter(name)
 	if err == nil && again {
-		err = calm(func() error { return unix.Unlinkat(f.in, f.base, 0) })
+		err = retryEINTR(func() error { return unix.Unlinkat(f.in, f.base, 0) })
 	}
 	if err == nil {
-		err = calm(func() (err error) {
+		err = retryEINTR(func() (err error) {
 			f.fd, err = unix.Openat(f.in, f.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, f.perm)
 			return err
 		})
@@ -146,12 +146,12 @@ func (f *newFile) copy(ctx context.Context, content io.Reader) error {
 
 // write writes all of b.
 func (f *newFile) write(b []byte) error {
-	if err := f.tree.grow(len(b)); err != nil {
+	if err := f.tree.addBytes(len(b)); err != nil {
 		return fmt.Errorf("entry %q: %w", f.name, err)
 	}
 	for len(b) > 0 {
 		var n int
-		if err := calm(func() (err error) { n, err = unix.Write(f.fd, b); return err }); err != nil {
+		if err := retryEINTR(func() (err error) { n, err = unix.Write(f.fd, b); return err }); err != nil {
 			return fmt.Errorf("cannot write %q: %w", f.name, err)
 		}
 		b = b[n:]
@@ -181,7 +181,7 @@ func (f *newFile) close(err error, mtime time.Time) error {
 func (c *cursor) mkdir(name string, perm fs.FileMode) error {
 	dir, base, err := c.enter(name)
 	if err == nil {
-		err = calm(func() error { return unix.Mkdirat(dir, base, uint32(perm)) })
+		err = retryEINTR(func() error { return unix.Mkdirat(dir, base, uint32(perm)) })
 	}
 	if err != nil && err != unix.EEXIST {
 		return fmt.Errorf("cannot make directory %q: %w", name, err)
@@ -227,8 +227,8 @@ func setTime(dir int, base string, mtime time.Time) error {
 	return unix.UtimesNanoAt(dir, base, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// calm repeats a system call that a signal interrupted: the runtime's own do that, on some file systems.
-func calm(call func() error) error {
+// retryEINTR repeats a system call that a signal interrupted: the runtime's own do that, on some file systems.
+func retryEINTR(call func() error) error {
 	for {
 		if err := call(); err != unix.EINTR {
 			return err

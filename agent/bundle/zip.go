@@ -41,14 +41,14 @@ func unpackZip(ctx context.Context, t *tree, archive input) error {
 		return fmt.Errorf("it is damaged, cut off or not a zip archive: %w", err)
 	}
 	limited.off = true
-	limited.ReaderAt = &windows{ReaderAt: archive.ReaderAt}
+	limited.ReaderAt = &readCache{ReaderAt: archive.ReaderAt}
 	r.RegisterDecompressor(zip.Deflate, inflate)
 
 	files, err := planZip(t, r)
 	if err != nil {
 		return err
 	}
-	if err := zipRoom(t, files, archive.coming()); err != nil {
+	if err := zipRoom(t, files, archive.remaining()); err != nil {
 		return err
 	}
 
@@ -110,7 +110,7 @@ func planZip(t *tree, r *zip.Reader) ([]zipFile, error) {
 				return nil, err
 			}
 		case 0:
-			name, again, err := t.claim(f.Name, isFile)
+			name, again, err := t.reserve(f.Name, isFile)
 			if err != nil {
 				return nil, err
 			}
@@ -128,7 +128,7 @@ func planZip(t *tree, r *zip.Reader) ([]zipFile, error) {
 }
 
 // zipRoom refuses before anything is written what the archive itself says will not fit.
-func zipRoom(t *tree, files []zipFile, coming int64) error {
+func zipRoom(t *tree, files []zipFile, remaining int64) error {
 	var total uint64
 	for _, f := range files {
 		total += min(f.file.UncompressedSize64, 1<<62/uint64(len(files))) // cannot overflow
@@ -136,7 +136,7 @@ func zipRoom(t *tree, files []zipFile, coming int64) error {
 	if total > uint64(t.limits.MaxBytes) {
 		return t.tooLarge()
 	}
-	return Room(t.root.Name(), int64(total)+coming, len(files))
+	return CheckSpace(t.root.Name(), int64(total)+remaining, len(files))
 }
 
 func (c *cursor) zipFile(ctx context.Context, f zipFile) error {

@@ -14,27 +14,27 @@ import (
 
 // Do asks the agent that keeps its state in a directory, and returns its last answer. Lines that come
 // before are passed to line.
-func Do(ctx context.Context, state string, what Ask, line func(string)) (Answer, error) {
+func Do(ctx context.Context, state string, what Request, line func(string)) (Response, error) {
 	conn, err := Dial(ctx, state)
 	if err != nil {
-		return Answer{}, err
+		return Response{}, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	text, err := json.Marshal(what)
 	if err != nil {
-		return Answer{}, fmt.Errorf("cannot encode what to ask the agent: %w", err)
+		return Response{}, fmt.Errorf("cannot encode what to ask the agent: %w", err)
 	}
 	if _, err := conn.Write(append(text, '\n')); err != nil {
-		return Answer{}, fmt.Errorf("cannot ask the agent: %w", err)
+		return Response{}, fmt.Errorf("cannot ask the agent: %w", err)
 	}
 	for answers := json.NewDecoder(bufio.NewReader(conn)); ; {
-		var one Answer
+		var one Response
 		switch err := answers.Decode(&one); {
 		case ctx.Err() != nil:
-			return Answer{}, fmt.Errorf("the agent did not answer: %w", context.Cause(ctx))
+			return Response{}, fmt.Errorf("the agent did not answer: %w", context.Cause(ctx))
 		case err != nil:
-			return Answer{}, errors.New("the agent went away before it answered: journalctl -u usher says why")
+			return Response{}, errors.New("the agent went away before it answered: journalctl -u usher says why")
 		case one.Done:
 			return one, nil
 		}

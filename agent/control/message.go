@@ -13,16 +13,16 @@ const (
 	Rollback = "rollback"
 )
 
-// Ask is what a client wants.
-type Ask struct {
+// Request is what a client wants.
+type Request struct {
 	Do      string        `json:"do"`
 	For     time.Duration `json:"for,omitempty"`     // of hold: how long; 0 for the configuration's hold_timeout
 	Release string        `json:"release,omitempty"` // of rollback: to which; "" for the newest good one of another revision than the live one
 	Force   bool          `json:"force,omitempty"`   // of rollback: also to one that is not good, also over a deployment that was left unfinished
 }
 
-// Answer is one line of what the client is told.
-type Answer struct {
+// Response is one line of what the client is told.
+type Response struct {
 	Line string `json:"line,omitempty"` // what goes on, as a person reads it in the journal
 
 	Done  bool         `json:"done,omitempty"`  // the last one: what follows is set
@@ -33,8 +33,8 @@ type Answer struct {
 }
 
 // Declined is an answer that nothing was done for.
-func Declined(code int, format string, args ...any) Answer {
-	return Answer{Code: code, Error: fmt.Sprintf(format, args...)}
+func Declined(code int, format string, args ...any) Response {
+	return Response{Code: code, Error: fmt.Sprintf(format, args...)}
 }
 
 // AgentStatus is what only a running agent knows.

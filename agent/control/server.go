@@ -48,7 +48,7 @@ type Server struct {
 
 // Answerer does what a client asks, and returns the last line of the answer; say sends those before it. It is called
 // beside the agent's loop, by several clients at once.
-type Answerer func(ctx context.Context, what Ask, say func(Answer)) Answer
+type Answerer func(ctx context.Context, what Request, say func(Response)) Response
 
 // Listen opens the socket in a state directory, and answers until ctx ends or Close is called. The caller holds the
 // record's lock there.
@@ -149,10 +149,10 @@ func (s *Server) client(ctx context.Context, conn net.Conn) {
 	if err != nil && (len(line) == 0 || !errors.Is(err, io.EOF)) {
 		return // it said nothing, or not in time
 	}
-	var what Ask
-	say := func(one Answer) { s.say(conn, one) }
+	var what Request
+	say := func(one Response) { s.say(conn, one) }
 	if err := json.Unmarshal(line, &what); err != nil {
-		say(Answer{Done: true, Code: cli.ExitUsage, Error: fmt.Sprintf("the agent does not understand what it is asked: %v", err)})
+		say(Response{Done: true, Code: cli.ExitUsage, Error: fmt.Sprintf("the agent does not understand what it is asked: %v", err)})
 		return
 	}
 	last := s.answer(ctx, what, say)
@@ -161,7 +161,7 @@ func (s *Server) client(ctx context.Context, conn net.Conn) {
 }
 
 // say sends one answer. A client that is gone, or does not read, misses it.
-func (s *Server) say(conn net.Conn, one Answer) {
+func (s *Server) say(conn net.Conn, one Response) {
 	line, err := json.Marshal(one)
 	if err != nil {
 		s.log.Error(fmt.Sprintf("cannot encode an answer: %v", err))

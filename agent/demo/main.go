@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "demo: there is no part %q: -only takes %s or %s\n", *only, onlyLaunch, onlyDeploy)
 		return 2
 	}
-	d := &demo{page: newPage(stdout), usher: *binary}
+	d := &demo{printer: newPage(stdout), usher: *binary}
 	err := d.play(ctx, *only, *serve)
 	switch {
 	case err == nil:
@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // demo is one performance.
 type demo struct {
-	*page
+	*printer
 	usher   string // the binary
 	example files
 	cloud   *standin.Cloud

@@ -16,13 +16,13 @@ import (
 // What goes where on the page: a section begins with a line of its own; what the demo says is indented by
 // two, what a program or a file says by four. Nothing is only in a colour.
 
-// page is what the demo prints on.
-type page struct {
+// printer is what the demo prints on.
+type printer struct {
 	out    io.Writer
 	colour bool
 }
 
-func newPage(out io.Writer) *page { return &page{&whole{to: out}, isTerminal(out)} }
+func newPage(out io.Writer) *printer { return &printer{&whole{to: out}, isTerminal(out)} }
 
 // whole keeps what two write at the same time apart: every line of the page is one Write.
 type whole struct {
@@ -54,24 +54,24 @@ const (
 	yellow = "33"
 )
 
-func (p *page) styled(style, text string) string {
+func (p *printer) styled(style, text string) string {
 	if !p.colour || text == "" {
 		return text
 	}
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
 }
 
-func (p *page) title(text string) { fmt.Fprintln(p.out, p.styled(bold, text)) }
+func (p *printer) title(text string) { fmt.Fprintln(p.out, p.styled(bold, text)) }
 
 // section begins a part of the demo.
-func (p *page) section(name, about string) {
+func (p *printer) section(name, about string) {
 	const width = 78
 	text := name + ": " + about + " "
 	fmt.Fprintf(p.out, "\n%s%s\n\n", p.styled(bold, text), p.styled(dim, strings.Repeat("-", max(0, width-len(text)))))
 }
 
 // say prints lines; "" is an empty one.
-func (p *page) say(lines ...string) {
+func (p *printer) say(lines ...string) {
 	for _, line := range lines {
 		if line != "" {
 			line = "  " + line
@@ -81,14 +81,14 @@ func (p *page) say(lines ...string) {
 }
 
 // item is a named fact.
-func (p *page) item(name, text string) { fmt.Fprintf(p.out, "  %-11s %s\n", name, text) }
+func (p *printer) item(name, text string) { fmt.Fprintf(p.out, "  %-11s %s\n", name, text) }
 
 // begin and end are an item that takes time.
-func (p *page) begin(name, text string) { fmt.Fprintf(p.out, "  %-11s %s ... ", name, text) }
-func (p *page) end(text string)         { fmt.Fprintln(p.out, text) }
+func (p *printer) begin(name, text string) { fmt.Fprintf(p.out, "  %-11s %s ... ", name, text) }
+func (p *printer) end(text string)         { fmt.Fprintln(p.out, text) }
 
 // row is a line of a table whose columns have the widths; the last has what is left.
-func (p *page) row(widths []int, cells ...string) {
+func (p *printer) row(widths []int, cells ...string) {
 	var line strings.Builder
 	for n, cell := range cells {
 		if n < len(widths) {
@@ -100,7 +100,7 @@ func (p *page) row(widths []int, cells ...string) {
 }
 
 // journal prints a line of usher's, as it came but for the server's root directory.
-func (p *page) journal(s *server, line string) {
+func (p *printer) journal(s *server, line string) {
 	line = strings.ReplaceAll(line, s.root, "")
 	style := ""
 	switch {
@@ -118,7 +118,7 @@ func (p *page) journal(s *server, line string) {
 }
 
 // program prints a line of a command's output.
-func (p *page) program(line string) {
+func (p *printer) program(line string) {
 	if line != "" {
 		line = "    " + line
 	}
@@ -126,7 +126,7 @@ func (p *page) program(line string) {
 }
 
 // script prints a script with the numbers of its lines, and what is to be said about some.
-func (p *page) script(text string, notes map[int]string) {
+func (p *printer) script(text string, notes map[int]string) {
 	for n, line := range strings.Split(strings.TrimSpace(text), "\n") {
 		if note := notes[n+1]; note != "" {
 			line = fmt.Sprintf("%-53s %s", line, p.styled(yellow, "<- "+note))
@@ -136,7 +136,7 @@ func (p *page) script(text string, notes map[int]string) {
 }
 
 // answer prints the application's page, and where it comes from.
-func (p *page) answer(s *server, a answer) {
+func (p *printer) answer(s *server, a answer) {
 	p.row([]int{13}, "readlink", "/opt/app -> "+s.target())
 	p.row([]int{13}, "GET", fmt.Sprintf("%s %d %s", s.url, a.status, p.styled(bold, a.title)))
 	for _, name := range a.order {

@@ -111,7 +111,7 @@ func (s *Deployer) byCommand(id string) *record.Deployment {
 // written until then may not have survived, in the release and wherever its scripts write. What a command of CodeDeploy's
 // did is on the disk before it counts, and what was live and good before is whole: they are gone on with.
 func (s *Deployer) incomplete(open *record.Deployment) bool {
-	return open.End == "" && open.FailedStep == "" && open.By != record.ByCommand && open.Boot != s.Identity.BootID && s.Layout.Tree(open.Release) != open.Fallback
+	return open.End == "" && open.FailedStep == "" && open.By != record.ByCommand && open.Boot != s.Identity.BootID && s.Layout.Dir(open.Release) != open.Fallback
 }
 
 // deployment is the one that the record tells of.
@@ -161,7 +161,7 @@ func (s *Deployer) abandon(ctx context.Context, open *record.Deployment, log *za
 	lost := s.incomplete(open) && open.By != record.ByOperator
 	_ = d.rollBack(ctx, at, why) // said and recorded there
 	if lost {                    // nobody shall take what is left of it for a release
-		if err := s.Layout.Discard(open.Release); err != nil {
+		if err := s.Layout.Remove(open.Release); err != nil {
 			d.log.Warn(err.Error(), systemd.ID(systemd.MessagePruneFailed))
 		}
 	}

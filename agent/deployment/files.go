@@ -31,7 +31,7 @@ func (d *Deployment) place(ctx context.Context, plan *release.Plan, how release.
 		return d.on.Layout.Install(ctx, &d.release, plan, how)
 	}
 	if out.Unit != "" {
-		d.release.Outside, d.release.Dirs, d.release.Owners = out.Outside, out.Dirs, out.Owners
+		d.release.ExternalFiles, d.release.Dirs, d.release.Owners = out.Outside, out.Dirs, out.Owners
 	}
 	return out.Installed, err
 }
@@ -59,7 +59,7 @@ func (s *Deployer) Prune() {
 		}
 	}
 	keep, why := s.KeepReleases, ""
-	if bundle.IsFull(bundle.Room(s.Layout.Tree(""), 0, 0)) { // what a script has filled it with goes with its release
+	if bundle.IsFull(bundle.CheckSpace(s.Layout.Dir(""), 0, 0)) { // what a script has filled it with goes with its release
 		keep, why = release.MakeRoom, ", for the disk is full"
 	}
 	removed, err := s.prune(past.Last, keep, protect)

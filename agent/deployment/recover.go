@@ -47,7 +47,7 @@ func (s *Deployer) Recover(ctx context.Context) error {
 	}
 	err = errors.Join(
 		s.Record.Append(record.Entry{What: record.Begun, Sequence: lost.Sequence, Deployment: lost.ID, By: record.ByRepair, Revision: live.Revision,
-			Release: live.ID, Live: live.Tree, Fallback: live.Tree}),
+			Release: live.ID, Live: live.Dir, Fallback: live.Dir}),
 		s.Record.Append(record.Entry{What: record.Succeeded, Sequence: lost.Sequence, Revision: live.Revision, Release: live.ID, Detail: "the record was damaged: gone on with what is live"}))
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func (d *Deployment) restore(ctx context.Context, _ string) (string, error) {
 	if d.hasStarted(hooks.ApplicationStart) {
 		d.stopFailed(ctx)
 	}
-	flipped := now == d.on.Layout.Tree(d.entry.Release) && now != d.fallback
+	flipped := now == d.on.Layout.Dir(d.entry.Release) && now != d.fallback
 	detail := "nothing to put back"
 	if flipped {
 		if err := d.on.Layout.Flip(d.fallback); err != nil {
@@ -72,7 +72,7 @@ func (d *Deployment) restore(ctx context.Context, _ string) (string, error) {
 	}
 	if d.release.ID != "" {
 		status := release.Bad
-		if d.release.Tree == d.fallback {
+		if d.release.Dir == d.fallback {
 			status = release.Good // it was live and good before it was deployed again
 		}
 		if err := d.on.Layout.Mark(&d.release, status, d.on.Identity.InstanceID); err != nil {
@@ -141,7 +141,7 @@ func (d *Deployment) startAgain(ctx context.Context) (detail string, err error) 
 	of, known := d.on.Layout.ByPath(d.fallback)
 	base := !known && d.on.Layout.IsBase(d.fallback)
 	if base {
-		of = release.Release{Tree: d.fallback, Bundle: d.fallback}
+		of = release.Release{Dir: d.fallback, Bundle: d.fallback}
 	}
 	if !known && !base {
 		return "; ApplicationStart: none is run of what is neither a release nor the base", nil

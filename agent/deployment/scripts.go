@@ -74,7 +74,7 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 		}
 	}
 	env, before := d.env, d.wouldEnd
-	env.ReleaseDir = of.Tree
+	env.ReleaseDir = of.Dir
 	for n, s := range list {
 		s.ID = d.scriptID(step, event, n)
 		s.Dir, s.Env = of.Bundle, env.Environ(event)

@@ -35,14 +35,14 @@ func (d *Deployment) download(ctx context.Context, _ string) (string, error) {
 		}
 		return "release " + id + " is on disk already", d.markInUse()
 	}
-	dir, err := d.on.Layout.Incoming(id)
+	dir, err := d.on.Layout.StagingDir(id)
 	if err != nil {
 		return "", err
 	}
 	defer safepath.RemoveAll(dir) // renamed away when all is well
 	got, err := d.source.Fetch(ctx, dir)
 	if bundle.IsFull(err) && d.makeRoom() {
-		if dir, err = d.on.Layout.Incoming(id); err == nil {
+		if dir, err = d.on.Layout.StagingDir(id); err == nil {
 			got, err = d.source.Fetch(ctx, dir)
 		}
 	}
@@ -54,16 +54,16 @@ func (d *Deployment) download(ctx context.Context, _ string) (string, error) {
 	if err := d.check(problems); err != nil {
 		return "", err
 	}
-	facts := release.Facts{ID: id, Revision: d.source.String(), ETag: got.ETag, Instance: d.on.Identity.InstanceID}
-	if early := d.entry.By != record.ByCommand && bundle.Many(got.Files); !early {
-		if d.release, err = d.on.Layout.Accept(dir, facts, plan.Mapped); err != nil {
+	facts := release.Metadata{ID: id, Revision: d.source.String(), ETag: got.ETag, Instance: d.on.Identity.InstanceID}
+	if early := d.entry.By != record.ByCommand && bundle.NeedsSyncfs(got.Files); !early {
+		if d.release, err = d.on.Layout.Add(dir, facts, plan.Separate); err != nil {
 			return "", err
 		}
 		return got.Detail, d.markInUse()
 	}
 	// At a launch the sync overlaps with the scripts. Between host commands it does not: the agent may be stopped, or the power
 	// cut, before the next command comes.
-	if d.release, err = d.on.Layout.Take(dir, facts, plan.Mapped); err != nil {
+	if d.release, err = d.on.Layout.AddUnsynced(dir, facts, plan.Separate); err != nil {
 		return "", err
 	}
 	d.startSync()
@@ -73,7 +73,7 @@ func (d *Deployment) download(ctx context.Context, _ string) (string, error) {
 // startSync brings the release to the disk in the background. Flip says what was wrong with it.
 func (d *Deployment) startSync() {
 	taken := d.release
-	d.syncing.Go(func() { d.syncErr = d.on.Layout.Settle(taken) })
+	d.syncing.Go(func() { d.syncErr = d.on.Layout.Sync(taken) })
 }
 
 // asLeft says that the release is a good one that an operator goes back to: what its BeforeInstall and AfterInstall
@@ -84,7 +84,7 @@ func (d *Deployment) asLeft() bool {
 
 // markInUse marks the release as one whose scripts may have run: a later deployment must not take it for fresh.
 func (d *Deployment) markInUse() error {
-	if d.release.Tree == d.entry.Live {
+	if d.release.Dir == d.entry.Live {
 		return nil // it is live, and stays what it is
 	}
 	return d.on.Layout.Mark(&d.release, release.InUse, d.on.Identity.InstanceID)
@@ -149,17 +149,17 @@ func (d *Deployment) install(ctx context.Context, _ string) (string, error) {
 func (d *Deployment) flip(context.Context, string) (string, error) {
 	began := time.Now()
 	d.syncing.Wait()
-	if err := cmp.Or(d.syncErr, d.on.Layout.Settle(d.release)); err != nil { // the kernel tells the first only, and once
+	if err := cmp.Or(d.syncErr, d.on.Layout.Sync(d.release)); err != nil { // the kernel tells the first only, and once
 		return "", err
 	}
 	d.on.Record.Timings.Since(began, record.StepFlip, record.PartSync)
 	if err := systemd.NotMounted(filepath.Dir(d.on.Layout.LinkPath()), d.on.Layout.Releases); err != nil {
 		return "", err
 	}
-	if err := d.on.Layout.Flip(d.release.Tree); err != nil {
+	if err := d.on.Layout.Flip(d.release.Dir); err != nil {
 		return "", err
 	}
-	return d.on.Layout.LinkPath() + " -> " + d.release.Tree, nil
+	return d.on.Layout.LinkPath() + " -> " + d.release.Dir, nil
 }
 
 // syncDisks makes all that scripts have written survive a power cut, wherever it is. A rehearsal need not.

@@ -61,7 +61,7 @@ func (d *Session) deploy(ctx context.Context, ref, message string, dryRun bool) 
 	if p.account, p.arn, err = d.WhoAmI(ctx); err != nil {
 		return err
 	}
-	if p.group, err = rollout.Look(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
+	if p.group, err = rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
 		return err
 	}
 	if p.group.Active != "" && !dryRun {
@@ -111,7 +111,7 @@ func (d *Session) deploy(ctx context.Context, ref, message string, dryRun bool) 
 	if message == "" {
 		message = commit.Short() + " " + commit.Subject
 	}
-	return d.roll(ctx, uploaded.Revision(), message, commit.Short()+" "+commit.Subject)
+	return d.createAndFollow(ctx, uploaded.Revision(), message, commit.Short()+" "+commit.Subject)
 }
 
 // commit is the commit that ref means now, after a fetch when it is a remote's, with what is odd about it. One
@@ -169,8 +169,8 @@ func (d *Session) upload(ctx context.Context, b rollout.Bundle) (rollout.Uploade
 	return u, nil
 }
 
-// roll creates the deployment of a revision and follows it to its end.
-func (d *Session) roll(ctx context.Context, r rollout.Revision, description, name string) error {
+// createAndFollow creates the deployment of a revision and follows it to its end.
+func (d *Session) createAndFollow(ctx context.Context, r rollout.Revision, description, name string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

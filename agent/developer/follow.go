@@ -19,7 +19,7 @@ func (d *Session) follow(ctx context.Context) error {
 	defer cancel()
 	out, err := rollout.Follow(watch, d.AWS.CodeDeploy, d.Env, d.deployment, d.view.Show)
 	if err == nil {
-		return d.became(out)
+		return d.result(out)
 	}
 	again := fmt.Sprintf("`usher deploy status %s` follows it again", d.deployment)
 	switch {
@@ -31,18 +31,18 @@ func (d *Session) follow(ctx context.Context) error {
 	return ExitError{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("%v\ndeployment %s goes on: %s", err, d.deployment, again)}
 }
 
-// became is the error that a deployment which has ended is, nil for one that succeeded.
-func (d *Session) became(out rollout.Outcome) error {
-	trouble := out.Trouble()
+// result is the error that a deployment which has ended is, nil for one that succeeded.
+func (d *Session) result(out rollout.Outcome) error {
+	trouble := out.FailureText()
 	undone := out.Rollback
 	switch {
 	case trouble == "":
 		d.Done += fmt.Sprintf(": %s in %s.", format.Plural(out.Instances, "server"), format.Duration(out.Took))
 		return nil
-	case undone != nil && undone.Trouble() == "":
+	case undone != nil && undone.FailureText() == "":
 		return ExitError{cli.ExitRolledBack, rollout.EndedRolledBack, fmt.Sprintf("%s\ndeployment %s rolled it back", trouble, undone.Deployment)}
 	case undone != nil:
-		trouble += "\nthe rollback failed too: " + undone.Trouble() + "\n`usher rollback " + cmp.Or(d.Env.Name, "ENV") + "` tries again"
+		trouble += "\nthe rollback failed too: " + undone.FailureText() + "\n`usher rollback " + cmp.Or(d.Env.Name, "ENV") + "` tries again"
 	case out.NoRollback != "":
 		trouble += "\nit was not rolled back: " + out.NoRollback
 	case out.Status != rollout.Succeeded:
@@ -73,20 +73,20 @@ func (d *Session) status(ctx context.Context, name string) error {
 	d.deployment = what.ID
 	name = what.Revision.String()
 	if sha := what.Revision.Commit(); sha != "" {
-		name = d.words(ctx, sha)
+		name = d.commitTitle(ctx, sha)
 	}
 	fmt.Fprintf(d.People, "Deployment %s of %s to %s of %s, %s by %s\n\n", what.ID, format.Printable(name), what.Group, what.Application, format.Ago(what.Created), what.Creator)
 	d.Done = fmt.Sprintf("Deployment %s succeeded", what.ID)
 	if !d.noWait {
 		return d.follow(ctx)
 	}
-	out, err := rollout.Glance(ctx, d.AWS.CodeDeploy, d.Env, what.ID, d.view.Show)
+	out, err := rollout.Snapshot(ctx, d.AWS.CodeDeploy, d.Env, what.ID, d.view.Show)
 	if errors.Is(err, rollout.ErrRunning) {
 		return ExitError{cli.ExitRunning, rollout.EndedRunning, fmt.Sprintf("deployment %s is still running: `usher deploy status %s` follows it", what.ID, what.ID)}
 	} else if err != nil {
 		return err
 	}
-	return d.became(out)
+	return d.result(out)
 }
 
 // findDeployment is the deployment of that id, or the newest of an environment: of the only one, when there is
@@ -103,7 +103,7 @@ func (d *Session) findDeployment(ctx context.Context, name string) (rollout.Depl
 		case name == "":
 			name = all[0].Name
 		}
-		if d.Env, err = rollout.Named(all, name); err != nil {
+		if d.Env, err = rollout.ByName(all, name); err != nil {
 			return rollout.Deployment{}, cli.UsageError{Err: fmt.Errorf("%w (%s)", err, file)}
 		}
 		all = []rollout.Environment{d.Env}

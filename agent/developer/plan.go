@@ -82,11 +82,11 @@ func (d *Session) whatRuns(ctx context.Context, g rollout.Group) string {
 	if !g.When.IsZero() {
 		since = fmt.Sprintf(" (%s, %s)", g.By, format.Ago(g.When))
 	}
-	return d.words(ctx, g.Running.Commit()) + since
+	return d.commitTitle(ctx, g.Running.Commit()) + since
 }
 
-// words is a commit's id with its subject, when the repository has it.
-func (d *Session) words(ctx context.Context, sha string) string {
+// commitTitle is a commit's id with its subject, when the repository has it.
+func (d *Session) commitTitle(ctx context.Context, sha string) string {
 	if d.repo != nil {
 		if c, err := d.repo.Resolve(ctx, sha); err == nil {
 			return c.Short() + " " + c.Subject

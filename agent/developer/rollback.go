@@ -42,23 +42,23 @@ func (d *Session) rollBack(ctx context.Context, target string, stop, dryRun bool
 	if p.account, p.arn, err = d.WhoAmI(ctx); err != nil {
 		return err
 	}
-	if p.group, err = rollout.Look(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
+	if p.group, err = rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
 		return err
 	}
 	if p.stops = p.group.Active; p.stops != "" && !stop {
 		return fmt.Errorf("%w; --stop stops it first", rollout.InProgressError{Deployment: p.stops, Group: d.Env.DeploymentGroup})
 	}
-	past, err := d.goBackTo(ctx, target, p.group)
+	past, err := d.rollbackTarget(ctx, target, p.group)
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	if err := rollout.StillThere(ctx, d.AWS.S3, d.Env, past.Revision); err != nil {
+	if err := rollout.CheckObject(ctx, d.AWS.S3, d.Env, past.Revision); err != nil {
 		return err
 	}
 	p.commit.SHA, p.bundle = past.Revision.Commit(), past.Revision.String()
 	name := past.Revision.String()
 	if p.commit.SHA != "" {
-		name = d.words(ctx, p.commit.SHA)
+		name = d.commitTitle(ctx, p.commit.SHA)
 	}
 	if p.revision = name; past.Deployment != "" {
 		p.revision += fmt.Sprintf(" (of %s, %s)", past.Deployment, format.Ago(past.When))
@@ -79,13 +79,13 @@ func (d *Session) rollBack(ctx context.Context, target string, stop, dryRun bool
 			return err
 		}
 	}
-	return d.roll(ctx, past.Revision, "rollback to "+name, name)
+	return d.createAndFollow(ctx, past.Revision, "rollback to "+name, name)
 }
 
-// goBackTo is what to deploy again. When nothing is named and the last deployment did not come to a good end, or
+// rollbackTarget is what to deploy again. When nothing is named and the last deployment did not come to a good end, or
 // is being stopped, servers may have what it brought: then it is what the others have, which is also what new
 // servers get. Otherwise it is what ran before that.
-func (d *Session) goBackTo(ctx context.Context, target string, g rollout.Group) (rollout.Past, error) {
+func (d *Session) rollbackTarget(ctx context.Context, target string, g rollout.Group) (rollout.Past, error) {
 	switch {
 	case rollout.IsDeployment(target):
 		return rollout.OfDeployment(ctx, d.AWS.CodeDeploy, d.Env, target)

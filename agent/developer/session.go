@@ -57,7 +57,7 @@ func (d *Session) Begin(ctx context.Context, name string, stdout, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	if d.Env, err = rollout.Named(all, name); err != nil {
+	if d.Env, err = rollout.ByName(all, name); err != nil {
 		return cli.UsageError{Err: fmt.Errorf("%w (%s)", err, file)}
 	}
 	if d.repo, err = rollout.OpenRepository(ctx, filepath.Dir(file)); err != nil {
@@ -72,7 +72,7 @@ func (d *Session) Show(stdout, stderr io.Writer) {
 	if d.json {
 		d.People, d.view = io.Discard, rollout.JSONView(stdout)
 	} else {
-		d.view = rollout.PeopleView(stdout)
+		d.view = rollout.TerminalView(stdout)
 	}
 }
 

@@ -20,15 +20,15 @@ const (
 
 // Finding is one thing that was looked at.
 type Finding struct {
-	Level Level  `json:"level"`
-	About string `json:"about"` // one word or two: "unit", "hook"
-	Text  string `json:"text"`  // what was seen, one line
-	Do    string `json:"do,omitempty"`
+	Level   Level  `json:"level"`
+	Subject string `json:"about"` // one word or two: "unit", "hook"
+	Text    string `json:"text"`  // what was seen, one line
+	Do      string `json:"do,omitempty"`
 }
 
 // String is the finding as a line, without its level.
 func (f Finding) String() string {
-	text := f.About + ": " + f.Text
+	text := f.Subject + ": " + f.Text
 	if f.Do != "" {
 		text += ": " + f.Do
 	}

@@ -107,9 +107,9 @@ func after(unit string) map[string][]string {
 	return all
 }
 
-// Alone finds out whether another agent would deploy beside usher. active tells whether a unit runs now; nil where no
+// NoOtherAgents finds out whether another agent would deploy beside usher. active tells whether a unit runs now; nil where no
 // systemd runs.
-func (r *Report) Alone(active func(unit string) bool) {
+func (r *Report) NoOtherAgents(active func(unit string) bool) {
 	found := false
 	for _, unit := range otherAgents {
 		stop := "systemctl disable --now " + unit

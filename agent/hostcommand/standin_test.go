@@ -210,45 +210,45 @@ func TestForgeries(t *testing.T) {
 	)
 	for _, f := range []struct {
 		name    string
-		forgery standin.Forgery
+		forgery standin.EnvelopeFault
 		strict  string // why it is refused; "" when it is not
 		loose   string // the same without an authority; "" is as strict, and a remark begins with unchecked
 	}{
-		{"none", standin.Forgery{}, "", unchecked},
-		{"the content altered", standin.Forgery{Flaw: standin.ContentAltered}, "its content was changed after it was signed", ""},
-		{"its digest too", standin.Forgery{Flaw: standin.DigestAltered}, "the signature of its envelope is not good: ", ""},
-		{"another's name", standin.Forgery{Flaw: standin.SignerOfAnotherName}, " is not the service's: its name is not " + signerName, unchecked + "; its name is not " + signerName},
-		{"another root", standin.Forgery{Flaw: standin.SignerOfAnotherRoot}, stranger, unchecked},
-		{"self-signed", standin.Forgery{Flaw: standin.SignerSelfSigned}, stranger, unchecked},
-		{"expired", standin.Forgery{Flaw: standin.SignerExpired}, "its envelope was signed on ", ""},
-		{"backdated", standin.Forgery{Flaw: standin.SignerBackdated}, stranger, unchecked + "; its certificate is valid from "},
-		{"two signers", standin.Forgery{Flaw: standin.TwoSigners}, "its envelope has 2 signers, not one", ""},
-		{"no signer", standin.Forgery{Flaw: standin.NoSigner}, "its envelope has 0 signers, not one", ""},
-		{"no certificate", standin.Forgery{Flaw: standin.NoCertificate}, "its envelope does not have the certificate of its signer", ""},
-		{"no content", standin.Forgery{Flaw: standin.NoContent}, "its envelope is empty", ""},
-		{"no signed digest", standin.Forgery{Flaw: standin.NoSignedDigest}, "the signature of its envelope is over no digest", ""},
-		{"without attributes", standin.Forgery{NoAttributes: true}, "", unchecked},
-		{"without attributes, the content altered", standin.Forgery{NoAttributes: true, Flaw: standin.ContentAltered}, "the signature of its envelope is not good: ", ""},
-		{"without attributes, another's name", standin.Forgery{NoAttributes: true, Flaw: standin.SignerOfAnotherName}, " is not the service's: its name is not " + signerName, unchecked + "; its name is not " + signerName},
-		{"without attributes, another root", standin.Forgery{NoAttributes: true, Flaw: standin.SignerOfAnotherRoot}, stranger, unchecked},
-		{"without attributes, expired", standin.Forgery{NoAttributes: true, Flaw: standin.SignerExpired}, "its envelope does not say when it was signed", ""},
-		{"without attributes, two signers", standin.Forgery{NoAttributes: true, Flaw: standin.TwoSigners}, "its envelope has 2 signers, not one", ""},
-		{"another's attributes for content", standin.Forgery{Flaw: standin.AttributesAsContent}, "the content of its envelope is the signed attributes of another message", ""},
-		{"no envelope", standin.Forgery{Flaw: standin.UnsignedFormat}, `the format of its envelope is "TEXT/JSON", not PKCS7/JSON`, ""},
-		{"another format", standin.Forgery{Flaw: standin.UnknownFormat}, `the format of its envelope is "PKCS7/YAML", not PKCS7/JSON`, ""},
-		{"too long", standin.Forgery{Flaw: standin.TooLong}, "bytes, more than 131072", ""},
-		{"two blocks", standin.Forgery{Flaw: standin.TwoBlocks}, "its envelope is not one PEM block: there are 2", ""},
-		{"text after it", standin.Forgery{Flaw: standin.TextAfterBlock}, "bytes after its envelope's PEM block", ""},
-		{"bytes after it", standin.Forgery{Flaw: standin.BytesAfterMessage}, "bytes after the message in its envelope", ""},
-		{"no PEM", standin.Forgery{Flaw: standin.NotPEM}, "its envelope is not one PEM block: there are 0", ""},
-		{"no JSON", standin.Forgery{Edit: func([]byte) []byte { return []byte("shop") }}, "its content is not a JSON object", ""},
-		{"no object", standin.Forgery{Edit: func([]byte) []byte { return []byte("null") }}, "its content is not a JSON object", ""},
-		{"no application", standin.Forgery{Edit: swap(`"ApplicationName":"shop"`, `"ApplicationName":""`)}, "it has no ApplicationName", ""},
-		{"another deployment's", standin.Forgery{Edit: swap(`"DeploymentId":"d-`, `"DeploymentId":"d-0`)}, "it is the specification of deployment d-0", ""},
-		{"a local revision", standin.Forgery{Edit: swap(`"RevisionType":"S3"`, `"RevisionType":"Local File"`)}, `its revision is of type "Local File"`, ""},
+		{"none", standin.EnvelopeFault{}, "", unchecked},
+		{"the content altered", standin.EnvelopeFault{Flaw: standin.ContentAltered}, "its content was changed after it was signed", ""},
+		{"its digest too", standin.EnvelopeFault{Flaw: standin.DigestAltered}, "the signature of its envelope is not good: ", ""},
+		{"another's name", standin.EnvelopeFault{Flaw: standin.SignerOfAnotherName}, " is not the service's: its name is not " + signerName, unchecked + "; its name is not " + signerName},
+		{"another root", standin.EnvelopeFault{Flaw: standin.SignerOfAnotherRoot}, stranger, unchecked},
+		{"self-signed", standin.EnvelopeFault{Flaw: standin.SignerSelfSigned}, stranger, unchecked},
+		{"expired", standin.EnvelopeFault{Flaw: standin.SignerExpired}, "its envelope was signed on ", ""},
+		{"backdated", standin.EnvelopeFault{Flaw: standin.SignerBackdated}, stranger, unchecked + "; its certificate is valid from "},
+		{"two signers", standin.EnvelopeFault{Flaw: standin.TwoSigners}, "its envelope has 2 signers, not one", ""},
+		{"no signer", standin.EnvelopeFault{Flaw: standin.NoSigner}, "its envelope has 0 signers, not one", ""},
+		{"no certificate", standin.EnvelopeFault{Flaw: standin.NoCertificate}, "its envelope does not have the certificate of its signer", ""},
+		{"no content", standin.EnvelopeFault{Flaw: standin.NoContent}, "its envelope is empty", ""},
+		{"no signed digest", standin.EnvelopeFault{Flaw: standin.NoSignedDigest}, "the signature of its envelope is over no digest", ""},
+		{"without attributes", standin.EnvelopeFault{NoAttributes: true}, "", unchecked},
+		{"without attributes, the content altered", standin.EnvelopeFault{NoAttributes: true, Flaw: standin.ContentAltered}, "the signature of its envelope is not good: ", ""},
+		{"without attributes, another's name", standin.EnvelopeFault{NoAttributes: true, Flaw: standin.SignerOfAnotherName}, " is not the service's: its name is not " + signerName, unchecked + "; its name is not " + signerName},
+		{"without attributes, another root", standin.EnvelopeFault{NoAttributes: true, Flaw: standin.SignerOfAnotherRoot}, stranger, unchecked},
+		{"without attributes, expired", standin.EnvelopeFault{NoAttributes: true, Flaw: standin.SignerExpired}, "its envelope does not say when it was signed", ""},
+		{"without attributes, two signers", standin.EnvelopeFault{NoAttributes: true, Flaw: standin.TwoSigners}, "its envelope has 2 signers, not one", ""},
+		{"another's attributes for content", standin.EnvelopeFault{Flaw: standin.AttributesAsContent}, "the content of its envelope is the signed attributes of another message", ""},
+		{"no envelope", standin.EnvelopeFault{Flaw: standin.UnsignedFormat}, `the format of its envelope is "TEXT/JSON", not PKCS7/JSON`, ""},
+		{"another format", standin.EnvelopeFault{Flaw: standin.UnknownFormat}, `the format of its envelope is "PKCS7/YAML", not PKCS7/JSON`, ""},
+		{"too long", standin.EnvelopeFault{Flaw: standin.TooLong}, "bytes, more than 131072", ""},
+		{"two blocks", standin.EnvelopeFault{Flaw: standin.TwoBlocks}, "its envelope is not one PEM block: there are 2", ""},
+		{"text after it", standin.EnvelopeFault{Flaw: standin.TextAfterBlock}, "bytes after its envelope's PEM block", ""},
+		{"bytes after it", standin.EnvelopeFault{Flaw: standin.BytesAfterMessage}, "bytes after the message in its envelope", ""},
+		{"no PEM", standin.EnvelopeFault{Flaw: standin.NotPEM}, "its envelope is not one PEM block: there are 0", ""},
+		{"no JSON", standin.EnvelopeFault{Edit: func([]byte) []byte { return []byte("shop") }}, "its content is not a JSON object", ""},
+		{"no object", standin.EnvelopeFault{Edit: func([]byte) []byte { return []byte("null") }}, "its content is not a JSON object", ""},
+		{"no application", standin.EnvelopeFault{Edit: swap(`"ApplicationName":"shop"`, `"ApplicationName":""`)}, "it has no ApplicationName", ""},
+		{"another deployment's", standin.EnvelopeFault{Edit: swap(`"DeploymentId":"d-`, `"DeploymentId":"d-0`)}, "it is the specification of deployment d-0", ""},
+		{"a local revision", standin.EnvelopeFault{Edit: swap(`"RevisionType":"S3"`, `"RevisionType":"Local File"`)}, `its revision is of type "Local File"`, ""},
 	} {
 		t.Run(f.name, func(t *testing.T) {
-			cloud.Forge(f.forgery)
+			cloud.FaultEnvelopes(f.forgery)
 			if f.loose == "" {
 				f.loose = f.strict
 			}

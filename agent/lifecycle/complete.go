@@ -27,19 +27,19 @@ func VerdictOf(err error) Verdict {
 	return Continue
 }
 
-// Outcome is what became of a verdict.
-type Outcome string
+// CompleteResult is what became of a verdict.
+type CompleteResult string
 
 const (
-	Completed      Outcome = "completed"       // Auto Scaling took it
-	AlreadyDecided Outcome = "already decided" // by an earlier call, a person, or a timeout
-	Nothing        Outcome = "nothing"         // there was no action to complete
+	Completed      CompleteResult = "completed"       // Auto Scaling took it
+	AlreadyDecided CompleteResult = "already decided" // by an earlier call, a person, or a timeout
+	Nothing        CompleteResult = "nothing"         // there was no action to complete
 )
 
 // Complete delivers the verdict, once the wait state is there. It keeps trying on its own bounded context,
-// until the action's global timeout; while it does, Hold's heartbeats go on. When ctx ends before the
+// until the action's global timeout; while it does, Start's heartbeats go on. When ctx ends before the
 // verdict can be sent (the service is being stopped), it returns ctx's cause and nothing was sent.
-func (l *Launch) Complete(ctx context.Context, v Verdict) (Outcome, error) {
+func (l *Launch) Complete(ctx context.Context, v Verdict) (CompleteResult, error) {
 	kind, err := l.Known(ctx)
 	if err != nil {
 		return Nothing, err
@@ -61,7 +61,7 @@ func (l *Launch) Complete(ctx context.Context, v Verdict) (Outcome, error) {
 	return l.deliver(bounded, v)
 }
 
-func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
+func (l *Launch) deliver(ctx context.Context, v Verdict) (CompleteResult, error) {
 	l.mu.Lock()
 	group, hook := l.group, l.hook.LifecycleHookName
 	l.mu.Unlock()
@@ -94,7 +94,7 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (Outcome, error) {
 		case ctx.Err() != nil:
 		case !denied(err):
 			last, since = err, time.Time{}
-			l.tell(Notice{What: Retrying, Err: err, Next: next})
+			l.tell(Event{Kind: Retrying, Err: err, Next: next})
 		default:
 			if last = err; since.IsZero() {
 				since = time.Now()
@@ -117,12 +117,12 @@ func (l *Launch) refused(ctx context.Context, since time.Time, silent *bool, why
 	left := min(deniedMost, deniedBeats*timeout) - time.Since(since)
 	switch {
 	case left > 0:
-		l.tell(Notice{What: Denied, Err: why, Next: next, Left: left})
+		l.tell(Event{Kind: Denied, Err: why, Next: next, Left: left})
 		return false, nil
 	case !*silent:
 		*silent = true
 		l.stop()
-		l.tell(Notice{What: Silent, Err: why, Left: timeout})
+		l.tell(Event{Kind: Silent, Err: why, Left: timeout})
 		return false, nil
 	}
 	if passed, _ := l.refresh(ctx); passed {
@@ -131,7 +131,7 @@ func (l *Launch) refused(ctx context.Context, since time.Time, silent *bool, why
 	if left < -2*timeout { // other hooks are waited for
 		return true, fmt.Errorf("the lifecycle action of hook %s was left to its timeout: %w", l.Hook(), why)
 	}
-	l.tell(Notice{What: Retrying, Err: why, Next: next})
+	l.tell(Event{Kind: Retrying, Err: why, Next: next})
 	return false, nil
 }
 
@@ -139,10 +139,10 @@ func (l *Launch) refused(ctx context.Context, since time.Time, silent *bool, why
 func (l *Launch) window() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.beat {
-		return heldWindow
+	if l.sendHeartbeats {
+		return heldTimeout
 	}
-	return raceWindow
+	return raceTimeout
 }
 
 func laterOf(a, b time.Time) time.Time {

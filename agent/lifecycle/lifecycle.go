@@ -2,10 +2,10 @@
 // while the work is done, complete it.
 //
 //	launch, err := lifecycle.Find(ctx, api, metadata, me, options)
-//	work := launch.Hold(ctx)             // from here on: looked for, then held
+//	work := launch.Start(ctx)            // from here on: looked for, then held
 //	…                                    // deploy, in work; it need not wait for anything
 //	outcome, err := launch.Complete(ctx, lifecycle.Continue)
-//	launch.Release()
+//	launch.Stop()
 //
 // What the contract rests on:
 //
@@ -80,21 +80,21 @@ type Options struct {
 	Hook       string         // the hook's name; "" for the only one
 	Began      time.Time      // when the wait began at the earliest; zero: when it was found
 	Grace      time.Duration  // how long after its launch an instance without a target state may get one; 0: DefaultGrace
-	Tell       func(Notice)   // what happened in the background, for the journal; may be nil; may be called concurrently
+	Notify     func(Event)    // what happened in the background, for the journal; may be nil; may be called concurrently
 	Limiter    *retry.Limiter // which the caller's other calls pass, too; nil: there are none
 	Alive      func()         // called whenever this package has done something; may be nil
 }
 
-// Notice is one thing that happened while the action was looked for, held or completed.
-type Notice struct {
-	What  What
+// Event is one thing that happened while the action was looked for, held or completed.
+type Event struct {
+	Kind  What
 	State string        // lifecycle state, when known
 	Err   error         // of a call that failed
 	Next  time.Duration // until the next try
 	Left  time.Duration // until something ends
 }
 
-// What a Notice is about.
+// What an Event is about.
 type What string
 
 const (
@@ -105,47 +105,47 @@ const (
 	Denied          What = "denied"           // the verdict is not allowed; Left is until the heartbeats end
 	Silent          What = "silent"           // the verdict is still not allowed: heartbeats end now, the hook's timeout decides
 	Gone            What = "gone"             // Auto Scaling no longer waits for us
-	Unfamiliar      What = "unfamiliar"       // a lifecycle state this version does not know
+	UnknownState    What = "unfamiliar"       // a lifecycle state this version does not know
 )
 
 // Launch is the action of this instance, or the lack of one.
 type Launch struct {
 	api  API
-	gate Gate
+	gate TargetState
 	me   instance.Identity
 	opt  Options
 
-	mu        sync.Mutex // guards what follows
-	kind      Kind
-	state     string // last lifecycle state seen
-	group     string
-	target    string    // of metadata, last seen
-	found     time.Time // when the action was found
-	lateSince time.Time // since when Auto Scaling's API is behind metadata
-	hook      types.LifecycleHook
-	others    []string // every hook that the group was seen to have, as "NAME of TRANSITION"
-	err       error    // a refusal: the hook cannot be chosen
-	beat      bool     // a heartbeat was accepted: the action is ours and active
+	mu             sync.Mutex // guards what follows
+	kind           Kind
+	state          string // last lifecycle state seen
+	group          string
+	target         string    // of metadata, last seen
+	found          time.Time // when the action was found
+	lateSince      time.Time // since when Auto Scaling's API is behind metadata
+	hook           types.LifecycleHook
+	others         []string // every hook that the group was seen to have, as "NAME of TRANSITION"
+	err            error    // a refusal: the hook cannot be chosen
+	sendHeartbeats bool     // a heartbeat was accepted: the action is ours and active
 
 	failed error // why Find could not find out
 
-	hookless struct { // of look: an action of which only the hook is still to be found out
+	pendingHook struct { // of look: an action of which only the hook is still to be found out
 		group, state string
 		at           time.Time
 	}
 
-	lastBeat time.Time     // of Hold's goroutine: when the action was last known to be held
-	lost     time.Time     // of Hold's goroutine: since when it is said not to be; zero while it is held
-	known    chan struct{} // closed when kind is not Unknown any more, or err is set
-	waiting  chan struct{} // closed when the wait state is confirmed, or passed
-	stop     context.CancelFunc
-	watching sync.WaitGroup // of Hold's other goroutine, which asks whether the instance is being terminated
-	finished chan struct{}  // closed when Hold's goroutine has ended
-	cut      context.CancelCauseFunc
+	lastHeartbeat time.Time     // of Start's goroutine: when the action was last known to be held
+	inactiveSince time.Time     // of Start's goroutine: since when it is said not to be; zero while it is held
+	known         chan struct{} // closed when kind is not Unknown any more, or err is set
+	waiting       chan struct{} // closed when the wait state is confirmed, or passed
+	stop          context.CancelFunc
+	watching      sync.WaitGroup // of Start's other goroutine, which asks whether the instance is being terminated
+	finished      chan struct{}  // closed when Start's goroutine has ended
+	cancelWork    context.CancelCauseFunc
 }
 
-// Gate is instance metadata's target lifecycle state: "" when it has none.
-type Gate interface {
+// TargetState is instance metadata's target lifecycle state: "" when it has none.
+type TargetState interface {
 	TargetLifecycleState(context.Context) (string, error)
 }
 
@@ -165,21 +165,21 @@ const (
 	// DefaultGrace: a brand-new instance of a group can be without a target state for some seconds; a
 	// standalone one is without it for ever. Nothing but the end of a deployment waits for it.
 	DefaultGrace = 45 * time.Second
-	// leastGrace is for an instance that is older than that: one answer without a state may be a bad moment
+	// minGrace is for an instance that is older than that: one answer without a state may be a bad moment
 	// of metadata, several are none.
-	leastGrace = 3 * time.Second
+	minGrace = 3 * time.Second
 	// beatFraction of the hook's heartbeat timeout is between heartbeats: two may be lost.
 	beatFraction = 3
 	// throttledBeatFraction is that where the request budget is short.
 	throttledBeatFraction = 2
 	// beatMax bounds that for hooks with hours of timeout, so that a lost action is noticed.
 	beatMax = 5 * time.Minute
-	// raceWindow: how long "no active action" in a wait state counts as too early rather than decided.
-	raceWindow = 20 * time.Second
-	// heldWindow is that for an action that was active a moment ago: it only bridges an inconsistent answer.
-	heldWindow = 3 * time.Second
-	// lateWindow: how long Auto Scaling's API may be behind metadata. It is seconds; then what it says counts.
-	lateWindow = 2 * time.Minute
+	// raceTimeout: how long "no active action" in a wait state counts as too early rather than decided.
+	raceTimeout = 20 * time.Second
+	// heldTimeout is that for an action that was active a moment ago: it only bridges an inconsistent answer.
+	heldTimeout = 3 * time.Second
+	// lateTimeout: how long Auto Scaling's API may be behind metadata. It is seconds; then what it says counts.
+	lateTimeout = 2 * time.Minute
 	// globalTimeoutDefault is Auto Scaling's own upper limit, for a hook that does not say.
 	globalTimeoutDefault = 48 * time.Hour
 	// verdictReserve of the global timeout, at most verdictReserveMax, is kept for rolling back and for
@@ -208,9 +208,9 @@ var ErrDeadline = errors.New("the lifecycle hook's global timeout is near: the d
 var ErrLeaving = errors.New("this instance is being terminated by Auto Scaling")
 
 // Find makes one pass over metadata and Auto Scaling. It does not wait for a wait state, and an answer
-// that cannot be had now is not an error: Hold goes on looking. An error is a refusal that no retry will
+// that cannot be had now is not an error: Start goes on looking. An error is a refusal that no retry will
 // change, such as two hooks to choose from.
-func Find(ctx context.Context, api API, gate Gate, me instance.Identity, opt Options) (*Launch, error) {
+func Find(ctx context.Context, api API, gate TargetState, me instance.Identity, opt Options) (*Launch, error) {
 	if opt.Grace == 0 {
 		opt.Grace = DefaultGrace
 	}
@@ -218,7 +218,7 @@ func Find(ctx context.Context, api API, gate Gate, me instance.Identity, opt Opt
 		opt.Limiter = new(retry.Limiter)
 	}
 	l := &Launch{api: api, gate: gate, me: me, opt: opt, known: make(chan struct{}), waiting: make(chan struct{})}
-	l.failed = l.look(ctx) // told by Hold, which tries again
+	l.failed = l.check(ctx) // told by Start, which tries again
 	return l, l.err
 }
 
@@ -256,7 +256,7 @@ func (l *Launch) HeartbeatTimeout() time.Duration {
 	return time.Duration(aws.ToInt32(l.hook.HeartbeatTimeout)) * time.Second
 }
 
-// Known waits until the kind is known, or ctx ends. It needs Hold to be running.
+// Known waits until the kind is known, or ctx ends. It needs Start to be running.
 func (l *Launch) Known(ctx context.Context) (Kind, error) {
 	select {
 	case <-l.known:
@@ -268,9 +268,9 @@ func (l *Launch) Known(ctx context.Context) (Kind, error) {
 	}
 }
 
-func (l *Launch) tell(n Notice) {
-	if l.opt.Tell != nil {
-		l.opt.Tell(n)
+func (l *Launch) tell(n Event) {
+	if l.opt.Notify != nil {
+		l.opt.Notify(n)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 )
 
-// look asks metadata and, when that says there is something to ask about, Auto Scaling.
-func (l *Launch) look(ctx context.Context) error {
+// check asks metadata and, when that says there is something to ask about, Auto Scaling.
+func (l *Launch) check(ctx context.Context) error {
 	target, err := l.gate.TargetLifecycleState(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot read the target lifecycle state: %w", err)
@@ -23,18 +23,18 @@ func (l *Launch) look(ctx context.Context) error {
 	switch {
 	case target == "":
 		return nil
-	case l.opt.Transition == Launching && (gone(target) || target == "Standby"):
-		l.settle(Leaving, "", target)
+	case l.opt.Transition == Launching && (terminatingTarget(target) || target == "Standby"):
+		l.resolve(Leaving, "", target)
 		return nil
 	}
-	group, state := l.hookless.group, l.hookless.state
-	if time.Since(l.hookless.at) > lateWindow {
+	group, state := l.pendingHook.group, l.pendingHook.state
+	if time.Since(l.pendingHook.at) > lateTimeout {
 		if group, state, err = l.describe(ctx); err != nil || group == "" {
 			return err
 		}
-		l.hookless.at = time.Time{}
+		l.pendingHook.at = time.Time{}
 	}
-	if l.ahead(target, state) {
+	if l.apiBehind(target, state) {
 		return nil
 	}
 	kind := l.kindOf(state)
@@ -48,8 +48,8 @@ func (l *Launch) look(ctx context.Context) error {
 			return nil
 		}
 		if err != nil { // whether the state moves on is seen before the action is held: one call less for the next try
-			if l.hookless.at.IsZero() {
-				l.hookless.group, l.hookless.state, l.hookless.at = group, state, time.Now()
+			if l.pendingHook.at.IsZero() {
+				l.pendingHook.group, l.pendingHook.state, l.pendingHook.at = group, state, time.Now()
 			}
 			return err
 		}
@@ -60,25 +60,25 @@ func (l *Launch) look(ctx context.Context) error {
 			l.hook = *hook
 			l.mu.Unlock()
 			if l.opt.Transition == Launching && aws.ToString(hook.DefaultResult) == string(Continue) {
-				l.tell(Notice{What: Lenient, State: aws.ToString(hook.LifecycleHookName)})
+				l.tell(Event{Kind: Lenient, State: aws.ToString(hook.LifecycleHookName)})
 			}
 			l.opt.Limiter.LimitTo(l.HeartbeatTimeout())
 		}
 	}
-	l.settle(kind, group, state)
+	l.resolve(kind, group, state)
 	return nil
 }
 
-func (l *Launch) settle(kind Kind, group, state string) {
+func (l *Launch) resolve(kind Kind, group, state string) {
 	l.mu.Lock()
 	l.kind, l.group, l.state, l.found = kind, group, state, time.Now()
 	l.mu.Unlock()
 	close(l.known)
 }
 
-// ahead says that metadata knows of a transition that Auto Scaling's API does not show yet: out of a warm
+// apiBehind says that metadata knows of a transition that Auto Scaling's API does not show yet: out of a warm
 // pool, or out of service, also right after the launch. It is looked at again, for a while.
-func (l *Launch) ahead(target, state string) bool {
+func (l *Launch) apiBehind(target, state string) bool {
 	resting := state == "Warmed:Running" || state == "Warmed:Stopped" || state == "Warmed:Hibernated"
 	late := target == "InService" && resting || l.opt.Transition == Terminating && target == "Terminated" && (state == "InService" || strings.HasPrefix(state, "Pending"))
 	if !late {
@@ -89,7 +89,7 @@ func (l *Launch) ahead(target, state string) bool {
 	if l.lateSince.IsZero() {
 		l.lateSince = time.Now()
 	}
-	return time.Since(l.lateSince) < lateWindow
+	return time.Since(l.lateSince) < lateTimeout
 }
 
 func (l *Launch) describe(ctx context.Context) (group, state string, err error) {
@@ -110,8 +110,8 @@ func (l *Launch) describe(ctx context.Context) (group, state string, err error) 
 	return "", "", nil // in no group, or not yet
 }
 
-// gone are the target states from which no instance comes back to its launch.
-func gone(target string) bool {
+// terminatingTarget are the target states from which no instance comes back to its launch.
+func terminatingTarget(target string) bool {
 	return target == "Terminated" || target == "Warmed:Terminated" || target == "Detached"
 }
 
@@ -144,6 +144,6 @@ func (l *Launch) kindOf(state string) Kind {
 	case state == "InService", state == "RootVolumeReplaced", strings.HasPrefix(state, "Pending:"), strings.HasPrefix(state, "Warmed:"):
 		return NoAction
 	}
-	l.tell(Notice{What: Unfamiliar, State: state})
+	l.tell(Event{Kind: UnknownState, State: state})
 	return NoAction
 }

@@ -27,7 +27,7 @@ func HoldCommand() cli.Command {
 			"the launch has failed already, from now; it is never longer than the global timeout of the lifecycle hook.",
 		Flags: func(f *flag.FlagSet) { cli.ConfigFlag(f, &file) }}
 	c.Run = func(ctx context.Context, in cli.Call) int {
-		what := control.Ask{Do: control.Hold}
+		what := control.Request{Do: control.Hold}
 		if text := in.Arg(0); text != "" {
 			d, err := time.ParseDuration(text)
 			if err != nil || d <= 0 {
@@ -50,7 +50,7 @@ func UnholdCommand() cli.Command {
 	c.Run = func(ctx context.Context, in cli.Call) int {
 		ctx, cancel := context.WithTimeout(ctx, answerTime)
 		defer cancel()
-		return tellAgent(ctx, "unhold", file, control.Ask{Do: control.Unhold}, in)
+		return tellAgent(ctx, "unhold", file, control.Request{Do: control.Unhold}, in)
 	}
 	return c
 }
@@ -67,12 +67,12 @@ func RollBackServerCommand() cli.Command {
 			f.BoolVar(&force, "force", false, "also to a release that is not good, also over a deployment that was left unfinished")
 		},
 		Run: func(ctx context.Context, in cli.Call) int {
-			return tellAgent(ctx, "rollback", file, control.Ask{Do: control.Rollback, Release: in.Arg(0), Force: force}, in)
+			return tellAgent(ctx, "rollback", file, control.Request{Do: control.Rollback, Release: in.Arg(0), Force: force}, in)
 		}}
 }
 
 // tellAgent asks the agent for something, prints what becomes of it, and returns the exit code.
-func tellAgent(ctx context.Context, command, file string, what control.Ask, in cli.Call) int {
+func tellAgent(ctx context.Context, command, file string, what control.Request, in cli.Call) int {
 	cfg, err := config.Load(file)
 	if err != nil {
 		return in.Fail(cli.ExitUsage, err)

@@ -52,7 +52,7 @@ func (r *reader) line(e record.Entry) {
 		r.end = e.Time
 	case record.Commanded:
 		if !r.answered.IsZero() {
-			r.add(span{step: spanWait, part: "for CodeDeploy's next command", began: r.answered, ended: e.Time, kind: kindOutside})
+			r.add(span{step: spanWait, part: "for CodeDeploy's next command", began: r.answered, ended: e.Time, kind: kindAWS})
 		}
 		r.answered = time.Time{}
 	case record.Reported:
@@ -115,7 +115,7 @@ func (r *reader) decided(e record.Entry) {
 		for _, s := range r.t.spans { // the agent may have been started again since
 			began = later(began, s.ended)
 		}
-		r.add(span{step: spanWait, part: "for Pending:Wait", began: began, ended: later(began, earlier(r.waited, e.Time)), kind: kindOutside})
+		r.add(span{step: spanWait, part: "for Pending:Wait", began: began, ended: later(began, earlier(r.waited, e.Time)), kind: kindAWS})
 		from = later(from, r.waited)
 	}
 	if e.Detail == string(lifecycle.Completed) {
@@ -139,7 +139,7 @@ func (r *reader) before(e record.Entry) {
 			r.part(p, ended)
 		case p.Name == record.PartBoot:
 			if up.Equal(p.Began) {
-				r.add(span{step: record.PartBoot, part: "from there to usher's start", began: p.Began, ended: ended, kind: kindOutside})
+				r.add(span{step: record.PartBoot, part: "from there to usher's start", began: p.Began, ended: ended, kind: kindAWS})
 			}
 		case p.Name == record.PartLaunched:
 			if gap := up.Sub(p.Began); first && gap >= 0 && gap < longestBoot {
@@ -148,10 +148,10 @@ func (r *reader) before(e record.Entry) {
 				if slices.ContainsFunc(r.t.spans[n:], func(s span) bool { return s.step == record.PartBoot }) {
 					to = "the kernel's"
 				}
-				r.add(span{step: spanInstance, part: "from EC2's launch to " + to + " start", began: p.Began, ended: up, kind: kindOutside})
+				r.add(span{step: spanInstance, part: "from EC2's launch to " + to + " start", began: p.Began, ended: up, kind: kindAWS})
 			}
 		case p.Name == record.PartHold:
-			r.add(span{step: record.PartHold, part: "for a person to look", began: p.Began, ended: ended, kind: kindOutside})
+			r.add(span{step: record.PartHold, part: "for a person to look", began: p.Began, ended: ended, kind: kindAWS})
 		case p.Seconds == 0 && strings.HasSuffix(p.Name, ":Wait"):
 			if r.waited.IsZero() { // an agent that is started again sees it again
 				r.waited = p.Began
@@ -206,7 +206,7 @@ func (r *reader) part(p record.Part, ended time.Time) {
 // restarted is a new agent that goes on. What was cut off in a step is the step's, for it was at work.
 func (r *reader) restarted(at time.Time) {
 	if r.step < 0 {
-		r.add(span{step: spanRestart, part: "nobody was at work", began: r.last, ended: later(r.last, at), kind: kindOutside})
+		r.add(span{step: spanRestart, part: "nobody was at work", began: r.last, ended: later(r.last, at), kind: kindAWS})
 	}
 	r.cut(at)
 	r.answered = time.Time{}

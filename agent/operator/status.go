@@ -119,7 +119,7 @@ func statusOf(ctx context.Context, file string) (*ServerStatus, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	switch last, err := control.Do(ctx, cfg.StateDir, control.Ask{Do: control.Status}, func(string) {}); {
+	switch last, err := control.Do(ctx, cfg.StateDir, control.Request{Do: control.Status}, func(string) {}); {
 	case err == nil && last.Agent != nil:
 		s.Agent, s.Application, s.DeploymentGroup = last.Agent, last.Agent.Application, last.Agent.DeploymentGroup
 	case err == nil:
@@ -141,7 +141,7 @@ func statusOf(ctx context.Context, file string) (*ServerStatus, error) {
 	if due := h.State.CommandDue(); due != nil {
 		s.Command = &commandStatus{due.ID, due.Event}
 	}
-	s.judge(h.State)
+	s.health(h.State)
 	return s, nil
 }
 
@@ -169,8 +169,8 @@ func (s *ServerStatus) look(cfg config.Config, h record.History) error {
 	return nil
 }
 
-// judge says how the server is.
-func (s *ServerStatus) judge(past record.State) {
+// health says how the server is.
+func (s *ServerStatus) health(past record.State) {
 	switch {
 	case s.Last != nil && s.Last.Outcome == outcomeFailed:
 		s.Health, s.Why = "bad", "the last deployment failed"

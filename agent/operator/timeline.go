@@ -35,9 +35,9 @@ func (s span) took() time.Duration { return max(s.ended.Sub(s.began), 0) }
 type kind string
 
 const (
-	kindOutside kind = "outside" // EC2's, Auto Scaling's, CodeDeploy's, a person's
-	kindUsher   kind = "usher"
-	kindScript  kind = "script"
+	kindAWS    kind = "outside" // EC2's, Auto Scaling's, CodeDeploy's, a person's
+	kindUsher  kind = "usher"
+	kindScript kind = "script"
 )
 
 // How a span may have ended other than well.

@@ -22,11 +22,11 @@ import (
 
 // baking is `usher bake` with its flags.
 type baking struct {
-	config string
-	root   string
-	check  bool
-	clean  cli.Names
-	laid   layDown
+	config    string
+	root      string
+	check     bool
+	clean     cli.Names
+	preloaded preload
 }
 
 // BakeCommand is `usher bake`.
@@ -42,13 +42,13 @@ func BakeCommand() cli.Command {
 			f.StringVar(&b.root, "root", "/", "the image is in `DIR`, and not this machine (needs root: it is entered by chroot)")
 			f.StringVar(&b.config, "config", config.DefaultFile, "configuration `FILE`, as the image has it")
 			f.Var(&b.clean, "clean", "`PARTS` to take away, with commas between them: "+strings.Join(image.Parts, ", ")+"; all; none (default "+strings.Join(image.Usual, ",")+")")
-			b.laid.flags(f)
+			b.preloaded.flags(f)
 		},
 		Run: func(ctx context.Context, in cli.Call) int {
 			err := b.usage()
 			if err == nil {
-				err = b.laid.prepare(ctx) // here, with the network and the paths of who asks
-				defer b.laid.close()
+				err = b.preloaded.prepare(ctx) // here, with the network and the paths of who asks
+				defer b.preloaded.close()
 			}
 			if err != nil {
 				if _, typed := err.(cli.UsageError); typed {
@@ -85,7 +85,7 @@ func (b *baking) usage() error {
 	if info, err := os.Stat(b.root); err != nil || !info.IsDir() {
 		return cli.UsageError{Err: fmt.Errorf("cannot use --root %s: it is not a directory", b.root)}
 	}
-	return b.laid.usage()
+	return b.preloaded.usage()
 }
 
 // enter makes the image's tree the root of this process: links in it then lead where they will lead on an instance,
@@ -119,7 +119,7 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 		checkUnitPaths(&r, layout, cfg)
 	}
 	if b.check || r.Count(doctor.Problem) > 0 {
-		b.laid.judge(ctx, &r, layout, cfg)
+		b.preloaded.judge(ctx, &r, layout, cfg)
 	}
 	said := func(done string) int {
 		r.Print(stdout)
@@ -142,7 +142,7 @@ func (b *baking) bake(ctx context.Context, stdout, stderr io.Writer) int {
 	if checkUnitPaths(&r, layout, cfg); wrote {
 		fmt.Fprintln(stdout, "wrote", systemd.PathsDropIn)
 	}
-	id, detail, err := b.laid.lay(ctx, &r, layout, cfg)
+	id, detail, err := b.preloaded.install(ctx, &r, layout, cfg)
 	if err != nil {
 		fmt.Fprintln(stderr, "usher bake:", err)
 		return cli.ExitFailed

@@ -21,9 +21,9 @@ import (
 // serviceEnvironment is the file whose variables systemd gives the service.
 const serviceEnvironment = "/etc/default/usher"
 
-// asTheService gives this process the variables of the service that it has not got: what is seen without its proxy is
+// loadServiceEnvironment gives this process the variables of the service that it has not got: what is seen without its proxy is
 // not what the agent sees. The file is systemd's: KEY=VALUE, perhaps in quotes.
-func asTheService(r *doctor.Report) {
+func loadServiceEnvironment(r *doctor.Report) {
 	text, err := os.ReadFile(serviceEnvironment)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) { // it is optional
@@ -54,7 +54,7 @@ func examineDisk(ctx context.Context, r *doctor.Report, cfg config.Config) {
 		active = func(unit string) bool { return systemd.Active(ctx, unit) }
 		examineService(ctx, r)
 	}
-	r.Alone(active)
+	r.NoOtherAgents(active)
 	r.Catalog(catalogSubject)
 	r.Clock()
 	layout := cfg.Layout()
@@ -155,7 +155,7 @@ func (a *examination) examineSpace(r *doctor.Report, bundle int64) {
 	}
 	use := doctor.Use{Bundle: uint64(bundle), More: uint64(max(a.cfg.KeepReleases+1-len(all), 1))}
 	for _, x := range all {
-		if size, files, err := treeSize(x.Tree); err == nil {
+		if size, files, err := treeSize(x.Dir); err == nil {
 			use.Bytes, use.Files = max(use.Bytes, size), max(use.Files, files)
 		}
 	}

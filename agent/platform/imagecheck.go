@@ -43,7 +43,7 @@ func checkImage(ctx context.Context, r *doctor.Report, cfg config.Config, elsewh
 	if !elsewhere && systemd.Booted() {
 		active = func(unit string) bool { return systemd.Active(ctx, unit) }
 	}
-	r.Alone(active)
+	r.NoOtherAgents(active)
 	r.Catalog(catalogSubject)
 	r.Clock()
 	checkAgentIsOff(r, cfg)
@@ -162,7 +162,7 @@ func checkScripts(r *doctor.Report, about, dir string, problems []hooks.Problem)
 		if dir != "" && !filepath.IsAbs(p.File) {
 			p.File = filepath.Join(dir, p.File)
 		}
-		*r = append(*r, doctor.Finding{Level: level, About: about, Text: p.String()})
+		*r = append(*r, doctor.Finding{Level: level, Subject: about, Text: p.String()})
 	}
 	if len(hooks.Errors(problems)) == 0 {
 		r.OK(about, "fit to run")
@@ -193,7 +193,7 @@ func checkReleases(r *doctor.Report, layout release.Layout, cfg config.Config) {
 	slices.SortFunc(all, func(a, b release.Release) int { return strings.Compare(a.ID, b.ID) })
 	for _, x := range all {
 		if x.Status != release.Unpacked {
-			r.Problem("releases", "rm -rf "+layout.Tree(x.ID)+" "+layout.Tree(x.ID)+".json "+layout.Tree(x.ID)+".bundle",
+			r.Problem("releases", "rm -rf "+layout.Dir(x.ID)+" "+layout.Dir(x.ID)+".json "+layout.Dir(x.ID)+".bundle",
 				"release %s was deployed on this machine (%s): an instance cannot tell what its scripts did here", x.ID, x.Status)
 			continue
 		}

@@ -29,9 +29,9 @@ import (
 	"usher/hooks"
 )
 
-// layDown is a revision that an image carries, so that a launch of it need not download it. An instance knows it by
+// preload is a revision that an image carries, so that a launch of it need not download it. An instance knows it by
 // where CodeDeploy says it is: bucket, key, version and ETag must be those it is registered with.
-type layDown struct {
+type preload struct {
 	from   string // a file, or s3://BUCKET/KEY
 	region string
 	s3     revision.S3
@@ -39,7 +39,7 @@ type layDown struct {
 	archive *os.File // the bundle, open: no path leads to it from within the image
 }
 
-func (l *layDown) flags(flags *flag.FlagSet) {
+func (l *preload) flags(flags *flag.FlagSet) {
 	flags.StringVar(&l.from, "revision", "", "lay a revision down: `PATH` of a zip, tar or tgz, with --bucket and --key as CodeDeploy knows it; or s3://BUCKET/KEY, which is downloaded")
 	flags.StringVar(&l.s3.Bucket, "bucket", "", "`BUCKET` that the revision is registered with")
 	flags.StringVar(&l.s3.Key, "key", "", "its `KEY`")
@@ -49,7 +49,7 @@ func (l *layDown) flags(flags *flag.FlagSet) {
 }
 
 // usage judges the flags.
-func (l *layDown) usage() error {
+func (l *preload) usage() error {
 	l.s3.ETag = strings.Trim(l.s3.ETag, `"`)
 	place, inS3 := strings.CutPrefix(l.from, "s3://")
 	switch {
@@ -79,7 +79,7 @@ func (l *layDown) usage() error {
 }
 
 // prepare opens the bundle, after a download if it is in S3.
-func (l *layDown) prepare(ctx context.Context) (err error) {
+func (l *preload) prepare(ctx context.Context) (err error) {
 	switch {
 	case l.from == "":
 		return nil
@@ -92,7 +92,7 @@ func (l *layDown) prepare(ctx context.Context) (err error) {
 	return l.kind()
 }
 
-func (l *layDown) download(ctx context.Context) (err error) {
+func (l *preload) download(ctx context.Context) (err error) {
 	if l.archive, err = os.CreateTemp("", "usher-bundle-"); err != nil {
 		return fmt.Errorf("cannot make a file for the bundle: %w", err)
 	}
@@ -121,7 +121,7 @@ func (l *layDown) download(ctx context.Context) (err error) {
 }
 
 // kind finds out what the bundle is packed as.
-func (l *layDown) kind() (err error) {
+func (l *preload) kind() (err error) {
 	head := make([]byte, 512)
 	n, err := l.archive.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -133,14 +133,14 @@ func (l *layDown) kind() (err error) {
 	return nil
 }
 
-func (l *layDown) close() {
+func (l *preload) close() {
 	if l.archive != nil {
 		l.archive.Close()
 	}
 }
 
 // judge tells what is wrong with the revision, without leaving anything of it.
-func (l *layDown) judge(ctx context.Context, r *doctor.Report, layout release.Layout, cfg config.Config) {
+func (l *preload) judge(ctx context.Context, r *doctor.Report, layout release.Layout, cfg config.Config) {
 	if l.archive == nil {
 		return
 	}
@@ -159,8 +159,8 @@ func (l *layDown) judge(ctx context.Context, r *doctor.Report, layout release.La
 	checkScripts(r, "revision", "", problems)
 }
 
-// lay makes the revision a release that no deployment has touched, and tells what is wrong with it otherwise.
-func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layout, cfg config.Config) (id, detail string, err error) {
+// install makes the revision a release that no deployment has touched, and tells what is wrong with it otherwise.
+func (l *preload) install(ctx context.Context, r *doctor.Report, layout release.Layout, cfg config.Config) (id, detail string, err error) {
 	if l.archive == nil {
 		return "", "", nil
 	}
@@ -172,7 +172,7 @@ func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layo
 	if err := layout.Check(); err != nil {
 		return "", "", err
 	}
-	dir, err := layout.Incoming(id)
+	dir, err := layout.StagingDir(id)
 	if err != nil {
 		return "", "", err
 	}
@@ -188,8 +188,8 @@ func (l *layDown) lay(ctx context.Context, r *doctor.Report, layout release.Layo
 	if len(hooks.Errors(problems)) > 0 {
 		return "", "", nil
 	}
-	facts := release.Facts{ID: id, Revision: rev.String(), ETag: l.s3.ETag}
-	if _, err := layout.Accept(dir, facts, plan.Mapped); err != nil {
+	facts := release.Metadata{ID: id, Revision: rev.String(), ETag: l.s3.ETag}
+	if _, err := layout.Add(dir, facts, plan.Separate); err != nil {
 		return "", "", err
 	}
 	return id, fmt.Sprintf("%s; %s, %s unpacked", rev, format.Plural(stats.Files, "file"), format.Bytes(stats.Bytes)), nil

@@ -42,7 +42,7 @@ type examination struct {
 
 // examine is all that can be found out on a server.
 func examine(ctx context.Context, r *doctor.Report, file string) {
-	asTheService(r)
+	loadServiceEnvironment(r)
 	cfg, err := config.Load(file)
 	if err != nil {
 		r.Problem("agent.yml", "correct it", "%v", err)

@@ -230,8 +230,8 @@ func TestALinkOfTheApplicationsUser(t *testing.T) {
 	if after := s.roots(); after != before {
 		t.Errorf("root's files became\n%s\nand they were\n%s", after, before)
 	}
-	if !slices.Equal(three.Outside, []string{"/srv/shop/web/index"}) {
-		t.Errorf("ours are %v", three.Outside)
+	if !slices.Equal(three.ExternalFiles, []string{"/srv/shop/web/index"}) {
+		t.Errorf("ours are %v", three.ExternalFiles)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestAHostileUserOfARelease(t *testing.T) {
 		if got := tree(t, s.dir("")); strings.Contains(got["/app-1/conf/shadow"], "secret") {
 			t.Errorf("%s: the secret is in the release", name)
 		}
-		s.must(s.Discard("app-1"))
+		s.must(s.Remove("app-1"))
 	}
 	if after := s.roots(); after != before {
 		t.Errorf("root's files became\n%s\nand they were\n%s", after, before)

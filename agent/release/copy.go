@@ -14,8 +14,8 @@ import (
 	"usher/agent/safepath"
 )
 
-// beside is a name for the next content of a file, in the same folder.
-func beside(name string) string { return ".usher-" + strings.TrimPrefix(name, ".") }
+// tempName is a name for the next content of a file, in the same folder.
+func tempName(name string) string { return ".usher-" + strings.TrimPrefix(name, ".") }
 
 // source opens the directory of a file of the unpacked revision. Of a directory that was given away, nothing is taken
 // that its owner could have put there from elsewhere.

@@ -33,13 +33,13 @@ func (l Layout) Load(id string) (Release, bool) {
 
 // facts are what a file in the folder of releases says of a release: none, when it is not of this one. ours says that it
 // has all that usher writes, so that what it is about may be removed: others may keep files of any name in the folder.
-func (l Layout) facts(file, id string) (f Facts, ours bool) {
+func (l Layout) facts(file, id string) (f Metadata, ours bool) {
 	text, err := os.ReadFile(l.dir(file))
 	if err != nil || json.Unmarshal(text, &f) != nil {
-		return Facts{}, false
+		return Metadata{}, false
 	}
 	if known := f.Status == Unpacked || f.Status == InUse || f.Status == Good || f.Status == Bad; f.ID != id || !known {
-		return Facts{}, false
+		return Metadata{}, false
 	}
 	return f, f.Revision != "" && !f.Time.IsZero()
 }
@@ -64,10 +64,10 @@ func (l Layout) All() ([]Release, error) {
 // Mark records a release's new status, durably.
 func (l Layout) Mark(r *Release, status, instance string) error {
 	r.Status, r.Instance, r.Time = status, instance, time.Now().UTC()
-	return l.save(r.Facts)
+	return l.save(r.Metadata)
 }
 
-func (l Layout) save(f Facts) error {
+func (l Layout) save(f Metadata) error {
 	text, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return fmt.Errorf("cannot encode the facts of release %s: %w", f.ID, err)

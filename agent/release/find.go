@@ -12,7 +12,7 @@ func (l Layout) ByPath(target string) (Release, bool) {
 		return Release{}, false
 	}
 	for _, r := range all {
-		if r.Tree == target {
+		if r.Dir == target {
 			return r, true
 		}
 	}
@@ -35,7 +35,7 @@ func (l Layout) Standing(id string) error {
 	case live != id:
 		return fmt.Errorf("%s leads to %s, not to release %s", l.LinkPath(), cmp.Or(target, "nothing"), id)
 	}
-	if r, ok := l.Load(id); !ok || !isDir(r.Tree) {
+	if r, ok := l.Load(id); !ok || !isDir(r.Dir) {
 		return fmt.Errorf("%s leads to release %s, and that is not whole: %s or what belongs to it is missing", l.LinkPath(), id, target)
 	}
 	return nil

@@ -20,12 +20,12 @@ type Installing struct {
 	Unprivileged bool     // not root: what only root may do (owners, contexts) is left out and told, not an error
 
 	Dirs   []string       // directories outside the link that this group's deployments made: removed when nothing needs them
-	Owners map[string]int // who the two were given to: see Facts
+	Owners map[string]int // who the two were given to: see Metadata
 }
 
 // After is Installing for a deployment that follows a release.
 func After(live Release) Installing {
-	return Installing{Owned: live.Outside, Dirs: live.Dirs, Owners: live.Owners}
+	return Installing{Owned: live.ExternalFiles, Dirs: live.Dirs, Owners: live.Owners}
 }
 
 // Installed is what Install did.
@@ -55,24 +55,24 @@ func (l Layout) Install(ctx context.Context, r *Release, p *Plan, how Installing
 		return done, err
 	}
 	switch {
-	case live == r.Tree, how.Built:
-	case p.Mapped:
+	case live == r.Dir, how.Built:
+	case p.Separate:
 		if err := l.build(ctx, r, p, &apply); err != nil {
 			return done, err
 		}
 		done.Files += countFiles(p.inside)
 	case len(p.inside) > 0:
-		if err := apply.all(p.inside, r.Tree, func(x piece) string { return x.source }); err != nil {
+		if err := apply.all(p.inside, r.Dir, func(x mapping) string { return x.source }); err != nil {
 			return done, err
 		}
-		if err := bundle.Sync(r.Tree); err != nil {
+		if err := bundle.Sync(r.Dir); err != nil {
 			return done, fmt.Errorf("cannot write release %s to disk: %w", r.ID, err)
 		}
 	}
-	r.Outside = nil
+	r.ExternalFiles = nil
 	for _, x := range outside.install {
 		if !x.mode.IsDir() {
-			r.Outside = append(r.Outside, x.dest)
+			r.ExternalFiles = append(r.ExternalFiles, x.dest)
 		}
 	}
 	if outside.some() {
@@ -89,11 +89,11 @@ func (l Layout) Install(ctx context.Context, r *Release, p *Plan, how Installing
 // the scripts in the unpacked revision are run by root, and whoever is given a file of the tree must not
 // be given those. On filesystems that share extents (XFS, Btrfs) a copy costs next to nothing.
 func (l Layout) build(ctx context.Context, r *Release, p *Plan, apply *applier) error {
-	tree, err := l.Incoming(r.ID + ".tree")
+	tree, err := l.StagingDir(r.ID + ".tree")
 	if err != nil {
 		return err
 	}
-	place := func(x piece) string { return rel(l.Link, x.dest) }
+	place := func(x mapping) string { return rel(l.Link, x.dest) }
 	from, err := newTree(r.Bundle)
 	if err != nil {
 		return err
@@ -118,17 +118,17 @@ func (l Layout) build(ctx context.Context, r *Release, p *Plan, apply *applier) 
 	if err := bundle.Sync(tree); err != nil {
 		return fmt.Errorf("cannot write release %s to disk: %w", r.ID, err)
 	}
-	if err := safepath.RemoveAll(r.Tree); err != nil { // of an attempt that was cut short: it is not live
+	if err := safepath.RemoveAll(r.Dir); err != nil { // of an attempt that was cut short: it is not live
 		return fmt.Errorf("cannot remove what an earlier attempt left: %w", err)
 	}
-	if err := os.Rename(tree, r.Tree); err != nil {
+	if err := os.Rename(tree, r.Dir); err != nil {
 		return fmt.Errorf("cannot name the installed release: %w", err)
 	}
 	return syncDir(l.dir(""))
 }
 
 // copy copies a piece of the unpacked revision into the tree of a release.
-func (x piece) copy(from, to *openTree, at string) error {
+func (x mapping) copy(from, to *openTree, at string) error {
 	if x.mode.IsDir() {
 		dir, err := to.make(at)
 		if err != nil || x.source == "" {
@@ -213,7 +213,7 @@ func (t *openTree) make(rel string) (*safepath.Dir, error) {
 	return t.open(rel)
 }
 
-func countFiles(pieces []piece) (n int) {
+func countFiles(pieces []mapping) (n int) {
 	for _, x := range pieces {
 		if !x.mode.IsDir() {
 			n++

@@ -18,13 +18,13 @@ import (
 // changes are what a deployment does to files outside the link: worked out before any is touched.
 type changes struct {
 	Layout
-	plan    *Plan
-	how     Installing
-	install []piece
-	kept    []string // destinations that are retained
-	leaves  []string // files that the release in use installed and this one has not: they are removed
-	gone    []string // directories that this group's deployments made and nobody needs any more, deepest first
-	notes   []string
+	plan          *Plan
+	how           Installing
+	install       []mapping
+	kept          []string // destinations that are retained
+	obsoleteFiles []string // files that the release in use installed and this one has not: they are removed
+	gone          []string // directories that this group's deployments made and nobody needs any more, deepest first
+	notes         []string
 
 	led map[string]error // leadsIn, by directory
 }
@@ -72,7 +72,7 @@ func (c *changes) leave() {
 		case info.IsDir() || !c.ours(dest, info):
 			c.note("%s, which the revision no longer installs, is left: it is not what was installed, and belongs to user %d", dest, info.UID())
 		default:
-			c.leaves = append(c.leaves, dest)
+			c.obsoleteFiles = append(c.obsoleteFiles, dest)
 		}
 	}
 	for _, dir := range c.how.Dirs {
@@ -84,7 +84,9 @@ func (c *changes) leave() {
 }
 
 // some says whether there is anything to do.
-func (c *changes) some() bool { return len(c.install)+len(c.leaves)+len(c.gone)+len(c.how.Dirs) > 0 }
+func (c *changes) some() bool {
+	return len(c.install)+len(c.obsoleteFiles)+len(c.gone)+len(c.how.Dirs) > 0
+}
 
 func (c *changes) note(format string, args ...any) {
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))
@@ -123,8 +125,8 @@ func (c *changes) stat(dest string) (safepath.Info, error) {
 }
 
 // wanted says whether a piece is to be installed.
-func (c *changes) wanted(x piece) (bool, error) {
-	if err := c.leadsIn(x.dest); err != nil {
+func (c *changes) wanted(x mapping) (bool, error) {
+	if err := c.resolvesInside(x.dest); err != nil {
 		return false, err
 	}
 	info, err := c.stat(x.dest)
@@ -137,7 +139,7 @@ func (c *changes) wanted(x piece) (bool, error) {
 		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("cannot look at the destination %s: %w", x.dest, err)
-	case x.mode.IsDir() && slices.Contains(c.leaves, x.dest): // a file of ours makes way
+	case x.mode.IsDir() && slices.Contains(c.obsoleteFiles, x.dest): // a file of ours makes way
 		return true, nil
 	case x.mode.IsDir():
 		d, rest, err := safepath.Existing(c.at(x.dest))
@@ -178,7 +180,7 @@ func (c *changes) onlyOurs(dest string) error {
 	for _, name := range names {
 		below := path.Join(dest, name)
 		switch {
-		case slices.Contains(c.leaves, below):
+		case slices.Contains(c.obsoleteFiles, below):
 		case slices.Contains(c.gone, below):
 			if err := c.onlyOurs(below); err != nil {
 				return err
@@ -190,9 +192,9 @@ func (c *changes) onlyOurs(dest string) error {
 	return err
 }
 
-// leadsIn refuses a destination that is outside the link by name, but by way of a link or a mount in its path lies in
+// resolvesInside refuses a destination that is outside the link by name, but by way of a link or a mount in its path lies in
 // the base, in a release or at the application's link after all.
-func (c *changes) leadsIn(dest string) error {
+func (c *changes) resolvesInside(dest string) error {
 	dir := path.Dir(dest)
 	err, known := c.led[dir]
 	if !known {
@@ -208,7 +210,7 @@ func (c *changes) leadsIn(dest string) error {
 func (c *changes) leadsInto(dir string) error {
 	d, _, err := safepath.Existing(c.at(dir))
 	if at := (*fs.PathError)(nil); errors.As(err, &at) && errors.Is(err, unix.ENOTDIR) {
-		if slices.ContainsFunc(c.leaves, func(dest string) bool { return c.at(dest) == at.Path }) {
+		if slices.ContainsFunc(c.obsoleteFiles, func(dest string) bool { return c.at(dest) == at.Path }) {
 			return nil // a file of ours, which makes way for a directory
 		}
 		return fmt.Errorf("cannot install the directory %s: a file of that name exists already: remove it", at.Path)

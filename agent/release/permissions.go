@@ -31,7 +31,7 @@ type applier struct {
 
 // all applies what the appspec says to pieces that are at place(piece) in a tree: what is in a directory before the
 // directory, which may lose its write permission. No link in the tree is followed: a script may have given it away.
-func (a *applier) all(pieces []piece, top string, place func(piece) string) error {
+func (a *applier) all(pieces []mapping, top string, place func(mapping) string) error {
 	t, err := newTree(top)
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func (a *applier) all(pieces []piece, top string, place func(piece) string) erro
 		if _, ok := a.rules[x.dest]; !ok {
 			continue
 		}
-		f, err := t.piece(place(x), x.mode.IsDir())
+		f, err := t.openPath(place(x), x.mode.IsDir())
 		if err != nil {
 			return fmt.Errorf("cannot open %s to set its permissions: %w", x.dest, err)
 		}
@@ -54,8 +54,8 @@ func (a *applier) all(pieces []piece, top string, place func(piece) string) erro
 	return nil
 }
 
-// piece opens a file or directory of the tree to change its attributes.
-func (t *openTree) piece(rel string, isDir bool) (*os.File, error) {
+// openPath opens a file or directory of the tree to change its attributes.
+func (t *openTree) openPath(rel string, isDir bool) (*os.File, error) {
 	if isDir {
 		d, err := t.open(rel)
 		if err != nil {

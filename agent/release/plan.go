@@ -16,11 +16,11 @@ import (
 // Plan is what Install will do for one unpacked revision: worked out, and found possible, before anything
 // is touched. `usher check` makes the same plan.
 type Plan struct {
-	Mapped       bool          // parts of the revision go into the release; else the whole revision is the release
+	Separate     bool          // parts of the revision go into the release; else the whole revision is the release
 	Destinations []Destination // of the appspec's entries, in their order
 
-	inside  []piece
-	outside []piece
+	inside  []mapping
+	outside []mapping
 	rules   map[string]appspec.Permission // by destination
 	exists  string                        // file_exists_behavior of the appspec
 }
@@ -34,17 +34,17 @@ type Destination struct {
 	Switched int    `json:"switched"`
 }
 
-// piece is one file, directory or symbolic link to install.
-type piece struct {
+// mapping is one file, directory or symbolic link to install.
+type mapping struct {
 	source string // in the revision, relative; "" for a directory that only has to be there
 	dest   string // as the appspec names it, absolute
 	mode   fs.FileMode
 }
 
-// Mapped says whether the release is a copy beside the unpacked revision, rather than the revision as it is:
+// Separate says whether the release is a copy beside the unpacked revision, rather than the revision as it is:
 // when the appspec picks parts of it (the one entry `source: /`, and no files under the link, do not), and
 // when it gives anything to another user. Root runs the revision's scripts; who may change them is root.
-func (l Layout) Mapped(spec *appspec.Spec) bool {
+func (l Layout) Separate(spec *appspec.Spec) bool {
 	entries, whole := 0, false
 	for _, f := range spec.Files {
 		if under(f.Destination, l.Link) {
@@ -63,12 +63,12 @@ func (l Layout) Mapped(spec *appspec.Spec) bool {
 // Plan works out what installing the revision unpacked in dir means. Problems are of the appspec against
 // what the revision holds; the plan is of use only when none is fatal.
 func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
-	p := &Plan{Mapped: l.Mapped(spec), rules: map[string]appspec.Permission{}, exists: spec.FileExistsBehavior}
+	p := &Plan{Separate: l.Separate(spec), rules: map[string]appspec.Permission{}, exists: spec.FileExistsBehavior}
 	var problems []hooks.Problem
 	say := func(line, col int, warning bool, format string, args ...any) {
 		problems = append(problems, hooks.Problem{File: spec.File, Line: line, Col: col, Warning: warning, Message: fmt.Sprintf(format, args...)})
 	}
-	taken := map[string]piece{}
+	taken := map[string]mapping{}
 	for _, f := range spec.Files {
 		for what, kept := range map[string]string{"base": l.Base, "folder of releases": l.Releases} {
 			if under(f.Destination, kept) && !under(f.Destination, l.Link) {
@@ -103,16 +103,16 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 			case !under(x.dest, l.Link):
 				p.outside = append(p.outside, x)
 			default:
-				p.Mapped = p.Mapped || !under(f.Destination, l.Link) // the source has the link's path in it
+				p.Separate = p.Separate || !under(f.Destination, l.Link) // the source has the link's path in it
 				p.inside = append(p.inside, x)
 			}
 		}
 		p.Destinations = append(p.Destinations, to)
 	}
-	if !p.Mapped {
+	if !p.Separate {
 		p.inside = nil // the revision is the release
 	}
-	if len(p.inside) == 0 && (p.Mapped || len(spec.Permissions) > 0) { // the whole revision
+	if len(p.inside) == 0 && (p.Separate || len(spec.Permissions) > 0) { // the whole revision
 		whole, err := expand(dir, appspec.File{Source: ".", Destination: l.Link})
 		if err != nil {
 			say(0, 0, false, "%v", err)
@@ -135,7 +135,7 @@ func (p *Plan) match(spec *appspec.Spec) (problems []hooks.Problem) {
 			problems = append(problems, hooks.Problem{File: spec.File, Line: rule.Line, Col: rule.Col, Warning: warning, Message: fmt.Sprintf(format, args...)})
 		}
 		matched := false
-		for _, list := range [][]piece{p.inside, p.outside} {
+		for _, list := range [][]mapping{p.inside, p.outside} {
 			for _, x := range list {
 				if x.mode&fs.ModeSymlink != 0 || !rule.Matches(x.dest, x.mode.IsDir()) {
 					continue
@@ -163,7 +163,7 @@ func (p *Plan) match(spec *appspec.Spec) (problems []hooks.Problem) {
 
 // expand lists what one files entry installs: a directory's contents into the destination, a file into
 // the destination under its own name. Parents come before what is in them.
-func expand(dir string, f appspec.File) ([]piece, error) {
+func expand(dir string, f appspec.File) ([]mapping, error) {
 	source := filepath.Join(dir, filepath.FromSlash(f.Source))
 	info, err := os.Lstat(source)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -173,12 +173,12 @@ func expand(dir string, f appspec.File) ([]piece, error) {
 		return nil, fmt.Errorf("cannot look at source %s: %w", f.Source, err)
 	}
 	if !info.IsDir() {
-		return []piece{
+		return []mapping{
 			{dest: f.Destination, mode: fs.ModeDir | 0o755},
 			{source: rel(dir, source), dest: path.Join(f.Destination, path.Base(f.Source)), mode: info.Mode()},
 		}, nil
 	}
-	var pieces []piece
+	var pieces []mapping
 	err = filepath.WalkDir(source, func(at string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -187,7 +187,7 @@ func expand(dir string, f appspec.File) ([]piece, error) {
 		if err != nil {
 			return err
 		}
-		pieces = append(pieces, piece{source: rel(dir, at), dest: path.Join(f.Destination, filepath.ToSlash(rel(source, at))), mode: info.Mode()})
+		pieces = append(pieces, mapping{source: rel(dir, at), dest: path.Join(f.Destination, filepath.ToSlash(rel(source, at))), mode: info.Mode()})
 		return nil
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ func (l Layout) Prune(keep int, protect ...string) (removed []string, err error)
 		}
 		removed = append(removed, r.ID)
 	}
-	errs = append(errs, l.sweep(protect))
+	errs = append(errs, l.removeLeftovers(protect))
 	return removed, errors.Join(errs...)
 }
 
@@ -96,13 +96,13 @@ func (l Layout) hold(r Release, by []string) error {
 		return nil
 	}
 	r.Held = true
-	return errors.Join(l.save(r.Facts), fmt.Errorf("release %s is not removed while processes run from it: %s; restart or reload them "+
+	return errors.Join(l.save(r.Metadata), fmt.Errorf("release %s is not removed while processes run from it: %s; restart or reload them "+
 		"(as a rule in the revision's ApplicationStart)", r.ID, strings.Join(by, ", ")))
 }
 
-// sweep removes what attempts that were cut short left, but nothing of the protected releases, and nothing that is not
+// removeLeftovers removes what attempts that were cut short left, but nothing of the protected releases, and nothing that is not
 // usher's: others may have files in the folder too.
-func (l Layout) sweep(protect []string) error {
+func (l Layout) removeLeftovers(protect []string) error {
 	entries, err := os.ReadDir(l.dir(""))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot list the releases: %w", err)
@@ -124,7 +124,7 @@ func (l Layout) sweep(protect []string) error {
 		if left && !slices.Contains(protect, id) {
 			errs = append(errs, safepath.RemoveAll(l.dir(e.Name())))
 		}
-		// Facts of a release that is not whole: it was being made, or removed.
+		// Metadata of a release that is not whole: it was being made, or removed.
 		if id, facts := strings.CutSuffix(e.Name(), ".json"); facts && id != live && !slices.Contains(protect, id) {
 			if _, ours := l.facts(e.Name(), id); !ours {
 				continue
@@ -137,8 +137,8 @@ func (l Layout) sweep(protect []string) error {
 	return errors.Join(errs...)
 }
 
-// Discard takes a release away that may have been damaged. It must not be live.
-func (l Layout) Discard(id string) error {
+// Remove takes a release away that may have been damaged. It must not be live.
+func (l Layout) Remove(id string) error {
 	if _, live, err := l.Live(); err != nil || live == id {
 		return cmp.Or(err, fmt.Errorf("cannot remove release %s: it is live", id))
 	}

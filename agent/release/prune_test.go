@@ -23,7 +23,7 @@ func (s *server) outdate(n int) (old []Release) {
 	for i := range n + 2 {
 		r, _ := s.accept(fmt.Sprintf("app-%d", i), whole, map[string]string{"uploads/": "", "bin/serve": "x", "n": fmt.Sprint(i)})
 		r.Status, r.Time = Good, at.Add(time.Duration(i)*time.Minute)
-		s.must(s.save(r.Facts))
+		s.must(s.save(r.Metadata))
 		if i < n {
 			old = append(old, r)
 		}
@@ -36,7 +36,7 @@ func TestPruneStaysOffMounts(t *testing.T) {
 	s := newServer(t)
 	s.write(map[string]string{"/srv/shared/invoice.pdf": "precious"})
 	old := s.outdate(2)
-	at := filepath.Join(old[0].Tree, "uploads")
+	at := filepath.Join(old[0].Dir, "uploads")
 	if err := unix.Mount(filepath.Join(s.Root, "srv/shared"), at, "", unix.MS_BIND, ""); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal(err)
@@ -44,14 +44,14 @@ func TestPruneStaysOffMounts(t *testing.T) {
 		t.Skipf("cannot mount here: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
-	before := tree(t, old[0].Tree)
+	before := tree(t, old[0].Dir)
 	for range 2 { // said each time, because somebody has to do something
 		removed, err := s.Prune(2)
 		mounted := (*safepath.MountError)(nil)
 		if !errors.As(err, &mounted) || mounted.Mount != at || !strings.Contains(err.Error(), "umount "+at) {
 			t.Errorf("Prune: %v, want the mount at %s", err, at)
 		}
-		if after := tree(t, old[0].Tree); fmt.Sprint(after) != fmt.Sprint(before) {
+		if after := tree(t, old[0].Dir); fmt.Sprint(after) != fmt.Sprint(before) {
 			t.Errorf("the release had %v and has %v", before, after)
 		}
 		if r, ok := s.Load(old[0].ID); !ok || r.Status != Good {
@@ -78,24 +78,24 @@ func TestPruneLeavesWhatProcessesRunFrom(t *testing.T) {
 	for name, run := range map[string]func(r Release) *exec.Cmd{
 		"working directory": func(r Release) *exec.Cmd {
 			cmd := exec.Command("sh", "-c", "echo up; read x")
-			cmd.Dir = filepath.Join(r.Tree, "uploads")
+			cmd.Dir = filepath.Join(r.Dir, "uploads")
 			return cmd
 		},
 		"open file": func(r Release) *exec.Cmd {
-			return exec.Command("sh", "-c", "exec 3<"+filepath.Join(r.Tree, "n")+"; echo up; read x")
+			return exec.Command("sh", "-c", "exec 3<"+filepath.Join(r.Dir, "n")+"; echo up; read x")
 		},
 		"program": func(r Release) *exec.Cmd {
 			sh, err := exec.LookPath("sh")
 			if err == nil {
 				var text []byte
 				if text, err = os.ReadFile(sh); err == nil {
-					err = os.WriteFile(filepath.Join(r.Tree, "bin/sh"), text, 0o755)
+					err = os.WriteFile(filepath.Join(r.Dir, "bin/sh"), text, 0o755)
 				}
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			return exec.Command(filepath.Join(r.Tree, "bin/sh"), "-c", "echo up; read x")
+			return exec.Command(filepath.Join(r.Dir, "bin/sh"), "-c", "echo up; read x")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,13 +5,13 @@
 //	/opt/app                      the link the application is reached by
 //	/opt/app-base                 the application baked into the image
 //	/opt/app-releases/ID/         a release: what the link points to
-//	/opt/app-releases/ID.bundle/  the unpacked revision, when the release is a copy of it or of parts (Layout.Mapped)
-//	/opt/app-releases/ID.json     what usher knows of the release (Facts)
+//	/opt/app-releases/ID.bundle/  the unpacked revision, when the release is a copy of it or of parts (Layout.Separate)
+//	/opt/app-releases/ID.json     what usher knows of the release (Metadata)
 //	/opt/app-releases/ID.scripts/ its appspec and hook scripts, as they were when they were checked (see ScriptsDir)
 //	/opt/app-releases/.incoming-* a release in the making: never linked to, removed by the next attempt
 //	/opt/app-releases/.saved-ID/  files outside the link that the deployment under way has replaced
 //
-// A release directory appears under its name only when it is whole; it survives a power cut when Accept or Settle has
+// A release directory appears under its name only when it is whole; it survives a power cut when Add or Sync has
 // returned, and the link points to no other. Nothing in it, or in any other release, is overwritten by a later
 // deployment, so what a running application has open or reads by a resolved path stays as it was until the
 // release is pruned. The link is only ever replaced by rename(2): a reader sees the old release or the new one,
@@ -24,7 +24,7 @@
 // All this is done as root, in places that other users may have a part in: by descriptors, following no link that they
 // could have made (package safepath). What such a user has put in the place of a file of ours is that user's: it is neither
 // replaced without asking nor removed. Nothing is removed across a mount, and no release that processes run from. Of what
-// is in the folder of releases, ID.json with all that Facts are makes ID usher's; .incoming-*, .removing-* and .saved-* are
+// is in the folder of releases, ID.json with the fields of Metadata makes ID usher's; .incoming-*, .removing-* and .saved-* are
 // usher's by name.
 //
 // Caveats. Releases must be on one filesystem with each other; the link may be on another. Processes that
@@ -56,20 +56,20 @@ type Layout struct {
 const (
 	Unpacked = "unpacked" // its files are here; none of its scripts is known to have run
 	InUse    = "in-use"   // a deployment of it is under way, or was cut short
-	Good     = "good"     // a deployment of it succeeded, on the instance in Facts
+	Good     = "good"     // a deployment of it succeeded, on the instance in Metadata
 	Bad      = "bad"      // a deployment of it failed
 )
 
-// Facts is what ID.json says of a release.
-type Facts struct {
-	ID       string    `json:"id"`
-	Revision string    `json:"revision"` // as revision.Revision prints it
-	ETag     string    `json:"etag,omitempty"`
-	Status   string    `json:"status"`
-	Instance string    `json:"instance,omitempty"` // on which Status was reached
-	Time     time.Time `json:"time"`               // when Status was reached
-	Mapped   bool      `json:"mapped,omitempty"`   // the release is a copy: the revision is in ID.bundle
-	Outside  []string  `json:"outside,omitempty"`  // files it installed outside the link, as the appspec names them
+// Metadata is what ID.json says of a release.
+type Metadata struct {
+	ID            string    `json:"id"`
+	Revision      string    `json:"revision"` // as revision.Revision prints it
+	ETag          string    `json:"etag,omitempty"`
+	Status        string    `json:"status"`
+	Instance      string    `json:"instance,omitempty"` // on which Status was reached
+	Time          time.Time `json:"time"`               // when Status was reached
+	Separate      bool      `json:"mapped,omitempty"`   // the release is a copy: the revision is in ID.bundle
+	ExternalFiles []string  `json:"outside,omitempty"`  // files it installed outside the link, as the appspec names them
 	// What of Outside, and of the directories that this group's deployments made for it (Dirs), was given to another user
 	// than the agent's own: by path, the user's number. What belongs to anybody else by now is not ours any more.
 	Dirs   []string       `json:"outside_dirs,omitempty"`
@@ -82,9 +82,9 @@ type Facts struct {
 
 // Release is one release on disk.
 type Release struct {
-	Facts
-	Tree   string // what the link points to
-	Bundle string // the unpacked revision, with its appspec and scripts; the same as Tree unless Mapped
+	Metadata
+	Dir    string // what the link points to
+	Bundle string // the unpacked revision, with its appspec and scripts; the same as Tree unless Separate
 }
 
 // at is where a path of the server is on this disk: the same, or below Root in a rehearsal.
@@ -100,9 +100,9 @@ const scriptsSuffix = ".scripts"
 
 func (l Layout) dir(name string) string { return l.at(filepath.Join(l.Releases, name)) }
 
-func (l Layout) paths(f Facts) Release {
-	r := Release{Facts: f, Tree: l.dir(f.ID), Bundle: l.dir(f.ID)}
-	if f.Mapped {
+func (l Layout) paths(f Metadata) Release {
+	r := Release{Metadata: f, Dir: l.dir(f.ID), Bundle: l.dir(f.ID)}
+	if f.Separate {
 		r.Bundle = l.dir(f.ID + ".bundle")
 	}
 	return r
@@ -149,8 +149,8 @@ func kindOf(info fs.FileInfo) string {
 	return info.Mode().Type().String()
 }
 
-// Incoming makes an empty directory to unpack a revision into, removing what an earlier attempt left.
-func (l Layout) Incoming(id string) (string, error) {
+// StagingDir makes an empty directory to unpack a revision into, removing what an earlier attempt left.
+func (l Layout) StagingDir(id string) (string, error) {
 	dir := l.dir(".incoming-" + id)
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, fs.ErrExist) {
@@ -165,11 +165,11 @@ func (l Layout) Incoming(id string) (string, error) {
 	return dir, nil
 }
 
-// Accept makes the unpacked revision in incoming (from Incoming) a release: everything is made durable, then it gets its
-// name. A release of that id that is in the way is replaced, and must not be live. mapped is Mapped's answer for its
+// Add makes the unpacked revision in incoming (from StagingDir) a release: everything is made durable, then it gets its
+// name. A release of that id that is in the way is replaced, and must not be live. mapped is Separate's answer for its
 // appspec.
-func (l Layout) Accept(incoming string, f Facts, mapped bool) (Release, error) {
-	f.Mapped = mapped
+func (l Layout) Add(incoming string, f Metadata, mapped bool) (Release, error) {
+	f.Separate = mapped
 	kept, err := l.keepScripts(incoming, &f)
 	if err == nil {
 		err = bundle.Sync(incoming)
@@ -184,11 +184,11 @@ func (l Layout) Accept(incoming string, f Facts, mapped bool) (Release, error) {
 	return l.name(incoming, kept, f, mapped)
 }
 
-// Take is Accept for a deployment under way that calls Settle later, so that its scripts need not wait for the disk. The
+// AddUnsynced is Add for a deployment under way that calls Sync later, so that its scripts need not wait for the disk. The
 // release is in use from the beginning: after a power cut nobody takes it for whole.
-func (l Layout) Take(incoming string, f Facts, mapped bool) (Release, error) {
+func (l Layout) AddUnsynced(incoming string, f Metadata, mapped bool) (Release, error) {
 	f.Status = InUse
-	f.Mapped = mapped
+	f.Separate = mapped
 	kept, err := l.keepScripts(incoming, &f)
 	if err != nil {
 		return Release{}, fmt.Errorf("cannot write release %s to disk: %w", f.ID, err)
@@ -196,11 +196,11 @@ func (l Layout) Take(incoming string, f Facts, mapped bool) (Release, error) {
 	return l.name(incoming, kept, f, mapped)
 }
 
-// Settle makes everything in a release durable, also what scripts have made there. Before that nothing may point to it.
-func (l Layout) Settle(r Release) error {
+// Sync makes everything in a release durable, also what scripts have made there. Before that nothing may point to it.
+func (l Layout) Sync(r Release) error {
 	err := bundle.Sync(r.Bundle)
-	if err == nil && r.Mapped && isDir(r.Tree) { // Install makes it, later than the revision is taken
-		err = bundle.Sync(r.Tree)
+	if err == nil && r.Separate && isDir(r.Dir) { // Install makes it, later than the revision is taken
+		err = bundle.Sync(r.Dir)
 	}
 	if kept := l.dir(r.ID + scriptsSuffix); err == nil && isDir(kept) {
 		err = bundle.Sync(kept)
@@ -211,10 +211,10 @@ func (l Layout) Settle(r Release) error {
 	return nil
 }
 
-func (l Layout) name(incoming, kept string, f Facts, mapped bool) (Release, error) {
-	f.Mapped, f.Time = mapped, time.Now().UTC()
+func (l Layout) name(incoming, kept string, f Metadata, mapped bool) (Release, error) {
+	f.Separate, f.Time = mapped, time.Now().UTC()
 	r := l.paths(f)
-	if live, _, err := l.Live(); err == nil && live == r.Tree {
+	if live, _, err := l.Live(); err == nil && live == r.Dir {
 		return Release{}, fmt.Errorf("cannot replace release %s: it is live; point %s elsewhere first: ln -sfn %s %[2]s", f.ID, l.LinkPath(), l.BasePath())
 	}
 	if err := l.remove(f.ID); err != nil {
@@ -258,17 +258,17 @@ func (l Layout) Live() (target, id string, err error) {
 // releases, the base, and what the link leads to; and those of the release itself among them.
 func (l Layout) Kept(r Release) (readOnly, writable []string) {
 	readOnly = []string{l.dir(""), l.BasePath()}
-	if live, _, err := l.Live(); err == nil && live != "" && live != r.Tree && filepath.Dir(live) != filepath.Clean(l.dir("")) && live != l.BasePath() {
+	if live, _, err := l.Live(); err == nil && live != "" && live != r.Dir && filepath.Dir(live) != filepath.Clean(l.dir("")) && live != l.BasePath() {
 		readOnly = append(readOnly, live)
 	}
-	return readOnly, []string{r.Tree, r.Bundle}
+	return readOnly, []string{r.Dir, r.Bundle}
 }
 
 // BasePath is the base on this disk.
 func (l Layout) BasePath() string { return l.at(l.Base) }
 
-// Tree is where the release with this id has its tree, whether it is there or not.
-func (l Layout) Tree(id string) string { return l.dir(id) }
+// Dir is where the release with this id has its tree, whether it is there or not.
+func (l Layout) Dir(id string) string { return l.dir(id) }
 
 // LinkPath is the link on this disk.
 func (l Layout) LinkPath() string { return l.at(l.Link) }

@@ -128,7 +128,7 @@ func (s *server) accept(id, spec string, files map[string]string) (Release, *Pla
 
 func (s *server) tryAccept(id, spec string, files map[string]string) (Release, *Plan, error) {
 	s.Helper()
-	dir, err := s.Incoming(id)
+	dir, err := s.StagingDir(id)
 	s.must(err)
 	writeTree(s, dir, files)
 	writeTree(s, dir, map[string]string{"appspec.yml": spec})
@@ -140,7 +140,7 @@ func (s *server) tryAccept(id, spec string, files map[string]string) (Release, *
 	if fatal := hooks.Errors(problems); len(fatal) > 0 {
 		return Release{}, nil, errors.New(fatal[0].String())
 	}
-	r, err := s.Accept(dir, Facts{ID: id, Revision: "test"}, plan.Mapped)
+	r, err := s.Add(dir, Metadata{ID: id, Revision: "test"}, plan.Separate)
 	if err != nil {
 		return r, nil, err
 	}
@@ -159,14 +159,14 @@ const whole = "version: 0.0\nos: linux\n"
 func TestWholeBundleIsTheRelease(t *testing.T) {
 	s := newServer(t)
 	r, p := s.accept("app-1", whole+"files:\n  - {source: /, destination: /opt/app}\n", map[string]string{"VERSION": "1", "bin/x": "x"})
-	if r.Tree != r.Bundle || p.Mapped {
-		t.Errorf("release %+v, mapped %v: want the bundle itself", r, p.Mapped)
+	if r.Dir != r.Bundle || p.Separate {
+		t.Errorf("release %+v, mapped %v: want the bundle itself", r, p.Separate)
 	}
 	s.install(&r, p, Installing{})
 	s.expect("before the flip", map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base"})
-	s.must(s.Flip(r.Tree))
+	s.must(s.Flip(r.Dir))
 	s.expect("after the flip", map[string]string{"/opt/app": "-> /opt/app-releases/app-1", "/opt/app-base/VERSION": "base"})
-	if got := tree(t, r.Tree); got["/VERSION"] != "1" || got["/bin/x"] != "x" {
+	if got := tree(t, r.Dir); got["/VERSION"] != "1" || got["/bin/x"] != "x" {
 		t.Errorf("the release holds %v", got)
 	}
 }
@@ -183,15 +183,15 @@ permissions:
 	if done.Files != 4 {
 		t.Errorf("installed %d files, want 4", done.Files)
 	}
-	got := tree(t, r.Tree)
+	got := tree(t, r.Dir)
 	want := map[string]string{"/VERSION": "1", "/run.sh": "#!/bin/sh", "/current": "-> VERSION", "/config/prod.yml": "a: 1"}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the release holds %v, want %v", got, want)
 	}
-	if !isDir(filepath.Join(r.Tree, "empty")) {
+	if !isDir(filepath.Join(r.Dir, "empty")) {
 		t.Error("an empty directory was lost")
 	}
-	if info, err := os.Stat(filepath.Join(r.Tree, "run.sh")); err != nil || info.Mode().Perm() != 0o750 {
+	if info, err := os.Stat(filepath.Join(r.Dir, "run.sh")); err != nil || info.Mode().Perm() != 0o750 {
 		t.Errorf("run.sh: %v %v, want mode 0750", info.Mode(), err)
 	}
 	if _, err := os.Stat(filepath.Join(r.Bundle, "scripts/start.sh")); err != nil {
@@ -199,7 +199,7 @@ permissions:
 	}
 	// Again, as after a restart of the agent in Install.
 	s.install(&r, p, Installing{})
-	if again := tree(t, r.Tree); fmt.Sprint(again) != fmt.Sprint(want) {
+	if again := tree(t, r.Dir); fmt.Sprint(again) != fmt.Sprint(want) {
 		t.Errorf("installed again it holds %v", again)
 	}
 }
@@ -272,10 +272,10 @@ func TestDestinationRoot(t *testing.T) {
 	r, p := s.accept("app-1", whole+"files:\n  - {source: root, destination: /}\n", map[string]string{
 		"root/opt/app/VERSION": "1", "root/opt/app/bin/run": "run", "root/etc/shop/shop.conf": "conf", "README": "no part of it"})
 	done := s.install(&r, p, Installing{})
-	if done.Files != 3 || fmt.Sprint(r.Outside) != "[/etc/shop/shop.conf]" {
-		t.Errorf("installed %d files, outside %v", done.Files, r.Outside)
+	if done.Files != 3 || fmt.Sprint(r.ExternalFiles) != "[/etc/shop/shop.conf]" {
+		t.Errorf("installed %d files, outside %v", done.Files, r.ExternalFiles)
 	}
-	if got, want := tree(t, r.Tree), map[string]string{"/VERSION": "1", "/bin/run": "run"}; fmt.Sprint(got) != fmt.Sprint(want) {
+	if got, want := tree(t, r.Dir), map[string]string{"/VERSION": "1", "/bin/run": "run"}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the release holds %v, want %v", got, want)
 	}
 	before := map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base", "/etc/hosts": "hosts"}
@@ -329,8 +329,8 @@ func TestRestoreAfterACrash(t *testing.T) {
 	s.expect("the next installed", want)
 	s.must(s.Keep(r2, r))
 	s.expect("the next kept", want)
-	if r, _ = s.Load(r.ID); fmt.Sprint(r.Outside) != "[/etc/app/a.conf /etc/app/b.conf]" {
-		t.Errorf("the release before still has %v", r.Outside)
+	if r, _ = s.Load(r.ID); fmt.Sprint(r.ExternalFiles) != "[/etc/app/a.conf /etc/app/b.conf]" {
+		t.Errorf("the release before still has %v", r.ExternalFiles)
 	}
 }
 
@@ -416,11 +416,11 @@ func TestPrune(t *testing.T) {
 	for i, status := range []string{Good, Good, Bad, Good, Bad, Good, Unpacked, InUse} {
 		r, _ := s.accept(fmt.Sprintf("app-%d", i), whole, map[string]string{"n": fmt.Sprint(i)})
 		r.Status, r.Time = status, at.Add(time.Duration(i)*time.Minute)
-		s.must(s.save(r.Facts))
+		s.must(s.save(r.Metadata))
 	}
 	s.write(map[string]string{"/opt/app-releases/.incoming-app-9/x": "x", "/opt/app-releases/.incoming-app-7.tree/x": "x", "/opt/app-releases/somebody's/x": "x"})
 	live, _ := s.Load("app-0") // an old one, which somebody went back to
-	s.must(s.Flip(live.Tree))
+	s.must(s.Flip(live.Dir))
 
 	removed, err := s.Prune(2, "app-7")
 	s.must(err)
@@ -443,11 +443,11 @@ func TestPrune(t *testing.T) {
 func TestTheLiveReleaseIsNeverReplaced(t *testing.T) {
 	s := newServer(t)
 	r, _ := s.accept("app-1", whole, map[string]string{"VERSION": "1"})
-	s.must(s.Flip(r.Tree))
+	s.must(s.Flip(r.Dir))
 	if _, _, err := s.tryAccept("app-1", whole, map[string]string{"VERSION": "2"}); err == nil || !strings.Contains(err.Error(), "it is live") {
 		t.Errorf("accepting over the live release: %v", err)
 	}
-	if got := tree(t, r.Tree)["/VERSION"]; got != "1" {
+	if got := tree(t, r.Dir)["/VERSION"]; got != "1" {
 		t.Errorf("the live release now says %q", got)
 	}
 }
@@ -456,7 +456,7 @@ func TestTheLiveReleaseIsNeverReplaced(t *testing.T) {
 func TestScriptsStayRoots(t *testing.T) {
 	s := newServer(t)
 	r, p := s.accept("app-1", whole+"permissions:\n  - {object: /opt/app, pattern: \"**\", owner: \"65534\"}\n", map[string]string{"VERSION": "1", "scripts/start.sh": "echo"})
-	if !p.Mapped || r.Tree == r.Bundle {
+	if !p.Separate || r.Dir == r.Bundle {
 		t.Fatalf("release %+v: want a tree of its own", r)
 	}
 	if os.Geteuid() != 0 { // only root can give files away; that there are two is what matters
@@ -464,7 +464,7 @@ func TestScriptsStayRoots(t *testing.T) {
 	}
 	s.install(&r, p, Installing{})
 	for file, owner := range map[string]uint32{
-		filepath.Join(r.Tree, "scripts/start.sh"): 65534, filepath.Join(r.Bundle, "scripts/start.sh"): 0, filepath.Join(r.Tree, "VERSION"): 65534,
+		filepath.Join(r.Dir, "scripts/start.sh"): 65534, filepath.Join(r.Bundle, "scripts/start.sh"): 0, filepath.Join(r.Dir, "VERSION"): 65534,
 	} {
 		info, err := os.Stat(file)
 		s.must(err)
@@ -472,7 +472,7 @@ func TestScriptsStayRoots(t *testing.T) {
 			t.Errorf("%s belongs to %d, want %d", file, got, owner)
 		}
 	}
-	s.must(os.WriteFile(filepath.Join(r.Tree, "scripts/start.sh"), []byte("changed"), 0o644))
+	s.must(os.WriteFile(filepath.Join(r.Dir, "scripts/start.sh"), []byte("changed"), 0o644))
 	if got := tree(t, r.Bundle)["/scripts/start.sh"]; got != "echo" {
 		t.Errorf("the script of the revision now says %q", got)
 	}
@@ -535,7 +535,7 @@ func TestACL(t *testing.T) {
 		t.Skip("the scratch directory's filesystem has no ACLs")
 	}
 	s.must(err)
-	info, err := os.Stat(filepath.Join(r.Tree, "secret"))
+	info, err := os.Stat(filepath.Join(r.Dir, "secret"))
 	s.must(err)
 	// With an ACL the group bits of the mode are the mask: the union rw- of u:1234:rw- and g:4321:r--.
 	if info.Mode().Perm() != 0o660 {
@@ -557,7 +557,7 @@ func TestFlipsUnderReaders(t *testing.T) {
 	var trees [2]string
 	for i := range trees {
 		r, _ := s.accept(fmt.Sprintf("app-%d", i), whole, map[string]string{"VERSION": fmt.Sprint(i)})
-		trees[i] = r.Tree
+		trees[i] = r.Dir
 	}
 	s.must(s.Flip(trees[0]))
 	done := make(chan struct{})

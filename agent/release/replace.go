@@ -45,7 +45,7 @@ func (c *changes) replaceOutside(ctx context.Context, r *Release, apply *applier
 	if err := c.save(r); err != nil {
 		return err
 	}
-	for _, dest := range c.leaves {
+	for _, dest := range c.obsoleteFiles {
 		if err := c.unlink(dest); err != nil {
 			return fmt.Errorf("cannot remove %s, which the revision no longer installs: %w", dest, err)
 		}
@@ -55,7 +55,7 @@ func (c *changes) replaceOutside(ctx context.Context, r *Release, apply *applier
 			return err
 		}
 	}
-	var dirs []piece
+	var dirs []mapping
 	for _, x := range c.install {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -97,7 +97,7 @@ func (c *changes) save(r *Release) error {
 		if errors.Is(err, unix.ENOTDIR) { // at or below a file that makes way
 			for ; at != "/" && !made[at]; at = path.Dir(at) {
 				made[at] = true
-				if slices.Contains(c.leaves, at) {
+				if slices.Contains(c.obsoleteFiles, at) {
 					break
 				}
 			}
@@ -132,7 +132,7 @@ func (c *changes) save(r *Release) error {
 			return fmt.Errorf("cannot look at the way to %s: %w", x.dest, err)
 		}
 	}
-	for i, dest := range c.leaves {
+	for i, dest := range c.obsoleteFiles {
 		keep := savedFile{Dest: c.at(dest)}
 		if keep.Copy, err = c.copyTo(to, dest, "l"+strconv.Itoa(i)); err != nil {
 			return err
@@ -160,7 +160,7 @@ func (c *changes) save(r *Release) error {
 	}
 	slices.Sort(dirs)
 	r.Dirs, r.Owners = dirs, owners
-	if err := c.Layout.save(r.Facts); err != nil {
+	if err := c.Layout.save(r.Metadata); err != nil {
 		return err
 	}
 	text, err := json.Marshal(m)
@@ -238,7 +238,7 @@ func (c *changes) makeDirs(dest string) (*safepath.Dir, error) {
 }
 
 // put puts a piece at its destination.
-func (c *changes) put(r *Release, x piece, apply *applier) error {
+func (c *changes) put(r *Release, x mapping, apply *applier) error {
 	if x.mode.IsDir() {
 		d, err := c.makeDirs(x.dest)
 		if err != nil {
@@ -261,7 +261,7 @@ func (c *changes) put(r *Release, x piece, apply *applier) error {
 	}
 	defer dir.Close()
 	name := path.Base(x.dest)
-	next := beside(name)
+	next := tempName(name)
 	if err := dir.Unlink(next); err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func (c *changes) put(r *Release, x piece, apply *applier) error {
 }
 
 // applyTo applies the permissions to a directory that was made here.
-func (c *changes) applyTo(x piece, apply *applier) error {
+func (c *changes) applyTo(x mapping, apply *applier) error {
 	d, err := safepath.Open(c.at(x.dest))
 	if err == nil && d.UID() != os.Geteuid() {
 		d.Close()

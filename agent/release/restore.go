@@ -47,12 +47,12 @@ func (l Layout) Restore(id string) error {
 		rmdir(d) // only when empty: what somebody else put there stays
 	}
 	for _, d := range m.Gone {
-		if err := d.putBack(); err != nil {
+		if err := d.restoreFile(); err != nil {
 			errs = append(errs, fmt.Errorf("cannot put back the directory %s: %w", d.Dest, err))
 		}
 	}
 	for _, f := range m.Files {
-		if err := f.putBack(from); err != nil { // the others are put back all the same
+		if err := f.restoreFile(from); err != nil { // the others are put back all the same
 			errs = append(errs, fmt.Errorf("cannot put back %s (saved in %s): %w", f.Dest, dir, err))
 		}
 	}
@@ -82,8 +82,8 @@ func takeAway(f savedFile) error {
 		return err
 	}
 	defer dir.Close()
-	if info, err := dir.Stat(beside(name)); err == nil && !info.IsDir() { // half a file
-		_ = dir.Unlink(beside(name))
+	if info, err := dir.Stat(tempName(name)); err == nil && !info.IsDir() { // half a file
+		_ = dir.Unlink(tempName(name))
 	}
 	info, err := dir.Stat(name)
 	switch {
@@ -109,8 +109,8 @@ func rmdir(path string) {
 	_ = dir.Rmdir(name)
 }
 
-// putBack makes a directory again that the deployment removed.
-func (d savedDir) putBack() error {
+// restoreFile makes a directory again that the deployment removed.
+func (d savedDir) restoreFile() error {
 	dir, name, err := safepath.Parent(d.Dest)
 	if err != nil {
 		return err
@@ -141,8 +141,8 @@ func (d savedDir) putBack() error {
 	return err
 }
 
-// putBack restores one file, durably: the saved copy goes only after all are back.
-func (f savedFile) putBack(from *safepath.Dir) error {
+// restoreFile restores one file, durably: the saved copy goes only after all are back.
+func (f savedFile) restoreFile(from *safepath.Dir) error {
 	if f.Copy == "" {
 		return nil
 	}
@@ -151,7 +151,7 @@ func (f savedFile) putBack(from *safepath.Dir) error {
 		return err
 	}
 	defer dir.Close()
-	next := beside(name)
+	next := tempName(name)
 	if err := dir.Unlink(next); err != nil {
 		return err
 	}
@@ -186,16 +186,16 @@ func (l Layout) letGo(id string) error {
 // Keep ends a deployment that succeeded: the files it replaced or removed are let go, and those that only the release
 // before it had are that release's no longer. before may be none.
 func (l Layout) Keep(r, before Release) error {
-	if gone := r.leaves(before.Outside); len(gone) > 0 {
-		before.Outside = slices.DeleteFunc(slices.Clone(before.Outside), func(dest string) bool { return slices.Contains(gone, dest) })
-		if err := l.save(before.Facts); err != nil {
+	if gone := r.obsoleteFiles(before.ExternalFiles); len(gone) > 0 {
+		before.ExternalFiles = slices.DeleteFunc(slices.Clone(before.ExternalFiles), func(dest string) bool { return slices.Contains(gone, dest) })
+		if err := l.save(before.Metadata); err != nil {
 			return err
 		}
 	}
 	return l.letGo(r.ID)
 }
 
-// leaves are those of another release's files outside the link that r has not.
-func (r Release) leaves(outside []string) []string {
-	return slices.DeleteFunc(slices.Clone(outside), func(dest string) bool { return slices.Contains(r.Outside, dest) })
+// obsoleteFiles are those of another release's files outside the link that r has not.
+func (r Release) obsoleteFiles(outside []string) []string {
+	return slices.DeleteFunc(slices.Clone(outside), func(dest string) bool { return slices.Contains(r.ExternalFiles, dest) })
 }

@@ -29,7 +29,7 @@ import (
 
 // keepScripts copies the appspec and the hook scripts of the unpacked revision in incoming, which nobody else can write
 // to yet, beside it. Of a revision without scripts there is nothing to keep but the fact.
-func (l Layout) keepScripts(incoming string, f *Facts) (kept string, err error) {
+func (l Layout) keepScripts(incoming string, f *Metadata) (kept string, err error) {
 	spec, _ := appspec.Read(incoming)
 	if spec == nil { // nothing runs from it
 		return "", nil
@@ -41,7 +41,7 @@ func (l Layout) keepScripts(incoming string, f *Facts) (kept string, err error) 
 	if f.NoScripts || os.Geteuid() != 0 { // or the release is nobody else's than the scripts
 		return "", nil
 	}
-	if kept, err = l.Incoming(f.ID + scriptsSuffix); err != nil {
+	if kept, err = l.StagingDir(f.ID + scriptsSuffix); err != nil {
 		return "", err
 	}
 	for _, name := range []string{appspec.Name, appspec.AltName} {

@@ -21,7 +21,7 @@ func (l Layout) usersOf(releases []Release) (map[string][]string, error) {
 	}
 	inside := map[string]string{} // directory -> release
 	for _, r := range releases {
-		for _, dir := range []string{r.Tree, r.Bundle} {
+		for _, dir := range []string{r.Dir, r.Bundle} {
 			if real, err := filepath.EvalSymlinks(dir); err == nil {
 				inside[real] = r.ID
 			}

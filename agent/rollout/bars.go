@@ -35,15 +35,15 @@ type bars struct {
 	good, bad, idle string // marks of what has ended
 
 	progress   *mpb.Progress // nil until there is something to watch, and at the end
-	upload     *live
-	deployment *live
-	instances  map[string]*live
+	upload     *row
+	deployment *row
+	instances  map[string]*row
 	ended      map[string]bool // instances of the deployment
 	total      int64           // of them all
 }
 
-// live is a bar with words behind it that change.
-type live struct {
+// row is a bar with words behind it that change.
+type row struct {
 	bar   *mpb.Bar
 	began time.Time
 
@@ -54,7 +54,7 @@ type live struct {
 
 func newBars(out io.Writer) *bars {
 	b := &bars{out: out, good: "ok", bad: "!!", idle: "--", style: mpb.BarStyle().Lbound("[").Filler("=").Tip("=").Padding(" ").Rbound("]"),
-		instances: map[string]*live{}, ended: map[string]bool{}}
+		instances: map[string]*row{}, ended: map[string]bool{}}
 	if locale := cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_CTYPE"), os.Getenv("LANG")); strings.Contains(strings.ReplaceAll(strings.ToLower(locale), "-", ""), "utf8") {
 		b.good, b.bad, b.idle = "✓", "✗", "·"
 		b.style = mpb.BarStyle().Lbound("").Filler("━").Tip("━").Padding("─").Rbound("")
@@ -63,11 +63,11 @@ func newBars(out io.Writer) *bars {
 }
 
 // add starts a bar. Its words are what say returns, each time it is drawn.
-func (b *bars) add(name string, total int64, priority int) *live {
+func (b *bars) add(name string, total int64, priority int) *row {
 	if b.progress == nil {
 		b.progress = mpb.New(mpb.WithOutput(b.out), mpb.WithAutoRefresh(), mpb.WithRefreshRate(redrawEvery), mpb.WithWidth(barWidth))
 	}
-	l := &live{began: time.Now(), since: time.Now()}
+	l := &row{began: time.Now(), since: time.Now()}
 	// Of total 0 it never ends by itself: an instance may have all its events done and still not be told of.
 	l.bar = b.progress.New(0, b.style, mpb.BarPriority(priority),
 		mpb.PrependDecorators(decor.Name("  "+name+"  ", decor.WCSyncWidthR)),
@@ -76,7 +76,7 @@ func (b *bars) add(name string, total int64, priority int) *live {
 	return l
 }
 
-func (l *live) text() string {
+func (l *row) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	text := "  " + l.words
@@ -86,7 +86,7 @@ func (l *live) text() string {
 	return text
 }
 
-func (l *live) set(words string, since time.Time, done, total int64) {
+func (l *row) set(words string, since time.Time, done, total int64) {
 	l.mu.Lock()
 	l.words, l.since = words, since
 	l.mu.Unlock()
@@ -97,7 +97,7 @@ func (l *live) set(words string, since time.Time, done, total int64) {
 }
 
 // end takes a bar away.
-func (l *live) end() {
+func (l *row) end() {
 	if l != nil {
 		l.bar.Abort(true)
 		l.bar.Wait()
@@ -151,7 +151,7 @@ func (b *bars) uploading(e Event) {
 }
 
 func (b *bars) deploying(e Event) {
-	if over(e.Status) {
+	if hasEnded(e.Status) {
 		for id, l := range b.instances {
 			l.end()
 			delete(b.instances, id)
@@ -167,8 +167,8 @@ func (b *bars) deploying(e Event) {
 	}
 	if b.deployment == nil {
 		b.ended = map[string]bool{}
-		if e.Undoes != "" {
-			b.print("  %s rolls %s back\n", e.Deployment, e.Undoes)
+		if e.RollbackOf != "" {
+			b.print("  %s rolls %s back\n", e.Deployment, e.RollbackOf)
 		}
 		b.deployment = b.add(e.Deployment, e.Total, 0)
 		b.deployment.began = e.Time
@@ -236,7 +236,7 @@ func (b *bars) close() {
 	for _, l := range b.instances {
 		l.end()
 	}
-	b.upload, b.deployment, b.instances = nil, nil, map[string]*live{}
+	b.upload, b.deployment, b.instances = nil, nil, map[string]*row{}
 	b.progress.Wait()
 	b.progress = nil
 }

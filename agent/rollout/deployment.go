@@ -110,8 +110,8 @@ type Group struct {
 	Failed            string // the last deployment, when it failed or was stopped: servers may have what it brought
 }
 
-// Look is the environment's deployment group.
-func Look(ctx context.Context, api CodeDeploy, env Environment) (Group, error) {
+// DescribeGroup is the environment's deployment group.
+func DescribeGroup(ctx context.Context, api CodeDeploy, env Environment) (Group, error) {
 	out, err := api.GetDeploymentGroup(ctx, &codedeploy.GetDeploymentGroupInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup})
 	if err != nil {
 		return Group{}, Explain("read deployment group "+env.DeploymentGroup+" of application "+env.Application, env, err)
@@ -177,7 +177,7 @@ func active(ctx context.Context, api CodeDeploy, env Environment) (string, error
 		return "", err
 	}
 	for _, d := range all {
-		if d.Creator != types.DeploymentCreatorAutoscaling && d.Creator != types.DeploymentCreatorAutoscalingTermination && !over(string(d.Status)) {
+		if d.Creator != types.DeploymentCreatorAutoscaling && d.Creator != types.DeploymentCreatorAutoscalingTermination && !hasEnded(string(d.Status)) {
 			return aws.ToString(d.DeploymentId), nil
 		}
 	}
@@ -265,7 +265,7 @@ func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, de
 		if !retry.Transient(err) || try == createTries {
 			return "", err
 		}
-		if !retry.Pause(ctx, lookEvery) {
+		if !retry.Pause(ctx, pollInterval) {
 			return "", err
 		}
 		if id, lookErr := marked(ctx, api, env, description, began); lookErr != nil {

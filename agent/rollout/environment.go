@@ -184,8 +184,8 @@ func (s settings) environment(name, application string) (Environment, error) {
 	}, nil
 }
 
-// Named is the environment of that name. The error for an unknown one names those there are.
-func Named(all []Environment, name string) (Environment, error) {
+// ByName is the environment of that name. The error for an unknown one names those there are.
+func ByName(all []Environment, name string) (Environment, error) {
 	var names []string
 	for _, e := range all {
 		if e.Name == name {

@@ -127,14 +127,14 @@ func TestMistakes(t *testing.T) {
 func TestNamed(t *testing.T) {
 	t.Parallel()
 	all := []rollout.Environment{{Name: "staging"}, {Name: "production"}}
-	if e, err := rollout.Named(all, "production"); err != nil || e.Name != "production" {
+	if e, err := rollout.ByName(all, "production"); err != nil || e.Name != "production" {
 		t.Errorf("%+v, %v", e, err)
 	}
 	for name, want := range map[string]string{
 		"prodution": `there is no environment "prodution": did you mean production? The environments in usher.yml are staging, production`,
 		"qa":        `there is no environment "qa": the environments in usher.yml are staging, production`,
 	} {
-		if _, err := rollout.Named(all, name); err == nil || err.Error() != want {
+		if _, err := rollout.ByName(all, name); err == nil || err.Error() != want {
 			t.Errorf("\n got %v\nwant %s", err, want)
 		}
 	}

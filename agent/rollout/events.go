@@ -45,8 +45,8 @@ type Event struct {
 	Done  int64 `json:"done,omitempty"`
 	Total int64 `json:"total,omitempty"`
 
-	// Undoes is the deployment that this one rolls back, in deployment.
-	Undoes string `json:"undoes,omitempty"`
+	// RollbackOf is the deployment that this one rolls back, in deployment.
+	RollbackOf string `json:"undoes,omitempty"`
 
 	// Commit is the full hash of what is being deployed, and From of what runs now, in plan.
 	Commit string `json:"commit,omitempty"`
@@ -96,11 +96,13 @@ const (
 	EndedInterrupted = "interrupted" // nothing was started
 )
 
-// over tells whether a deployment with this status has ended.
-func over(status string) bool { return status == Succeeded || status == Failed || status == Stopped }
+// hasEnded tells whether a deployment with this status has ended.
+func hasEnded(status string) bool {
+	return status == Succeeded || status == Failed || status == Stopped
+}
 
-// settled tells whether nothing more happens to an instance or an event with this status.
-func settled(status string) bool {
+// terminal tells whether nothing more happens to an instance or an event with this status.
+func terminal(status string) bool {
 	return status == Succeeded || status == Failed || status == Skipped
 }
 

@@ -19,7 +19,7 @@ import (
 // How often CodeDeploy is asked. Most deployments end within a minute and are watched by a person; the long
 // ones share the account's request rate with everybody else.
 const (
-	lookEvery     = time.Second
+	pollInterval  = time.Second
 	lookEveryLong = 5 * time.Second
 	longAfter     = time.Minute
 )
@@ -53,11 +53,11 @@ func Follow(ctx context.Context, api CodeDeploy, env Environment, id string, emi
 	return newFollower(api, env, id, emit).follow(ctx)
 }
 
-// ErrRunning is what Glance returns when the deployment, or its rollback, has not ended.
+// ErrRunning is what Snapshot returns when the deployment, or its rollback, has not ended.
 var ErrRunning = errors.New("the deployment is still running")
 
-// Glance is Follow with one look, at what happened so far.
-func Glance(ctx context.Context, api CodeDeploy, env Environment, id string, emit func(Event)) (Outcome, error) {
+// Snapshot is Follow with one look, at what happened so far.
+func Snapshot(ctx context.Context, api CodeDeploy, env Environment, id string, emit func(Event)) (Outcome, error) {
 	f := newFollower(api, env, id, emit)
 	f.once = true
 	return f.follow(ctx)
@@ -73,11 +73,11 @@ type follower struct {
 	began  time.Time
 	once   bool // look once
 
-	targets map[string]*target
-	status  string
-	done    int64
-	mute    bool // CodeDeploy did not answer the last time, and that was said
-	out     Outcome
+	targets     map[string]*target
+	status      string
+	done        int64
+	unreachable bool // CodeDeploy did not answer the last time, and that was said
+	out         Outcome
 }
 
 // target is what was emitted of an instance.
@@ -100,24 +100,24 @@ func (f *follower) follow(ctx context.Context) (Outcome, error) {
 		case err != nil && (f.once || !retry.Transient(err)):
 			return f.out, Explain("follow deployment "+f.id, f.env, err)
 		case err != nil:
-			if !f.mute {
+			if !f.unreachable {
 				f.emit(Event{Time: time.Now().UTC(), Type: Notice, Deployment: f.id, Message: "CodeDeploy does not answer, and is asked again: " + oneLine(err)})
 			}
-			f.mute = true
-		case over(f.out.Status):
-			f.mute = false
+			f.unreachable = true
+		case hasEnded(f.out.Status):
+			f.unreachable = false
 			if ended.IsZero() {
 				ended = time.Now()
 			}
-			if waiting, err := f.undone(ctx, info); !waiting || f.once || time.Since(ended) > rollbackGrace {
+			if waiting, err := f.followRollback(ctx, info); !waiting || f.once || time.Since(ended) > rollbackGrace {
 				return f.out, err
 			}
 		case f.once:
 			return f.out, ErrRunning
 		default:
-			f.mute = false
+			f.unreachable = false
 		}
-		every := lookEvery
+		every := pollInterval
 		if time.Since(f.began) > longAfter {
 			every = lookEveryLong
 		}
@@ -140,13 +140,13 @@ func (f *follower) look(ctx context.Context) (*types.DeploymentInfo, error) {
 	if f.out.Status != "" { // everything was emitted: the rollback alone is waited for
 		return info, nil
 	}
-	if !over(string(info.Status)) {
+	if !hasEnded(string(info.Status)) {
 		f.deployment(info)
 	}
 	if err := f.lookAtTargets(ctx); err != nil {
 		return nil, err
 	}
-	if over(string(info.Status)) { // last, when all that led to it was said
+	if hasEnded(string(info.Status)) { // last, when all that led to it was said
 		f.out.Status = string(info.Status)
 		f.out.Took = aws.ToTime(info.CompleteTime).Sub(aws.ToTime(info.CreateTime))
 		if e := info.ErrorInformation; e != nil {
@@ -159,7 +159,7 @@ func (f *follower) look(ctx context.Context) (*types.DeploymentInfo, error) {
 
 // deployment emits a change of the deployment itself.
 func (f *follower) deployment(info *types.DeploymentInfo) {
-	e := Event{Time: time.Now().UTC(), Type: DeploymentChanged, Deployment: f.id, Status: string(info.Status), Undoes: f.undoes}
+	e := Event{Time: time.Now().UTC(), Type: DeploymentChanged, Deployment: f.id, Status: string(info.Status), RollbackOf: f.undoes}
 	if o := info.DeploymentOverview; o != nil {
 		e.Done = o.Succeeded + o.Failed + o.Skipped
 		e.Total = e.Done + o.Pending + o.InProgress + o.Ready
@@ -180,7 +180,7 @@ func (f *follower) deployment(info *types.DeploymentInfo) {
 // changedAt is when a deployment came to the status it has.
 func changedAt(info *types.DeploymentInfo) *time.Time {
 	switch {
-	case over(string(info.Status)):
+	case hasEnded(string(info.Status)):
 		return info.CompleteTime
 	case info.Status == types.DeploymentStatusCreated:
 		return info.CreateTime
@@ -190,9 +190,9 @@ func changedAt(info *types.DeploymentInfo) *time.Time {
 	return nil
 }
 
-// undone follows the automatic rollback of the deployment, which has ended, when there is one. waiting tells that
+// followRollback follows the automatic rollback of the deployment, which has ended, when there is one. waiting tells that
 // there will be, and that its id is not known yet.
-func (f *follower) undone(ctx context.Context, info *types.DeploymentInfo) (waiting bool, err error) {
+func (f *follower) followRollback(ctx context.Context, info *types.DeploymentInfo) (waiting bool, err error) {
 	if f.out.Status == Succeeded || info.Creator == types.DeploymentCreatorCodeDeployRollback {
 		return false, nil
 	}
@@ -227,8 +227,8 @@ func (f *follower) undone(ctx context.Context, info *types.DeploymentInfo) (wait
 // oneLine is an error in a line.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// Trouble is the outcome in a sentence, "" when all is well.
-func (o Outcome) Trouble() string {
+// FailureText is the outcome in a sentence, "" when all is well.
+func (o Outcome) FailureText() string {
 	on := ""
 	if len(o.Failed) > 0 {
 		on = " on " + format.AtMost(3, o.Failed)

@@ -34,8 +34,8 @@ const (
 // The SDK's transfer manager does this too, but it writes to standard error, where the progress is, when somebody
 // else was faster, and it cannot give S3 the checksum of a whole object that instances verify.
 
-// inParts uploads in parts, several at a time. After a failure there are none left.
-func (u *upload) inParts(ctx context.Context) (Uploaded, error) {
+// multipart uploads in parts, several at a time. After a failure there are none left.
+func (u *upload) multipart(ctx context.Context) (Uploaded, error) {
 	begun, err := u.api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &u.bucket, Key: &u.key, ContentType: aws.String(contentType), Metadata: u.metadata,
 		ChecksumAlgorithm: types.ChecksumAlgorithmCrc64nvme, ChecksumType: types.ChecksumTypeFullObject,

@@ -158,14 +158,14 @@ func OfCommit(ctx context.Context, api CodeDeploy, env Environment, prefix strin
 	return Past{}, fmt.Errorf("cannot roll %s back to commit %s: it may be %s: give more digits", env.Name, prefix, strings.Join(names, " or "))
 }
 
-// Objects is the subset of *s3.Client that StillThere calls.
+// Objects is the subset of *s3.Client that CheckObject calls.
 type Objects interface {
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 }
 
-// StillThere makes sure that the revision's bundle can still be fetched: a bucket may have a rule that expires
+// CheckObject makes sure that the revision's bundle can still be fetched: a bucket may have a rule that expires
 // old ones, and the servers would find out one after the other.
-func StillThere(ctx context.Context, api Objects, env Environment, r Revision) error {
+func CheckObject(ctx context.Context, api Objects, env Environment, r Revision) error {
 	if r.Bucket == "" {
 		return nil
 	}
@@ -203,13 +203,13 @@ func Stop(ctx context.Context, api CodeDeploy, env Environment, id string) error
 	}
 	for {
 		out, err := api.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &id})
-		if err == nil && over(string(out.DeploymentInfo.Status)) {
+		if err == nil && hasEnded(string(out.DeploymentInfo.Status)) {
 			return nil
 		}
 		if err != nil && ctx.Err() == nil && !retry.Transient(err) {
 			return Explain("read deployment "+id, env, err)
 		}
-		if !retry.Pause(ctx, lookEvery) {
+		if !retry.Pause(ctx, pollInterval) {
 			return context.Cause(ctx)
 		}
 	}

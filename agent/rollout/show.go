@@ -34,8 +34,8 @@ type View struct {
 // JSONView prints each event as one line of JSON.
 func JSONView(out io.Writer) *View { return &View{json: json.NewEncoder(out)} }
 
-// PeopleView shows live bars when out is a terminal that can have them, and prints lines otherwise.
-func PeopleView(out io.Writer) *View {
+// TerminalView shows live bars when out is a terminal that can have them, and prints lines otherwise.
+func TerminalView(out io.Writer) *View {
 	v := &View{out: out}
 	if IsTerminal(out) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" && os.Getenv("CI") == "" {
 		v.bars = newBars(out)
@@ -132,16 +132,16 @@ func deploymentText(e Event) string {
 	switch e.Status {
 	case Created, Queued:
 		text = lower(e.Status)
-		if e.Undoes != "" {
-			text += " by CodeDeploy: it rolls " + e.Undoes + " back"
+		if e.RollbackOf != "" {
+			text += " by CodeDeploy: it rolls " + e.RollbackOf + " back"
 		}
 	case InProgress:
 		if e.Done > 0 {
 			return ""
 		}
 		text = "in progress"
-		if e.Undoes != "" {
-			text = "rolls " + e.Undoes + " back"
+		if e.RollbackOf != "" {
+			text = "rolls " + e.RollbackOf + " back"
 		}
 		if e.Total > 0 {
 			text += ": " + format.Plural(int(e.Total), "instance")

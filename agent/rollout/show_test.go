@@ -21,9 +21,9 @@ func TestLines(t *testing.T) {
 	}{
 		{"nothing for a plan", Event{Type: Planned, Commit: "abc"}, ""},
 		{"created", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Created}, "12:00:03 d-1 created\n"},
-		{"a rollback", Event{Type: DeploymentChanged, Deployment: "d-2", Status: Created, Undoes: "d-1"}, "12:00:03 d-2 created by CodeDeploy: it rolls d-1 back\n"},
+		{"a rollback", Event{Type: DeploymentChanged, Deployment: "d-2", Status: Created, RollbackOf: "d-1"}, "12:00:03 d-2 created by CodeDeploy: it rolls d-1 back\n"},
 		{"begun", Event{Type: DeploymentChanged, Deployment: "d-1", Status: InProgress, Total: 3}, "12:00:03 d-1 in progress: 3 instances\n"},
-		{"a rollback begun", Event{Type: DeploymentChanged, Deployment: "d-2", Status: InProgress, Undoes: "d-1", Total: 3}, "12:00:03 d-2 rolls d-1 back: 3 instances\n"},
+		{"a rollback begun", Event{Type: DeploymentChanged, Deployment: "d-2", Status: InProgress, RollbackOf: "d-1", Total: 3}, "12:00:03 d-2 rolls d-1 back: 3 instances\n"},
 		{"nothing for a count", Event{Type: DeploymentChanged, Deployment: "d-1", Status: InProgress, Done: 1, Total: 3}, ""},
 		{"failed", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Failed, Code: "HEALTH_CONSTRAINTS", Message: "a long sentence"}, "12:00:03 d-1 failed (HEALTH_CONSTRAINTS)\n"},
 		{"a status of its own", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Baking}, "12:00:03 d-1 is baking\n"},
@@ -43,7 +43,7 @@ func TestLines(t *testing.T) {
 	} {
 		c.e.Time = at
 		var out bytes.Buffer
-		v := PeopleView(&out)
+		v := TerminalView(&out)
 		v.Show(c.e)
 		v.Close()
 		if out.String() != c.want {
@@ -56,7 +56,7 @@ func TestLines(t *testing.T) {
 func TestUploadLines(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	v := PeopleView(&out)
+	v := TerminalView(&out)
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local)
 	for i := range 201 {
 		v.Show(Event{Type: UploadProgress, Status: InProgress, Time: at.Add(time.Duration(i) * 50 * time.Millisecond), Done: int64(i) * 500_000, Total: 100_000_000})
@@ -108,7 +108,7 @@ func TestTrouble(t *testing.T) {
 		{Outcome{Deployment: "d-1", Status: Stopped, Reason: "by hand"}, "deployment d-1 stopped: by hand"},
 		{Outcome{Deployment: "d-1", Status: Stopped, Failed: []string{"i-1"}}, "deployment d-1 stopped, and had failed on i-1"},
 	} {
-		if got := c.o.Trouble(); got != c.want {
+		if got := c.o.FailureText(); got != c.want {
 			t.Errorf("%q, and not %q", got, c.want)
 		}
 	}

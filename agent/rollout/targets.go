@@ -27,7 +27,7 @@ func (f *follower) lookAtTargets(ctx context.Context) error {
 			return err
 		}
 		for _, id := range page.TargetIds {
-			if t := f.targets[id]; t == nil || !settled(t.status) {
+			if t := f.targets[id]; t == nil || !terminal(t.status) {
 				open = append(open, id)
 			}
 		}
@@ -74,14 +74,14 @@ func (f *follower) instance(now *types.InstanceTarget) (news []Event) {
 	status := string(now.Status)
 	changed := status != was.status
 	e := Event{Time: cmpTime(now.LastUpdatedAt), Type: InstanceChanged, Deployment: f.id, Instance: id, Status: status}
-	if changed && !settled(status) {
+	if changed && !terminal(status) {
 		if !first.IsZero() {
 			e.Time = first.UTC()
 		}
 		news = append(news, e)
 	}
 	news = append(news, f.lifecycle(id, was, now.LifecycleEvents)...)
-	if changed && settled(status) {
+	if changed && terminal(status) {
 		if !last.IsZero() {
 			e.Time, e.Seconds = last.UTC(), seconds(last.Sub(first))
 		}

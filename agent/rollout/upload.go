@@ -76,7 +76,7 @@ func Existing(ctx context.Context, api S3API, e Environment, b Bundle) (Uploaded
 // progress, if not nil, is called with the bytes that were sent so far and their total; it never goes back, and is
 // called by one goroutine at a time.
 func Upload(ctx context.Context, api S3API, b Bundle, e Environment, progress func(done, total int64)) (Uploaded, error) {
-	m := newMeter(b.Size, progress)
+	m := newUploadProgress(b.Size, progress)
 	var failure error
 	sent := false
 	for try := 0; ; try++ {
@@ -96,15 +96,15 @@ func Upload(ctx context.Context, api S3API, b Bundle, e Environment, progress fu
 			return u, nil
 		case failure == nil: // a bucket without versions; or the answer to a second asking, which may leave it out
 			sent, failure = true, errors.New("it is deleted as soon as it is there")
-		case !beaten(failure):
+		case !lostRace(failure):
 			return Uploaded{}, explainS3("upload", e, e.Key(b.Commit.SHA), failure)
 		}
 	}
 }
 
-// beaten reports whether an upload failed for another of the same key. That may have been its own: when an answer
+// lostRace reports whether an upload failed for another of the same key. That may have been its own: when an answer
 // is lost, the SDK asks again.
-func beaten(err error) bool {
+func lostRace(err error) bool {
 	switch retry.Code(err) {
 	case "ConditionalRequestConflict", "NoSuchUpload":
 		return true
@@ -117,7 +117,7 @@ type upload struct {
 	api    S3API
 	bundle Bundle
 	file   *os.File
-	meter  *meter
+	meter  *uploadProgress
 
 	bucket, key string
 	metadata    map[string]string
@@ -125,7 +125,7 @@ type upload struct {
 
 // put makes the requests of an upload. Nothing is overwritten: If-None-Match. The checksums that S3 compares with
 // are of the file as it was packed, so that what went wrong since then is found out.
-func put(ctx context.Context, api S3API, b Bundle, e Environment, m *meter) (Uploaded, error) {
+func put(ctx context.Context, api S3API, b Bundle, e Environment, m *uploadProgress) (Uploaded, error) {
 	f, err := os.Open(b.Path)
 	if err != nil {
 		return Uploaded{}, err
@@ -138,9 +138,9 @@ func put(ctx context.Context, api S3API, b Bundle, e Environment, m *meter) (Upl
 		metaSHA256:   b.SHA256,
 	}}
 	m.restart()
-	send := u.whole
+	send := u.putObject
 	if b.Size >= partSize {
-		send = u.inParts
+		send = u.multipart
 	}
 	done, err := send(ctx)
 	if err != nil {
@@ -150,8 +150,8 @@ func put(ctx context.Context, api S3API, b Bundle, e Environment, m *meter) (Upl
 	return done, nil
 }
 
-// whole uploads in one request.
-func (u *upload) whole(ctx context.Context) (Uploaded, error) {
+// putObject uploads in one request.
+func (u *upload) putObject(ctx context.Context) (Uploaded, error) {
 	sum, err := hex.DecodeString(u.bundle.SHA256)
 	if err != nil {
 		return Uploaded{}, fmt.Errorf("its SHA-256 is %q: %w", u.bundle.SHA256, err)

@@ -61,7 +61,7 @@ type FileRequest struct {
 type FileResult struct {
 	Unit              string
 	release.Installed          // of Install
-	Outside, Dirs     []string // of Install: see release.Facts
+	Outside, Dirs     []string // of Install: see release.Metadata
 	Owners            map[string]int
 	Removed           []string // of Prune: the releases that are gone
 	Left              string   // of Prune: why others are not; the unit has not failed for that
@@ -195,7 +195,7 @@ func (q FileRequest) do(ctx context.Context) (out FileResult, err error) {
 		return out, errors.New(fatal[0].String())
 	}
 	out.Installed, err = q.Layout.Install(ctx, &r, plan, q.How)
-	out.Outside, out.Dirs, out.Owners = r.Outside, r.Dirs, r.Owners
+	out.Outside, out.Dirs, out.Owners = r.ExternalFiles, r.Dirs, r.Owners
 	return out, err
 }
 

@@ -12,24 +12,24 @@ type deploymentConfig struct {
 	kind  string
 	value int
 
-	// mustStay is how many of size instances must be healthy while others are deployed to: neither under way
+	// minimumHealthy is how many of size instances must be healthy while others are deployed to: neither under way
 	// nor failed.
-	mustStay func(size int) int
+	minimumHealthy func(size int) int
 }
 
 // deploymentConfigs are the ones every account has.
 var deploymentConfigs = map[string]deploymentConfig{
 	oneAtATime: {
 		id: "00000000-0000-0000-0000-000000000001", kind: "MOST_CONCURRENCY", value: 1,
-		mustStay: func(size int) int { return max(0, size-1) },
+		minimumHealthy: func(size int) int { return max(0, size-1) },
 	},
 	"CodeDeployDefault.HalfAtATime": { // rounded up, but a single instance can be deployed to
 		id: "00000000-0000-0000-0000-000000000002", kind: "FLEET_PERCENT", value: 50,
-		mustStay: func(size int) int { return max(0, min((size+1)/2, size-1)) },
+		minimumHealthy: func(size int) int { return max(0, min((size+1)/2, size-1)) },
 	},
 	"CodeDeployDefault.AllAtOnce": {
 		id: "00000000-0000-0000-0000-000000000003", kind: "FLEET_PERCENT", value: 0,
-		mustStay: func(int) int { return 0 },
+		minimumHealthy: func(int) int { return 0 },
 	},
 }
 

@@ -96,13 +96,13 @@ func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 	case bad != nil:
 		answer.fail(*bad)
 	case fault.answers() && !fault.AfterEffect, fault.DropConnection && !fault.AfterEffect:
-		answer.disturb(fault)
+		answer.inject(fault)
 	case !c.budgets[wire.name].take():
 		answer.fail(wire.throttled)
 	default:
 		answer.serve(c, req)
 		if fault.AfterEffect {
-			answer.disturb(fault)
+			answer.inject(fault)
 		}
 	}
 	switch {
@@ -164,8 +164,8 @@ func (a *answer) fail(e apiError) {
 	a.status, a.code, a.body = e.status, e.code, a.wire.failure(a.id, e)
 }
 
-// disturb answers as a fault says.
-func (a *answer) disturb(f Fault) {
+// inject answers as a fault says.
+func (a *answer) inject(f Fault) {
 	switch {
 	case f.Body != nil:
 		a.status, a.code, a.body = max(f.Status, http.StatusOK), f.Code, f.Body

@@ -95,13 +95,13 @@ func newDeployments(f *fleet) *deployments {
 		applications: map[string]*application{},
 		changed:      make(chan struct{}),
 	}
-	f.moved = d.stir
+	f.moved = d.wake
 	go d.run(ctx)
 	return d
 }
 
-// stir wakes the engine's goroutine. It does not wait, and takes no lock.
-func (d *deployments) stir() {
+// wake wakes the engine's goroutine. It does not wait, and takes no lock.
+func (d *deployments) wake() {
 	select {
 	case d.stirred <- struct{}{}:
 	default: // it is to wake already
@@ -140,7 +140,7 @@ func (d *deployments) close() {
 // advance does what is due after a change, and has the clock set anew; mu is held.
 func (d *deployments) advance() {
 	d.work()
-	d.stir()
+	d.wake()
 }
 
 // work does all that can be done at once and wakes everyone who waits for a change; mu is held.

@@ -42,7 +42,7 @@
 // deployment succeeds. A failure or a stop is followed by a rollback when that was asked for, if ever a
 // deployment succeeded. A command is handed out until it is acknowledged, and its first result stays.
 // Specifications come signed, in envelopes as the service builds them (Cloud.SignerCA is their root,
-// Cloud.Forge spoils them), and Cloud.SendCommand sends what no deployment would.
+// Cloud.FaultEnvelopes spoils them), and Cloud.SendCommand sends what no deployment would.
 //
 // # Where the truth is from
 //

@@ -34,7 +34,7 @@ var (
 	rsaAlgorithm    = pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, Parameters: asn1.NullRawValue}
 )
 
-// envelope signs a specification, or does with it what Forge asked for.
+// envelope signs a specification, or does with it what FaultEnvelopes asked for.
 func (c *Cloud) envelope(spec []byte) (format, payload string) {
 	c.mu.Lock()
 	how := c.forgery

@@ -197,7 +197,7 @@ func TestEveryForgeryIsWhatItSays(t *testing.T) {
 	cloud, specification := specifier(t)
 	for _, c := range []struct {
 		name  string
-		flaw  standin.Flaw
+		flaw  standin.FaultKind
 		wrong []string
 		fools bool // openssl cms -verify with the right CA, which knows nothing of names, formats or sizes
 	}{
@@ -224,7 +224,7 @@ func TestEveryForgeryIsWhatItSays(t *testing.T) {
 		{"not PEM", standin.NotPEM, []string{"no PEM block"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cloud.Forge(standin.Forgery{Flaw: c.flaw})
+			cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: c.flaw})
 			format, payload := specification(t)
 			if wrong := inspect(t, cloud, format, payload); !slices.Equal(wrong, c.wrong) {
 				t.Errorf("wrong with it: %q, want %q", wrong, c.wrong)
@@ -241,7 +241,7 @@ func TestEveryForgeryIsWhatItSays(t *testing.T) {
 			}
 		})
 	}
-	cloud.Forge(standin.Forgery{})
+	cloud.FaultEnvelopes(standin.EnvelopeFault{})
 	if format, payload := specification(t); len(inspect(t, cloud, format, payload)) > 0 {
 		t.Error("the forgery does not end")
 	}
@@ -252,10 +252,10 @@ func TestAnEnvelopeWithoutAttributes(t *testing.T) {
 	t.Parallel()
 	cloud, specification := specifier(t)
 	for _, c := range []struct {
-		flaw standin.Flaw
+		flaw standin.FaultKind
 		good bool
 	}{{standin.NoFlaw, true}, {standin.ContentAltered, false}, {standin.SignerOfAnotherRoot, false}, {standin.SignerExpired, false}, {standin.TwoSigners, true}} {
-		cloud.Forge(standin.Forgery{Flaw: c.flaw, NoAttributes: true})
+		cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: c.flaw, NoAttributes: true})
 		_, payload := specification(t)
 		block, _ := pem.Decode([]byte(payload))
 		m, err := pkcs7.Parse(block.Bytes)
@@ -272,7 +272,7 @@ func TestAnEditedSpecificationIsSigned(t *testing.T) {
 	t.Parallel()
 	cloud, specification := specifier(t)
 	for _, want := range []string{`["shop"]`, `{"ApplicationName":""}`, ""} {
-		cloud.Forge(standin.Forgery{Edit: func([]byte) []byte { return []byte(want) }})
+		cloud.FaultEnvelopes(standin.EnvelopeFault{Edit: func([]byte) []byte { return []byte(want) }})
 		_, payload := specification(t)
 		got, err := openssl(t, cloud, payload)
 		if err != nil || string(got) != want {
@@ -283,7 +283,7 @@ func TestAnEditedSpecificationIsSigned(t *testing.T) {
 			t.Errorf("edited to %q: %+v, %v", want, m, err)
 		}
 	}
-	cloud.Forge(standin.Forgery{Flaw: standin.ContentAltered, Edit: func(spec []byte) []byte {
+	cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: standin.ContentAltered, Edit: func(spec []byte) []byte {
 		return bytes.Replace(spec, []byte(`"shop"`), []byte(`"store"`), 1)
 	}})
 	_, payload := specification(t)

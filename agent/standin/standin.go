@@ -81,7 +81,7 @@ type Cloud struct {
 	mu      sync.Mutex
 	ports   []*port
 	closed  bool
-	forgery Forgery // what is wrong with the envelopes of the host commands
+	forgery EnvelopeFault // what is wrong with the envelopes of the host commands
 }
 
 // Start makes an empty Cloud: no group, no application, one empty bucket.

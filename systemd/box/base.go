@@ -48,9 +48,9 @@ func cacheFolder() (string, error) {
 	return filepath.Join(dir, "usher-box"), nil
 }
 
-// takeBase returns the root that images with these packages besides the usual are baked on, made if it is not in the
+// cachedBase returns the root that images with these packages besides the usual are baked on, made if it is not in the
 // cache, and a lock that keeps other processes from removing it.
-func takeBase(cache string, more []string) (dir string, lock *os.File, err error) {
+func cachedBase(cache string, more []string) (dir string, lock *os.File, err error) {
 	making, err := lockFolder(cache, unix.LOCK_EX) // made once, however many processes ask
 	if err != nil {
 		return "", nil, err

@@ -227,7 +227,7 @@ func (b *Box) powerOn() (*boot, error) {
 // supervise sees a boot to its end, and begins the next one when it is a reboot.
 func (b *Box) supervise(now *boot, cmd *exec.Cmd, notify *net.UnixConn) {
 	heard := make(chan struct{})
-	go func() { defer close(heard); b.hear(now, notify) }()
+	go func() { defer close(heard); b.readConsole(now, notify) }()
 	now.end = cmd.Wait()
 	notify.Close()
 	<-heard
@@ -246,8 +246,8 @@ func (b *Box) supervise(now *boot, cmd *exec.Cmd, notify *net.UnixConn) {
 	close(now.over)
 }
 
-// hear follows what nspawn says about the boot (sd_notify), until the socket is closed.
-func (b *Box) hear(now *boot, notify *net.UnixConn) {
+// readConsole follows what nspawn says about the boot (sd_notify), until the socket is closed.
+func (b *Box) readConsole(now *boot, notify *net.UnixConn) {
 	up := sync.OnceFunc(func() { close(now.up) })
 	ready := sync.OnceFunc(func() { close(now.ready) })
 	message := make([]byte, 4096) // sd_notify's messages are some lines

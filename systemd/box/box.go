@@ -61,7 +61,7 @@ func (s *session) newBox(t testing.TB, o Options, lower []string) (*Box, error) 
 	}
 	b := &Box{t: t, name: filepath.Base(dir), dir: dir, args: o.Args}
 	b.cgroup = filepath.Join(s.cgroup, b.name)
-	if err := b.furnish(o, lower); err != nil {
+	if err := b.populate(o, lower); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot make box %s: %w", b.name, err), b.close())
 	}
 	return b, nil
@@ -78,7 +78,7 @@ func makeFolder(name string) (string, error) {
 	}
 }
 
-func (b *Box) furnish(o Options, lower []string) (err error) {
+func (b *Box) populate(o Options, lower []string) (err error) {
 	for _, dir := range []string{"upper", "work", "merged"} {
 		if err := os.Mkdir(filepath.Join(b.dir, dir), 0o755); err != nil {
 			return err

@@ -128,7 +128,7 @@ func (s *session) base(more []string) (string, error) {
 	if dir, ok := s.bases[key]; ok {
 		return dir, nil
 	}
-	dir, lock, err := takeBase(s.cache, more)
+	dir, lock, err := cachedBase(s.cache, more)
 	if err != nil {
 		return "", err
 	}

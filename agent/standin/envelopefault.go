@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Forgery is what is wrong with the envelopes that GetDeploymentSpecification answers with; the zero Forgery is nothing.
-type Forgery struct {
-	Flaw Flaw
+// EnvelopeFault is what is wrong with the envelopes that GetDeploymentSpecification answers with; the zero value is nothing.
+type EnvelopeFault struct {
+	Flaw FaultKind
 
 	// NoAttributes: the signatures are over the content itself, without signed attributes. Clients take that form
 	// too; alone it is no flaw. DigestAltered and NoSignedDigest are of the other form.
@@ -20,39 +20,39 @@ type Forgery struct {
 	Edit func(spec []byte) []byte
 }
 
-// Flaw is one way in which an envelope is not what it must be. But for the flaw, everything is right.
-type Flaw int
+// FaultKind is one way in which an envelope is not what it must be. But for the flaw, everything is right.
+type FaultKind int
 
 // The flaws of an envelope.
 const (
-	NoFlaw              Flaw = iota
-	ContentAltered           // the content names another application than the one that was signed
-	DigestAltered            // the same, and the digest in the signed attributes is that of the altered content
-	SignerOfAnotherName      // a certificate of the right authority for somebody else
-	SignerOfAnotherRoot      // the right name, under an authority that is not SignerCA; its root is sent along
-	SignerSelfSigned         // the right name, by nobody
-	SignerExpired            // the certificate ended before the specification was signed
-	SignerBackdated          // the certificate has ended, and the time of signing says it had not
-	TwoSigners               // both of the right name, under the right authority
-	NoSigner                 // certificates and content, and nobody signed
-	NoCertificate            // of the signer: only the authority's
-	NoContent                // a detached signature
-	NoSignedDigest           // the signed attributes leave out what the content is
-	AttributesAsContent      // a good message's signed attributes, passed off as content that is signed without any
-	UnsignedFormat           // the specification itself, with the format TEXT/JSON
-	UnknownFormat            // a good envelope whose format is another
-	TooLong                  // more than EnvelopeLimit, and otherwise good
-	TwoBlocks                // two PEM blocks, each good
-	TextAfterBlock           // something after the PEM block
-	BytesAfterMessage        // something in the PEM block, after the message
-	NotPEM                   // base64 without its frame
+	NoFlaw              FaultKind = iota
+	ContentAltered                // the content names another application than the one that was signed
+	DigestAltered                 // the same, and the digest in the signed attributes is that of the altered content
+	SignerOfAnotherName           // a certificate of the right authority for somebody else
+	SignerOfAnotherRoot           // the right name, under an authority that is not SignerCA; its root is sent along
+	SignerSelfSigned              // the right name, by nobody
+	SignerExpired                 // the certificate ended before the specification was signed
+	SignerBackdated               // the certificate has ended, and the time of signing says it had not
+	TwoSigners                    // both of the right name, under the right authority
+	NoSigner                      // certificates and content, and nobody signed
+	NoCertificate                 // of the signer: only the authority's
+	NoContent                     // a detached signature
+	NoSignedDigest                // the signed attributes leave out what the content is
+	AttributesAsContent           // a good message's signed attributes, passed off as content that is signed without any
+	UnsignedFormat                // the specification itself, with the format TEXT/JSON
+	UnknownFormat                 // a good envelope whose format is another
+	TooLong                       // more than EnvelopeLimit, and otherwise good
+	TwoBlocks                     // two PEM blocks, each good
+	TextAfterBlock                // something after the PEM block
+	BytesAfterMessage             // something in the PEM block, after the message
+	NotPEM                        // base64 without its frame
 )
 
-// EnvelopeLimit is what an envelope of Forge's TooLong exceeds; the service's are a few KiB.
+// EnvelopeLimit is what an envelope of TooLong exceeds; the service's are a few KiB.
 const EnvelopeLimit = 128 << 10
 
-// Forge makes the envelopes wrong from now on; the zero Forgery makes them right again.
-func (c *Cloud) Forge(how Forgery) {
+// FaultEnvelopes makes the envelopes wrong from now on; the zero value makes them right again.
+func (c *Cloud) FaultEnvelopes(how EnvelopeFault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.forgery = how
@@ -62,7 +62,7 @@ func (c *Cloud) Forge(how Forgery) {
 const expiredFor = 24 * time.Hour
 
 // envelope signs a specification in the way of the forgery.
-func (f Forgery) envelope(spec []byte) (format, payload string) {
+func (f EnvelopeFault) envelope(spec []byte) (format, payload string) {
 	spec = slices.Clone(spec) // the engine's own, which other calls read
 	if f.Edit != nil {
 		spec = append([]byte{}, f.Edit(spec)...) // nil is an empty specification, not a message without one
@@ -88,7 +88,7 @@ func (f Forgery) envelope(spec []byte) (format, payload string) {
 }
 
 // sign signs content in the form that was asked for.
-func (f Forgery) sign(content []byte, at time.Time, by ...signer) *message {
+func (f EnvelopeFault) sign(content []byte, at time.Time, by ...signer) *message {
 	if f.NoAttributes {
 		return signContent(content, at, by...)
 	}
@@ -96,7 +96,7 @@ func (f Forgery) sign(content []byte, at time.Time, by ...signer) *message {
 }
 
 // message is the signed message with the flaws that are inside it.
-func (f Forgery) message(spec []byte, now time.Time, s signatory) *message {
+func (f EnvelopeFault) message(spec []byte, now time.Time, s signatory) *message {
 	since, until, ended := now.Add(-validSince), now.Add(validUntil), now.Add(-expiredFor)
 	m := f.sign(spec, now, s.signer)
 	switch f.Flaw {

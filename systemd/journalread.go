@@ -76,10 +76,10 @@ func lastLines(ctx context.Context, unit, invocation string, since uint64) (tail
 	return tail
 }
 
-// flooded reports whether a unit whose command ended at a time of the monotonic clock in µs wrote so much just before
+// rateLimited reports whether a unit whose command ended at a time of the monotonic clock in µs wrote so much just before
 // that journald may have dropped the end of it. journald itself says that it did only when the same unit writes
 // again, later.
-func flooded(ctx context.Context, unit string, end uint64) bool {
+func rateLimited(ctx context.Context, unit string, end uint64) bool {
 	text, err := journalctl(ctx, "_PID", burstLines, "_TRANSPORT=stdout", "_SYSTEMD_UNIT="+unit)
 	if err != nil || bytes.Count(text, []byte("\n")) < burstLines {
 		return false

@@ -8,9 +8,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// meter measures an upload where its bytes leave this program, so that it moves also within a part: on a slow
+// uploadProgress measures an upload where its bytes leave this program, so that it moves also within a part: on a slow
 // line a part takes a minute. What a request that is made again had sent counts once.
-type meter struct {
+type uploadProgress struct {
 	total    int64
 	progress func(done, total int64)
 
@@ -19,24 +19,24 @@ type meter struct {
 	said  int64
 }
 
-func newMeter(total int64, progress func(done, total int64)) *meter {
-	return &meter{total: total, progress: progress, parts: map[int32]int64{}}
+func newUploadProgress(total int64, progress func(done, total int64)) *uploadProgress {
+	return &uploadProgress{total: total, progress: progress, parts: map[int32]int64{}}
 }
 
 // measure is the option of a call that sends a part.
-func (m *meter) measure(part int32) func(*s3.Options) {
+func (m *uploadProgress) measure(part int32) func(*s3.Options) {
 	return func(o *s3.Options) { o.HTTPClient = sending{o.HTTPClient, m, part} }
 }
 
 // restart forgets what was sent: an upload is begun anew. What was said stands until there is more.
-func (m *meter) restart() {
+func (m *uploadProgress) restart() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.parts)
 }
 
 // set says how much of a part the present request has sent.
-func (m *meter) set(part int32, sent int64) {
+func (m *uploadProgress) set(part int32, sent int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.parts[part] = sent
@@ -50,13 +50,13 @@ func (m *meter) set(part int32, sent int64) {
 }
 
 // finish says that all is done.
-func (m *meter) finish() {
+func (m *uploadProgress) finish() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.say(m.total)
 }
 
-func (m *meter) say(done int64) {
+func (m *uploadProgress) say(done int64) {
 	if m.progress != nil && done > m.said {
 		m.said = done
 		m.progress(done, m.total)
@@ -66,7 +66,7 @@ func (m *meter) say(done int64) {
 // sending is the HTTP client of one part.
 type sending struct {
 	s3.HTTPClient
-	meter *meter
+	meter *uploadProgress
 	part  int32
 }
 

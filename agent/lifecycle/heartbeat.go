@@ -12,41 +12,41 @@ import (
 	"usher/agent/retry"
 )
 
-// Hold goes on looking for the action in the background, and heartbeats from the moment the wait state is
-// confirmed until Release. The context it returns is the one to work in: it ends with ErrDeadline early
+// Start goes on looking for the action in the background, and heartbeats from the moment the wait state is
+// confirmed until Stop. The context it returns is the one to work in: it ends with ErrDeadline early
 // enough for a verdict before the hook's global timeout, and with ErrLeaving when the instance is given up: at a launch
 // metadata is asked every few seconds.
 // Call it once.
-func (l *Launch) Hold(ctx context.Context) context.Context {
-	work, cut := context.WithCancelCause(ctx)
+func (l *Launch) Start(ctx context.Context) context.Context {
+	work, cancelWork := context.WithCancelCause(ctx)
 	held, stop := context.WithCancel(context.WithoutCancel(ctx)) // a stopping service still delivers its verdict
-	l.cut, l.stop, l.finished = cut, stop, make(chan struct{})
+	l.cancelWork, l.stop, l.finished = cancelWork, stop, make(chan struct{})
 	if l.opt.Transition == Launching {
-		l.watching.Go(func() { untilLeaving(held, l.gate, cut) })
+		l.watching.Go(func() { untilLeaving(held, l.gate, cancelWork) })
 	}
 	go func() {
 		defer close(l.finished)
-		l.keepLooking(held)
+		l.pollUntilKnown(held)
 		switch l.Kind() {
 		case Action:
 			l.hold(held)
 		case Leaving:
-			l.cut(ErrLeaving)
+			l.cancelWork(ErrLeaving)
 		}
 	}()
 	return work
 }
 
-// Release ends the heartbeats, waits for the background to end, and frees the work context.
-func (l *Launch) Release() {
+// Stop ends the heartbeats, waits for the background to end, and frees the work context.
+func (l *Launch) Stop() {
 	l.stop()
 	<-l.finished
 	l.watching.Wait()
-	l.cut(context.Canceled)
+	l.cancelWork(context.Canceled)
 }
 
-// Over says that the background has ended: there is no action, or it is decided.
-func (l *Launch) Over() bool {
+// Ended says that the background has ended: there is no action, or it is decided.
+func (l *Launch) Ended() bool {
 	select {
 	case <-l.finished:
 		return true
@@ -55,11 +55,11 @@ func (l *Launch) Over() bool {
 	}
 }
 
-// keepLooking repeats look until the kind is known.
-func (l *Launch) keepLooking(ctx context.Context) {
+// pollUntilKnown repeats look until the kind is known.
+func (l *Launch) pollUntilKnown(ctx context.Context) {
 	began, grace, failed := time.Now(), l.opt.Grace, l.failed
 	if age := time.Since(l.me.PendingTime); age > 0 {
-		grace = max(grace-age, min(grace, leastGrace))
+		grace = max(grace-age, min(grace, minGrace))
 	}
 	for try := 0; ; try++ {
 		select {
@@ -75,17 +75,17 @@ func (l *Launch) keepLooking(ctx context.Context) {
 		}
 		if failed != nil {
 			wait = l.nextBackoff(failed, try)
-			l.tell(Notice{What: Retrying, Err: failed, Next: wait})
+			l.tell(Event{Kind: Retrying, Err: failed, Next: wait})
 		}
 		if !retry.Pause(ctx, wait) {
 			return
 		}
 		l.alive()
-		if failed = l.look(ctx); failed != nil {
+		if failed = l.check(ctx); failed != nil {
 			continue
 		}
 		if l.Kind() == Unknown && l.Target() == "" && time.Since(began) > grace {
-			l.settle(Standalone, "", "")
+			l.resolve(Standalone, "", "")
 		}
 	}
 }
@@ -97,7 +97,7 @@ func (l *Launch) nextBackoff(err error, try int) time.Duration {
 
 // hold polls until the wait state is there, then heartbeats.
 func (l *Launch) hold(ctx context.Context) {
-	timer := time.AfterFunc(time.Until(l.Deadline()), func() { l.cut(ErrDeadline) })
+	timer := time.AfterFunc(time.Until(l.Deadline()), func() { l.cancelWork(ErrDeadline) })
 	defer timer.Stop()
 	wait := describeBackoff.Next(0)
 	for try := 0; !l.inWait(l.State()); try++ {
@@ -115,9 +115,9 @@ func (l *Launch) hold(ctx context.Context) {
 		}
 	}
 	close(l.waiting)
-	l.tell(Notice{What: Waiting, State: l.State()})
-	l.lastBeat = time.Now()
-	next := l.firstBeat()
+	l.tell(Event{Kind: Waiting, State: l.State()})
+	l.lastHeartbeat = time.Now()
+	next := l.firstHeartbeat()
 	for retry.Pause(ctx, next) {
 		next = l.heartbeat(ctx)
 		if next == 0 {
@@ -131,12 +131,12 @@ func (l *Launch) refresh(ctx context.Context) (passed bool, err error) {
 	group, state, err := l.describe(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			l.tell(Notice{What: Retrying, Err: err})
+			l.tell(Event{Kind: Retrying, Err: err})
 		}
 		return false, err
 	}
 	if group == "" { // not listed: terminated, detached, or a moment of the API; metadata knows
-		if state, err = l.gate.TargetLifecycleState(ctx); err != nil || !gone(state) {
+		if state, err = l.gate.TargetLifecycleState(ctx); err != nil || !terminatingTarget(state) {
 			return false, nil
 		}
 	}
@@ -147,15 +147,15 @@ func (l *Launch) refresh(ctx context.Context) (passed bool, err error) {
 	case Action:
 		return false, nil
 	case Leaving:
-		l.cut(ErrLeaving)
+		l.cancelWork(ErrLeaving)
 	}
-	l.tell(Notice{What: Gone, State: state})
+	l.tell(Event{Kind: Gone, State: state})
 	return true, nil
 }
 
-// firstBeat is when to heartbeat first. The wait may have begun any time since the instance was launched. Servers that
+// firstHeartbeat is when to heartbeat first. The wait may have begun any time since the instance was launched. Servers that
 // were launched together are out of step from here on, not only after many heartbeats.
-func (l *Launch) firstBeat() time.Duration {
+func (l *Launch) firstHeartbeat() time.Duration {
 	since := time.Since(l.began())
 	left := l.HeartbeatTimeout()*2/3 - since // the last third is for tries that are lost
 	if since < 0 || left <= 0 {
@@ -177,11 +177,11 @@ func (l *Launch) interval() time.Duration {
 
 // heartbeat records one and says when to do it again, 0 for never.
 func (l *Launch) heartbeat(ctx context.Context) time.Duration {
-	err := l.beatOnce(ctx)
+	err := l.sendHeartbeat(ctx)
 	soon := max(l.interval()/4, 100*time.Millisecond)
 	switch {
 	case err == nil:
-		l.lastBeat, l.lost = time.Now(), time.Time{}
+		l.lastHeartbeat, l.inactiveSince = time.Now(), time.Time{}
 		return l.interval()
 	case ctx.Err() != nil:
 		return 0
@@ -191,16 +191,16 @@ func (l *Launch) heartbeat(ctx context.Context) time.Duration {
 			return 0
 		case !l.wasActive():
 			return soon // too early, or decided before we came: Complete finds out
-		case l.lost.IsZero():
-			l.lost = time.Now()
-		case time.Since(l.lost) > heldWindow:
+		case l.inactiveSince.IsZero():
+			l.inactiveSince = time.Now()
+		case time.Since(l.inactiveSince) > heldTimeout:
 			return 0 // decided; the state is still a wait state, so other hooks are waited for
 		}
-		return min(soon, heldWindow/3)
+		return min(soon, heldTimeout/3)
 	}
-	l.tell(Notice{What: HeartbeatFailed, Err: err, Next: soon})
-	if time.Since(l.lastBeat) > l.HeartbeatTimeout() { // the action may have expired: Describe still tells
-		l.lastBeat = time.Now()
+	l.tell(Event{Kind: HeartbeatFailed, Err: err, Next: soon})
+	if time.Since(l.lastHeartbeat) > l.HeartbeatTimeout() { // the action may have expired: Describe still tells
+		l.lastHeartbeat = time.Now()
 		if passed, _ := l.refresh(ctx); passed {
 			return 0
 		}
@@ -208,7 +208,7 @@ func (l *Launch) heartbeat(ctx context.Context) time.Duration {
 	return soon
 }
 
-func (l *Launch) beatOnce(ctx context.Context) error {
+func (l *Launch) sendHeartbeat(ctx context.Context) error {
 	l.mu.Lock()
 	group, hook := l.group, l.hook.LifecycleHookName
 	l.mu.Unlock()
@@ -217,7 +217,7 @@ func (l *Launch) beatOnce(ctx context.Context) error {
 	l.opt.Limiter.Observe(err)
 	if err == nil {
 		l.mu.Lock()
-		l.beat = true
+		l.sendHeartbeats = true
 		l.mu.Unlock()
 	}
 	return err
@@ -233,7 +233,7 @@ func (l *Launch) Active(ctx context.Context) (bool, error) {
 	}
 	began := time.Now()
 	for try := 0; l.inWait(l.State()); try++ {
-		err := l.beatOnce(ctx)
+		err := l.sendHeartbeat(ctx)
 		if err == nil {
 			return true, nil
 		}
@@ -241,7 +241,7 @@ func (l *Launch) Active(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 		next := l.nextBackoff(err, try)
-		l.tell(Notice{What: Retrying, Err: err, Next: next})
+		l.tell(Event{Kind: Retrying, Err: err, Next: next})
 		if !retry.Pause(ctx, next) {
 			return false, errors.Join(err, context.Cause(ctx))
 		}
@@ -259,7 +259,7 @@ func (l *Launch) began() time.Time {
 	return l.opt.Began
 }
 
-func (l *Launch) wasActive() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.beat }
+func (l *Launch) wasActive() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.sendHeartbeats }
 
 // globalEnd is when Auto Scaling ends the action at the latest.
 func (l *Launch) globalEnd() time.Time {

@@ -15,15 +15,15 @@ import (
 	"usher/agent/safepath"
 )
 
-// UnpackS3 is FetchS3 and Unpack at the same time: what has arrived of o in archive is unpacked into dir while the rest
+// FetchAndUnpackS3 is FetchS3 and Unpack at the same time: what has arrived of o in archive is unpacked into dir while the rest
 // is on its way. Of a zip the end comes first, where its list of files is. kind is Unpack's, everything else is
-// promised as FetchS3 and Unpack promise it; and nothing counts before UnpackS3 has returned without an error, since
+// promised as FetchS3 and Unpack promise it; and nothing counts before FetchAndUnpackS3 has returned without an error, since
 // the checksum is known last. An archive that cannot be unpacked is fetched to its end all the same, to tell one
 // that is damaged from one that arrived damaged, which is fetched once more.
 //
 // dir exists and is empty, and on an error it is empty again; archive then holds nothing of use. An error of unpacking is an
-// [Unfit].
-func UnpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind, dir string, l Limits, progress func(done, total int64)) (Fetched, Stats, error) {
+// [UnpackError].
+func FetchAndUnpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind, dir string, l Limits, progress func(done, total int64)) (Fetched, Stats, error) {
 	return unpackS3(ctx, api, o, archive, kind, dir, l.withDefaults(), progress, backoffPolicy{})
 }
 
@@ -38,7 +38,7 @@ func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind
 	d.endFirst = kind == Zip
 	stats, failed, err := d.unpack(ctx, kind, dir, l)
 	if errors.As(err, new(mismatch)) {
-		if err := empty(dir); err != nil {
+		if err := clearDir(dir); err != nil {
 			return Fetched{}, Stats{}, err
 		}
 		d.again()
@@ -47,22 +47,22 @@ func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind
 	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) // of what was unpacked, if that failed first
 	switch {
 	case failed != nil && (err == nil || full):
-		err = Unfit{fmt.Errorf("cannot unpack the bundle: %w", failed)}
+		err = UnpackError{fmt.Errorf("cannot unpack the bundle: %w", failed)}
 	case err != nil:
 		err = explain(api, o, err)
 	default:
 		return d.fetched(), stats, nil
 	}
-	if e := empty(dir); e != nil {
+	if e := clearDir(dir); e != nil {
 		err = errors.Join(err, e)
 	}
 	return Fetched{}, Stats{}, err
 }
 
-// Unfit is a bundle that arrived and cannot be unpacked: to fetch it again does not help.
-type Unfit struct{ error }
+// UnpackError is a bundle that arrived and cannot be unpacked: to fetch it again does not help.
+type UnpackError struct{ error }
 
-func (u Unfit) Unwrap() error { return u.error }
+func (u UnpackError) Unwrap() error { return u.error }
 
 // unpack fetches and unpacks once: failed is why it cannot be unpacked, err why it cannot be fetched.
 func (d *download) unpack(ctx context.Context, kind, dir string, l Limits) (stats Stats, failed, err error) {
@@ -74,25 +74,25 @@ func (d *download) unpack(ctx context.Context, kind, dir string, l Limits) (stat
 			cancel(err)
 		}
 	})
-	stats, failed = unpack(ctx, input{arriving{ctx, d}, d.size, d.coming}, kind, dir, l)
+	stats, failed = unpack(ctx, input{partialFile{ctx, d}, d.size, d.remaining}, kind, dir, l)
 	group.Wait()
 	return stats, failed, err
 }
 
-// coming is how much of the object is still to be written to the disk, in bytes.
-func (d *download) coming() int64 {
+// remaining is how much of the object is still to be written to the disk, in bytes.
+func (d *download) remaining() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return max(0, d.size-d.done)
 }
 
-// arriving is a download as a file: what is read is waited for.
-type arriving struct {
+// partialFile is a download as a file: what is read is waited for.
+type partialFile struct {
 	ctx context.Context
 	*download
 }
 
-func (a arriving) ReadAt(p []byte, at int64) (int, error) {
+func (a partialFile) ReadAt(p []byte, at int64) (int, error) {
 	for part := at / PartSize; part*PartSize < min(at+int64(len(p)), a.size); part++ {
 		select {
 		case <-a.complete[part]:
@@ -106,12 +106,12 @@ func (a arriving) ReadAt(p []byte, at int64) (int, error) {
 // input is an archive to unpack.
 type input struct {
 	io.ReaderAt
-	size   int64
-	coming func() int64 // what others will write to the same disk meanwhile, in bytes
+	size      int64
+	remaining func() int64 // what others will write to the same disk meanwhile, in bytes
 }
 
-// whole is an archive that is on the disk.
-func whole(archive *os.File) (input, error) {
+// completeArchive is an archive that is on the disk.
+func completeArchive(archive *os.File) (input, error) {
 	info, err := archive.Stat()
 	if err != nil {
 		return input{}, err
@@ -119,8 +119,8 @@ func whole(archive *os.File) (input, error) {
 	return input{archive, info.Size(), func() int64 { return 0 }}, nil
 }
 
-// empty removes everything in dir.
-func empty(dir string) error {
+// clearDir removes everything in dir.
+func clearDir(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
 		err = errors.Join(err, safepath.RemoveAll(filepath.Join(dir, e.Name())))

@@ -162,7 +162,7 @@ func TestUnpackS3Faults(t *testing.T) {
 					}
 				case err == nil || !strings.Contains(err.Error(), c.err):
 					t.Errorf("error %v\nwant  %s", err, c.err)
-				case strings.HasPrefix(c.err, "cannot unpack") != errors.As(err, new(Unfit)) && !strings.Contains(c.err, "max_bytes"):
+				case strings.HasPrefix(c.err, "cannot unpack") != errors.As(err, new(UnpackError)) && !strings.Contains(c.err, "max_bytes"):
 					t.Errorf("%v: whether to fetch it again is not told", err)
 				case len(got) > 0:
 					t.Errorf("%d files are left", len(got))
@@ -181,7 +181,7 @@ func TestUnpackS3WantsAnEmptyDirectory(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "kept"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := UnpackS3(t.Context(), client(gateway()), S3Object{Bucket: "b", Key: "k"}, saved(t, "b", nil), Zip, dir, Limits{}, nil)
+	_, _, err := FetchAndUnpackS3(t.Context(), client(gateway()), S3Object{Bucket: "b", Key: "k"}, saved(t, "b", nil), Zip, dir, Limits{}, nil)
 	if err == nil || !strings.Contains(err.Error(), dir+", is not empty") {
 		t.Errorf("error %v", err)
 	}
@@ -198,7 +198,7 @@ func TestUnpackS3Stops(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		dir := t.TempDir()
-		_, _, err := UnpackS3(ctx, client(gateway()), S3Object{Bucket: b, Key: kind}, saved(t, "b", nil), kind, dir, Limits{}, func(done, _ int64) {
+		_, _, err := FetchAndUnpackS3(ctx, client(gateway()), S3Object{Bucket: b, Key: kind}, saved(t, "b", nil), kind, dir, Limits{}, func(done, _ int64) {
 			if done > 2*PartSize {
 				cancel()
 			}

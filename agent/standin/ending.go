@@ -28,7 +28,7 @@ func (d *deployment) size() int {
 // the configuration's minimum must stay.
 func (d *deployment) mayBegin() bool {
 	size := d.size()
-	return !d.stopping && d.count(statusInProgress)+d.count(statusFailed) < size-deploymentConfigs[d.order.config].mustStay(size)
+	return !d.stopping && d.count(statusInProgress)+d.count(statusFailed) < size-deploymentConfigs[d.order.config].minimumHealthy(size)
 }
 
 // conclude ends a deployment that has nothing left to do; mu is held.
@@ -37,7 +37,7 @@ func (d *deployments) conclude(dep *deployment) {
 		return
 	}
 	left := dep.count(statusPending)
-	enough := max(1, deploymentConfigs[dep.order.config].mustStay(dep.size()))
+	enough := max(1, deploymentConfigs[dep.order.config].minimumHealthy(dep.size()))
 	switch {
 	case dep.stopping:
 		d.end(dep, statusStopped)

@@ -17,10 +17,10 @@ const machineConsole = "/dev/console"
 // looks at it; a verdict does not wait for that.
 const consoleWait = 2 * time.Second
 
-// LastWords writes lines to the machine's console, each after "usher: ". What is not printable in a line
+// WriteConsole writes lines to the machine's console, each after "usher: ". What is not printable in a line
 // is shown as "?". Where this process is not a service of a systemd it does nothing: there the console is
 // somebody's screen.
-func LastWords(lines []string) error {
+func WriteConsole(lines []string) error {
 	if !isService() {
 		return nil
 	}
