@@ -87,6 +87,7 @@ type shop struct {
 	*testing.T
 	cloud *standin.Cloud
 	image *box.Image
+	link  string          // the application's path
 	ctx   context.Context // of what is waited for, from when there is a machine: an image may have to be baked first
 }
 
@@ -102,7 +103,7 @@ func newShop(t *testing.T, options ...standin.Options) *shop {
 	cloud.CreateGroup(standin.Group{Name: "web", NoReplacement: true})
 	cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: 5 * time.Minute})
 	cloud.PublishRevision("shop", "production", standin.Revision{})
-	return &shop{T: t, cloud: cloud, image: image}
+	return &shop{T: t, cloud: cloud, image: image, link: "/opt/app"}
 }
 
 // files is a revision: name -> content. Scripts are executable.
@@ -246,8 +247,8 @@ func (m *machine) ends(verdict, version string) {
 		m.s.Errorf("CompleteLifecycleAction was accepted: %v", accepted)
 	}
 	m.WaitRunning()
-	m.s.expect("the link resolves", fmt.Sprint(m.Exec("readlink", "--canonicalize-existing", "/opt/app").Code), "0")
-	m.s.expect("live", m.Run("cat", "/opt/app/VERSION"), version)
+	m.s.expect("the link resolves", fmt.Sprint(m.Exec("readlink", "--canonicalize-existing", m.s.link).Code), "0")
+	m.s.expect("live", m.Run("cat", m.s.link+"/VERSION"), version)
 	m.s.expect("failed units", m.Run("systemctl", "list-units", "--failed", "--quiet", "--plain"), "")
 }
 

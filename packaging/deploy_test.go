@@ -40,7 +40,7 @@ func (m *machine) deployed(id, status, version string) {
 			m.s.Errorf("CodeDeploy was told %d times how %s ended", c.Completed, c.Name)
 		}
 	}
-	m.s.expect("live", m.Run("cat", "/opt/app/VERSION"), version)
+	m.s.expect("live", m.Run("cat", m.s.link+"/VERSION"), version)
 	m.s.expect("failed units", m.Run("systemctl", "list-units", "--failed", "--quiet", "--plain"), "")
 	m.WaitRunning()
 }
@@ -120,7 +120,7 @@ func TestAScriptCannotTouchWhatIsLive(t *testing.T) {
 	s.expect("the base's page", m.Run("cat", "/opt/app-base/www/index.html"), "base")
 	m.said("Read-only file system")
 
-	s = &shop{T: t, cloud: s.cloud, image: image, ctx: s.ctx}
+	s = &shop{T: t, cloud: s.cloud, image: image, link: s.link, ctx: s.ctx}
 	s.publish("shop-2", app("2").with(files{"scripts/after.sh": "#!/bin/bash\nset -e\nmkdir -p /mnt/data\nmount -t tmpfs tmpfs /mnt/data\necho mounted >/mnt/data/file\necho built >\"$USHER_RELEASE_DIR/built\"\n"}))
 	s.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "shop", Name: "production", AutoScalingGroups: []string{"web"}})
 	m = s.launch()

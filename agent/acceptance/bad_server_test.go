@@ -23,7 +23,7 @@ func TestBadServer(t *testing.T) {
 			s.must(os.Remove(s.path("opt/app")))
 			s.write("opt/app/VERSION", "baked in")
 		}, "baked in", "/opt/app is a directory, not a symbolic link: a release cannot be switched in under a directory. " +
-			"Move it out of the way once, when baking the image: mv DIR/opt/app DIR/opt/app-base && ln -s DIR/opt/app-base DIR/opt/app"},
+			"Move it out of the way once, when baking the image: mv -T DIR/opt/app DIR/opt/app-base && ln -s DIR/opt/app-base DIR/opt/app"},
 		{"the link is a file", func(s *stage) {
 			s.must(os.Remove(s.path("opt/app")))
 			s.write("opt/app", "baked in")

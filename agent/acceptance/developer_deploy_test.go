@@ -203,6 +203,11 @@ func TestDeployRefusesACommit(t *testing.T) {
 	h.commit("2", edition("2").with(files{"appspec.yml": "version: 0.0\nos: linux\nhooks:\n  AfterInstal: [{location: scripts/render.sh}]\n", "scripts/render.sh": "#!/bin/sh\nset -e\nfi\n"}))
 	got := h.usher("deploy production")
 	h.ended(got, 2, "a server would refuse this commit, for 1 problem; nothing was uploaded:\nappspec.yml:4:3: unknown lifecycle event \"AfterInstal\": did you mean AfterInstall?\n")
+	// What scripts may do to the link depends on where it is.
+	h.commit("2b", edition("2").with(files{"scripts/render.sh": "#!/bin/sh\nset -e\nrm -rf /srv/shop/*\n"}))
+	h.ended(h.usher("deploy --dry-run production"), 0)
+	h.environments("    link: /srv/shop\n")
+	h.ended(h.usher("deploy --dry-run production"), 2, "scripts/render.sh:3:1: `rm -rf /srv/shop/*` in AfterInstall destroys what is live")
 	h.in("rm", "--quiet", "appspec.yml")
 	h.commit("3", nil)
 	h.ended(h.usher("deploy production"), 2, "has no appspec.yml at its top")

@@ -134,7 +134,10 @@ func (d *Session) check(ctx context.Context, path string) (bundle.Stats, []hooks
 		return stats, nil, cli.UsageError{Err: fmt.Errorf("a server could not use this commit: %w", err)}
 	}
 	defer safepath.RemoveAll(dir)
-	c := config.Default()
+	c, err := config.Default().WithLink(d.Env.Link)
+	if err != nil {
+		return stats, nil, cli.UsageError{Err: err}
+	}
 	_, problems := release.Check(c.Layout(), dir, "", hooks.Enforce, hooks.CheckSource)
 	fatal := hooks.Errors(problems)
 	if len(fatal) == 0 {

@@ -135,7 +135,7 @@ func (l Layout) CheckLink() error {
 		return fmt.Errorf("cannot look at the application link: %w", err)
 	case info.IsDir():
 		return fmt.Errorf("%s is a directory, not a symbolic link: a release cannot be switched in under a directory. "+
-			"Move it out of the way once, when baking the image: mv %[1]s %[2]s && ln -s %[2]s %[1]s", link, base)
+			"Move it out of the way once, when baking the image: mv -T %[1]s %[2]s && ln -s %[2]s %[1]s", link, base)
 	case info.Mode()&fs.ModeSymlink == 0:
 		return fmt.Errorf("%s is a %s, not a symbolic link: remove it, then: ln -s %s %[1]s", link, kindOf(info), base)
 	}

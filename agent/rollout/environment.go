@@ -46,6 +46,7 @@ type Environment struct {
 	Region          string
 	Profile         string // of the developer's AWS configuration; "" is the default one
 	Branch          string // ref that is deployed when none is named; "" when one must be
+	Link            string // the application's path on the servers; "" is the usual one
 	Confirm         bool   // ask before deploying
 }
 
@@ -89,6 +90,7 @@ type settings struct {
 	Region          string `yaml:"region"`
 	Profile         string `yaml:"profile"`
 	Branch          string `yaml:"branch"`
+	Link            string `yaml:"link"`
 	Confirm         bool   `yaml:"confirm"`
 }
 
@@ -178,9 +180,12 @@ func (s settings) environment(name, application string) (Environment, error) {
 	case strings.HasPrefix(s.Branch, "-"):
 		return wrong("branch", "is %q: it must be a ref such as origin/main", s.Branch)
 	}
+	if _, err := config.Default().WithLink(s.Link); err != nil {
+		return wrong("link", "cannot be used: %v", err)
+	}
 	return Environment{
 		Name: name, Application: s.Application, DeploymentGroup: s.DeploymentGroup, Bucket: s.Bucket, Prefix: s.Prefix,
-		Region: s.Region, Profile: s.Profile, Branch: s.Branch, Confirm: s.Confirm,
+		Region: s.Region, Profile: s.Profile, Branch: s.Branch, Link: s.Link, Confirm: s.Confirm,
 	}, nil
 }
 

@@ -86,7 +86,7 @@ func TestMistakes(t *testing.T) {
 		"no environments":     {"application: shop\n", "usher.yml: environments is empty: name at least one, such as production, with its deployment_group, bucket and region"},
 		"empty environments":  {"environments:\n", "usher.yml:1:1: environments is empty: name at least one, such as production, with its deployment_group, bucket and region"},
 		"a key misspelt":      {strings.Replace(good, "bucket", "buckt", 1), `usher.yml:5:5: unknown key "buckt": did you mean bucket?`},
-		"a key of old":        {good + "    strategy: fast\n", `usher.yml:7:5: unknown key "strategy": the keys here are application, deployment_group, bucket, prefix, region, profile, branch, confirm`},
+		"a key of old":        {good + "    strategy: fast\n", `usher.yml:7:5: unknown key "strategy": the keys here are application, deployment_group, bucket, prefix, region, profile, branch, link, confirm`},
 		"a key on top":        {"enviroments: {}\n", `usher.yml:1:1: unknown key "enviroments": did you mean environments?`},
 		"a key on top of old": {"name: x\n" + good, `usher.yml:1:1: unknown key "name": the keys here are application, environments`},
 		"a key twice":         {good + "    region: eu-west-1\n", `usher.yml:7:5: "region" is given twice`},
@@ -105,6 +105,7 @@ func TestMistakes(t *testing.T) {
 		"a zone":              {strings.Replace(good, "eu-west-1", "eu-west-1a", 1), `usher.yml:6:13: region of production is "eu-west-1a": it must be a Region such as eu-west-1`},
 		"a slash before":      {good + "    prefix: /x\n", `usher.yml:7:13: prefix of production is "/x/": it must be a folder such as revisions/, of letters, digits and !_.*'()-, without a slash before it`},
 		"an option":           {good + "    branch: --upload-pack=x\n", `usher.yml:7:13: branch of production is "--upload-pack=x": it must be a ref such as origin/main`},
+		"a link in a folder":  {good + "    link: srv/shop\n", `usher.yml:7:11: link of production cannot be used: link is "srv/shop": it must be an absolute path without . or .. or a slash at the end`},
 		"a name with a space": {strings.Replace(good, "production", "the shop", 1), `usher.yml:3:3: environment "the shop": a name is letters, digits, - and _`},
 	} {
 		t.Run(name, func(t *testing.T) {
