@@ -101,7 +101,7 @@ func (c *requests) holdLaunch(d time.Duration) control.Response {
 	text := fmt.Sprintf("from now on: a launch that fails is kept for %s, then abandoned", d)
 	switch {
 	case !c.launch:
-		return control.Declined(cli.ExitNothing, "nothing needs holding: the launch of this instance is over, and Auto Scaling waits for no verdict on it")
+		return control.Declined(cli.ExitNothing, "nothing to hold: the launch of this instance is already complete")
 	case c.fate == launchAbandoned:
 		return control.Declined(cli.ExitNothing, "it is too late: the launch has failed, and is being given up")
 	case c.failed():
@@ -120,14 +120,14 @@ func (c *requests) holdLaunch(d time.Duration) control.Response {
 func (c *requests) endHold() control.Response {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, text := (*hold)(nil), "the hold is taken back: a launch that fails is abandoned at once"
+	h, text := (*hold)(nil), "hold cancelled: a launch that fails is abandoned at once"
 	if c.cfg.OnFailure == config.OnFailureHold {
-		text = fmt.Sprintf("the hold is taken back: a launch that fails is kept for %s (on_failure is hold)", c.cfg.HoldTimeout)
+		text = fmt.Sprintf("hold cancelled: a launch that fails is kept for %s (on_failure is hold)", c.cfg.HoldTimeout)
 	}
 	switch {
 	case c.launch && c.fate != launchAbandoned && c.failed():
 		h = &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now().UTC(), Released: true}
-		text = "this instance is let go: its launch is abandoned now"
+		text = "hold ended: the launch of this instance is abandoned now"
 	case c.hold == nil || !c.launch:
 		return control.Declined(cli.ExitNothing, "nothing is held here")
 	}

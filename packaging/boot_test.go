@@ -279,7 +279,7 @@ func TestFirstBoot(t *testing.T) {
 	m.ends(standin.Continue, "1")
 
 	s.expect("scripts", m.trace(), lines("BeforeInstall 1 live=base", "AfterInstall 1 live=base", "ApplicationStart 1 live=1", "ValidateService 1 live=1"))
-	m.said("usher 1.2.3 on "+m.server.ID, "this is a launch of group web", "deployment "+id+" begins", "DownloadBundle finished", "AfterInstall finished",
+	m.said("usher 1.2.3 on "+m.server.ID, "launching in group web", "deployment "+id+" begins", "DownloadBundle finished", "AfterInstall finished",
 		"Flip finished", "ValidateService finished", "is live and good", "completed the lifecycle action of hook usher-launch with CONTINUE")
 	started := m.WaitForEntry(message(systemd.MessageStarted))
 	s.expect("the instance, as a field", started.Fields["INSTANCE_ID"], m.server.ID)

@@ -92,7 +92,7 @@ const (
 	// CONTINUE or ABANDON. After ABANDON, see DeploymentFailed.
 	MessageCompleted = "5431bd19eb384dd892f8d9f03c6af366"
 
-	// MessageCompleteFailed: the verdict could not be delivered; the message says why. The hook's
+	// MessageCompleteFailed: the lifecycle action could not be completed; the message says why. The hook's
 	// default result decides when its timeout is up. Look at the permission and the hook that the
 	// message names.
 	MessageCompleteFailed = "528adec4cf79715fd4e5e6d64a924071"

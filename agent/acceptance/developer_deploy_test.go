@@ -41,10 +41,10 @@ TIME SERVER succeeded in SOON
   servers    Auto Scaling group web; OneAtATime
   running    commit1 Version 1 (deployment1, AGO)
   deploying  commit2 Version 2 (origin/main, by Ann, AGO)
-  brings     1 commit
+  adds       1 commit
              commit2 Version 2
-  bundle     SIZE, 5 files, fit to deploy
-  warning    1 file of the work tree is changed and not committed, which is not deployed: notes.txt
+  bundle     SIZE, 5 files, valid
+  warning    1 file is changed and not committed: not deployed: notes.txt
 
 TIME uploaded SIZE in SOON to s3://BUCKET/shop/SHA2.tgz
 `+strings.ReplaceAll(server, "SERVER", "server1")+strings.ReplaceAll(server, "SERVER", "server2")+strings.ReplaceAll(server, "SERVER", "server3")+
@@ -53,7 +53,7 @@ production runs commit2 Version 2: 3 servers in SOON.
 `)
 
 	uploads := len(h.cloud.CallsOf("PutObject"))
-	h.ended(h.usher("deploy production "+h.commits[0][:12]), 0, "takes back 1 commit", "uploaded before, compared with the commit now", "nothing to upload")
+	h.ended(h.usher("deploy production "+h.commits[0][:12]), 0, "reverts    1 commit", "uploaded before, compared with the commit now", "nothing to upload")
 	h.expect("live", h.live(), "1 1 1")
 	h.expect("uploads of a commit that was there", itoa(len(h.cloud.CallsOf("PutObject"))-uploads), "0")
 	left, err := filepath.Glob(h.path("usher-*"))
@@ -191,7 +191,7 @@ func TestDeployNoWait(t *testing.T) {
 func TestDeployDryRun(t *testing.T) {
 	h := newShop(t, 0, production())
 	h.environments("    confirm: true\n")
-	h.ended(h.usher("deploy --dry-run production"), 0, "fit to deploy", "A dry run: nothing was uploaded, and no deployment created.")
+	h.ended(h.usher("deploy --dry-run production"), 0, "files, valid", "A dry run: nothing was uploaded, and no deployment created.")
 	for _, op := range []string{"PutObject", "CreateMultipartUpload", "RegisterApplicationRevision", "CreateDeployment"} {
 		h.expect(op, itoa(len(h.cloud.CallsOf(op))), "0")
 	}
@@ -202,7 +202,7 @@ func TestDeployRefusesACommit(t *testing.T) {
 	h := newShop(t, 0, production())
 	h.commit("2", edition("2").with(files{"appspec.yml": "version: 0.0\nos: linux\nhooks:\n  AfterInstal: [{location: scripts/render.sh}]\n", "scripts/render.sh": "#!/bin/sh\nset -e\nfi\n"}))
 	got := h.usher("deploy production")
-	h.ended(got, 2, "a server would refuse this commit, for 1 problem; nothing was uploaded:\nappspec.yml:4:3: unknown lifecycle event \"AfterInstal\": did you mean AfterInstall?\n")
+	h.ended(got, 2, "servers would reject this commit: 1 problem; nothing was uploaded:\nappspec.yml:4:3: unknown lifecycle event \"AfterInstal\": did you mean AfterInstall?\n")
 	// What scripts may do to the link depends on where it is.
 	h.commit("2b", edition("2").with(files{"scripts/render.sh": "#!/bin/sh\nset -e\nrm -rf /srv/shop/*\n"}))
 	h.ended(h.usher("deploy --dry-run production"), 0)
@@ -264,7 +264,7 @@ func TestDeployMistakes(t *testing.T) {
 		{name: "a wrong usher.yml", line: "deploy production", more: "    buket: x\n", code: 2, want: "usher.yml:8:5: unknown key \"buket\""},
 		{name: "no profile", line: "deploy production", more: "    profile: acme\n", code: 0, want: "A dry run"}, // the environment's own credentials win
 		{name: "access denied", line: "deploy production", fail: "GetDeploymentGroup", fault: standin.Fault{Code: "AccessDeniedException"}, code: 1,
-			want: "your AWS identity may not: allow codedeploy:GetDeploymentGroup in its policy"},
+			want: "your AWS identity is not authorized: allow codedeploy:GetDeploymentGroup in its policy"},
 		{name: "credentials that have expired", line: "deploy production", fail: "GetCallerIdentity", fault: standin.Fault{Code: "ExpiredToken"}, code: 1,
 			want: "your AWS credentials have expired: run `aws sso login` or `aws configure`"},
 		{name: "which deployment", line: "deploy status", more: other, code: 2, want: "which deployment? Name an environment of usher.yml, or a deployment by its id"},
@@ -300,7 +300,7 @@ func TestDeployThroughFaults(t *testing.T) {
 	h.cloud.Fail("CreateDeployment", 1, standin.Fault{AfterEffect: true, DropConnection: true})
 	h.cloud.Fail("ListDeploymentTargets", 4, standin.Fault{Code: "ThrottlingException"})
 	h.cloud.Fail("BatchGetDeploymentTargets", 3, standin.Fault{DropConnection: true})
-	h.ended(h.usher("deploy production"), 0, "CodeDeploy does not answer, and is asked again", "production runs")
+	h.ended(h.usher("deploy production"), 0, "CodeDeploy is not responding; retrying", "production runs")
 	h.expect("live", h.live(), "1")
 	ids := map[string]bool{}
 	for _, c := range h.cloud.HostCommands() {

@@ -31,7 +31,7 @@ func TestRollBackEnvironment(t *testing.T) {
   servers    Auto Scaling group web; OneAtATime
   running    commit3 Version 3 (deployment1, AGO)
   deploying  commit2 Version 2 (of deployment2, AGO)
-  takes back 1 commit
+  reverts    1 commit
              commit3 Version 3
   bundle     s3://BUCKET/shop/SHA2.tgz
 
@@ -64,7 +64,7 @@ func TestRollBackOfAFailure(t *testing.T) {
 	h.commit("2", edition("2").with(files{"scripts/validate.sh": "#!/bin/sh\nset -eu\necho the page is blank\nexit 7\n"}))
 	h.ended(h.usher("deploy production"), 1, "the page is blank", "it was not rolled back: `usher rollback production` does that")
 	got := h.usher("rollback production")
-	h.ended(got, 0, "deploying  "+h.commits[0][:10]+" Version 1", "servers may have what it brought")
+	h.ended(got, 0, "deploying  "+h.commits[0][:10]+" Version 1", "some servers may run it")
 	h.expect("live", h.live(), "1 1")
 }
 

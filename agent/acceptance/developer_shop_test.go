@@ -25,7 +25,7 @@ import (
 // shop is a stage with a repository.
 type shop struct {
 	*stage
-	repo    string   // the work tree
+	repo    string   // the working tree
 	environ []string // more environment for the developer's usher
 	servers []*stage // each has a link of its own
 	ids     []string // the servers' instances

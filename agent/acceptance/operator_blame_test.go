@@ -117,7 +117,7 @@ func TestBlameOfAFailure(t *testing.T) {
 	_, _, code := s.launch()
 	s.expect("exit code", itoa(code), "1")
 	names := namesOf(s.blames(""))
-	if _, end, _ := strings.Cut(names, "BeforeInstall scripts/before.sh\n"); end != "Install\nAfterInstall scripts/after.sh [failed]\nRollback\nhold for a person to look\nverdict telling Auto Scaling" {
+	if _, end, _ := strings.Cut(names, "BeforeInstall scripts/before.sh\n"); end != "Install\nAfterInstall scripts/after.sh [failed]\nRollback\nhold for inspection\nverdict telling Auto Scaling" {
 		t.Errorf("where the time went:\n%s", names)
 	}
 }

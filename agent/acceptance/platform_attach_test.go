@@ -120,7 +120,7 @@ func TestAttachFails(t *testing.T) {
 		h.cloud.CreateGroup(tagged(name, "production"))
 	}
 	h.cloud.Fail("PutLifecycleHook", 1, standin.Fault{Code: "AccessDenied", Message: "no"})
-	h.ended(h.usher("attach --yes production"), 1, "cannot put hook usher-launch on group a: your AWS identity may not: allow autoscaling:PutLifecycleHook in its policy", "b has hook", "c has hook")
+	h.ended(h.usher("attach --yes production"), 1, "cannot put hook usher-launch on group a: your AWS identity is not authorized: allow autoscaling:PutLifecycleHook in its policy", "b has hook", "c has hook")
 	h.ended(h.usher("attach --yes production"), 0, "a has hook usher-launch")
 	h.cloud.Fail("DescribeAutoScalingGroups", 1, standin.Fault{Code: "AccessDenied", Message: "no"})
 	h.ended(h.usher("attach --yes production"), 1, "allow autoscaling:DescribeAutoScalingGroups in its policy")

@@ -93,7 +93,7 @@ func TestDoctorOfAGoodServer(t *testing.T) {
 	for about, want := range map[string]string{
 		"metadata":   "ok metadata: " + server.ID + " (ami-",
 		"identity":   "ok identity: arn:aws:sts::123456789012:assumed-role/usher-instance/" + server.ID,
-		"clock":      "ok clock: right, by AWS's answers",
+		"clock":      "ok clock: in sync with AWS",
 		"revision":   "ok revision: s3://" + s.cloud.Bucket + "/shop-1.zip?versionId=",
 		"bundle":     "ok bundle: s3://" + s.cloud.Bucket + "/shop-1.zip is readable (0.0 MB)",
 		"group":      "ok group: web, where this instance is InService",
@@ -343,7 +343,7 @@ func TestDoctorOfAnEnvironment(t *testing.T) {
 	got := h.usher("doctor production")
 	h.ended(got, 1)
 	h.expect("it printed", strings.NewReplacer(h.cloud.Bucket, "BUCKET", h.cloud.Endpoint, "AWS", h.cloud.S3Endpoint, "S3").Replace(got.stdout+got.stderr), `ok       identity     arn:aws:iam::123456789012:user/operator in eu-west-1
-ok       clock        right, by AWS's answers
+ok       clock        in sync with AWS
 warning  revision     deployment group production of shop has no successful deployment yet: launches keep the base: usher deploy production
 ok       bucket       BUCKET is in eu-west-1
 ok       group        job, by its tags
@@ -369,9 +369,9 @@ ok       endpoint     sts: AWS directly
 	h.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "blog", Name: "all", EC2Tags: map[string]string{"usher:application": "shop"}})
 	h.ended(h.usher("doctor production"), 1, "deployment group all of application blog deploys to the servers of job as well")
 	h.cloud.Fail("GetDeploymentGroup", 1, standin.Fault{Code: "AccessDeniedException", Message: "no"})
-	h.ended(h.usher("doctor production"), 1, "problem  revision     cannot read deployment group production of application shop: your AWS identity may not: allow codedeploy:GetDeploymentGroup in its policy")
+	h.ended(h.usher("doctor production"), 1, "problem  revision     cannot read deployment group production of application shop: your AWS identity is not authorized: allow codedeploy:GetDeploymentGroup in its policy")
 	h.cloud.Fail("DescribeAutoScalingGroups", 1, standin.Fault{Code: "AccessDenied", Message: "no"})
-	h.ended(h.usher("doctor production"), 1, "cannot find the Auto Scaling groups of production: your AWS identity may not: allow autoscaling:DescribeAutoScalingGroups")
+	h.ended(h.usher("doctor production"), 1, "cannot find the Auto Scaling groups of production: your AWS identity is not authorized: allow autoscaling:DescribeAutoScalingGroups")
 	h.ended(h.usher("doctor staging"), 2, "there is no environment \"staging\"")
 	var r platform.DoctorReport
 	h.must(json.Unmarshal([]byte(h.usher("doctor -json production").stdout), &r))

@@ -121,7 +121,7 @@ func (r *recordings) launch(t *testing.T) {
 	p.changes("GetDeploymentGroup", asServer)
 	run := s.start(server, "-once")
 	s.expect("exit code", itoa(run.wait()), "0")
-	s.said(run, "this is a launch of group "+itsGroup+" (Pending:Wait); its hook "+itsHook+" is usher's",
+	s.said(run, "launching in group "+itsGroup+" (Pending:Wait); its hook "+itsHook+" is usher's",
 		"deployment group test of application test has no revision yet: "+s.path("opt/app")+" stays as it is",
 		"completed the lifecycle action of hook "+itsHook+" with CONTINUE")
 	s.expect("live", s.live(), "base")

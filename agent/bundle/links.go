@@ -31,7 +31,7 @@ func (t *tree) symlink(name, target string) error {
 	case strings.ContainsRune(target, 0):
 		return fmt.Errorf("link %q has a NUL in its target", name)
 	case target[0] == '/':
-		return fmt.Errorf("link %q points to the absolute path %q: links must stay inside the bundle, make it in a hook script instead", name, target)
+		return fmt.Errorf("link %q points to the absolute path %q: links must stay inside the bundle; create it in a hook script instead", name, target)
 	case len(target) > maxPath:
 		return fmt.Errorf("link %q has a target longer than %d bytes", name, maxPath)
 	}

@@ -99,7 +99,7 @@ func TestDemo(t *testing.T) {
 		`\nDeploy 2: the second release, and a fourth server launches in the middle -`,
 		`      running    [0-9a-f]{10} The shop opens `,
 		`      deploying  [0-9a-f]{10} The shop sells more \(origin/master, by Ann, just now\)\n`,
-		`      brings     1 commit\n                 [0-9a-f]{10} The shop sells more\n`,
+		`      adds       1 commit\n                 [0-9a-f]{10} The shop sells more\n`,
 		`    \d\d:\d\d:\d\d uploaded \S+ kB in \S+ to s3://\S+/shop/[0-9a-f]{40}\.tgz\n`,
 		`    \d\d:\d\d:\d\d i-[0-9a-f]{17} AfterInstall succeeded in \S+\n    \d\d:\d\d:\d\d i-[0-9a-f]{17} ApplicationStart began\n`,
 		`  server 4    i-[0-9a-f]{17} is launched now, and in service after \d+\.\d\ds\. The servers answer:\n`,

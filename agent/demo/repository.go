@@ -17,7 +17,7 @@ var errNoGit = errors.New("cannot find git, which `usher deploy` packs a commit 
 
 // repository is the application's git repository, on a developer's machine.
 type repository struct {
-	dir     string   // the work tree
+	dir     string   // the working tree
 	environ []string // of git, and of usher: none of what the person at this machine has configured
 	commits []string // their ids
 }

@@ -87,7 +87,7 @@ func (d *Session) deploy(ctx context.Context, ref, message string, dryRun bool) 
 		if err != nil {
 			return err
 		}
-		p.bundle = fmt.Sprintf("%s, %s, fit to deploy", format.Bytes(packed.Size), format.Plural(stats.Files, "file"))
+		p.bundle = fmt.Sprintf("%s, %s, valid", format.Bytes(packed.Size), format.Plural(stats.Files, "file"))
 		if len(problems) > 0 {
 			p.bundle += fmt.Sprintf(", %s (`usher check` shows them)", format.Plural(len(problems), "warning"))
 		}

@@ -53,7 +53,7 @@ func (d *Session) show(ctx context.Context, p plan) error {
 	line("servers", "%s; %s", servers, strings.TrimPrefix(p.group.Config, "CodeDeployDefault."))
 	line("running", "%s", d.whatRuns(ctx, p.group))
 	if g := p.group; g.Failed != "" && g.Failed != p.stops {
-		line("failed", "deployment %s: servers may have what it brought", g.Failed)
+		line("failed", "deployment %s: some servers may run it", g.Failed)
 	}
 	line("deploying", "%s", p.revision)
 	if err := d.showCommits(ctx, running, p.commit.SHA, line); err != nil {
@@ -95,19 +95,19 @@ func (d *Session) commitTitle(ctx context.Context, sha string) string {
 	return rollout.Short(sha)
 }
 
-// showCommits lists what the change brings, and what it takes back.
+// showCommits lists what the change adds, and what it reverts.
 func (d *Session) showCommits(ctx context.Context, running, next string, line func(name, format string, args ...any)) error {
 	switch {
 	case running == "" || next == "":
 		return nil
 	case running == next:
-		line("brings", "the same commit again")
+		line("adds", "the same commit again")
 		return nil
 	}
-	for _, way := range []struct{ name, from, to string }{{"brings", running, next}, {"takes back", next, running}} {
+	for _, way := range []struct{ name, from, to string }{{"adds", running, next}, {"reverts", next, running}} {
 		commits, n, err := d.repo.Log(ctx, way.from, way.to, plannedCommits)
 		if errors.Is(err, rollout.ErrUnknownCommit) {
-			line("brings", "unknown: the running commit or the new one is not in this repository")
+			line("adds", "unknown: the running commit or the new one is not in this repository")
 			return nil
 		}
 		if err != nil {
@@ -147,5 +147,5 @@ func (d *Session) check(ctx context.Context, path string) (bundle.Stats, []hooks
 	for _, p := range fatal {
 		lines = append(lines, p.String())
 	}
-	return stats, problems, cli.UsageError{Err: fmt.Errorf("a server would refuse this commit, for %s; nothing was uploaded:\n%s", format.Plural(len(fatal), "problem"), strings.Join(lines, "\n"))}
+	return stats, problems, cli.UsageError{Err: fmt.Errorf("servers would reject this commit: %s; nothing was uploaded:\n%s", format.Plural(len(fatal), "problem"), strings.Join(lines, "\n"))}
 }

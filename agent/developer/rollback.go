@@ -83,7 +83,7 @@ func (d *Session) rollBack(ctx context.Context, target string, stop, dryRun bool
 }
 
 // rollbackTarget is what to deploy again. When nothing is named and the last deployment did not come to a good end, or
-// is being stopped, servers may have what it brought: then it is what the others have, which is also what new
+// is being stopped, some servers may run it: then it is what the others have, which is also what new
 // servers get. Otherwise it is what ran before that.
 func (d *Session) rollbackTarget(ctx context.Context, target string, g rollout.Group) (rollout.Past, error) {
 	switch {
@@ -112,7 +112,7 @@ func (d *Session) rollbackTarget(ctx context.Context, target string, g rollout.G
 func (d *Session) stop(ctx context.Context, id string) error {
 	watch, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Notice, Deployment: id, Message: "stopping deployment " + id + ": servers end the event they are in"})
+	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Notice, Deployment: id, Message: "stopping deployment " + id + ": servers finish their current lifecycle event"})
 	err := rollout.Stop(watch, d.AWS.CodeDeploy, d.Env, id)
 	switch {
 	case err == nil:

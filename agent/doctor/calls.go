@@ -140,7 +140,7 @@ func (r *Report) Skew(answer middleware.Metadata) {
 	case off > skewWarn:
 		r.Warn("clock", do, "this clock is %s %s AWS's", off, word)
 	default:
-		r.OK("clock", "right, by AWS's answers")
+		r.OK("clock", "in sync with AWS")
 	}
 }
 

@@ -34,8 +34,8 @@ type Share struct {
 
 // The rest of a step with parts, and of the whole.
 const (
-	TheRest   = "(the rest of it)"
-	BetweenIt = "(between)"
+	TheRest   = "other"
+	BetweenIt = "idle"
 )
 
 // BlameCommand is `usher blame`: where a deployment's time went.

@@ -151,7 +151,7 @@ func (r *reader) before(e record.Entry) {
 				r.add(span{step: spanInstance, part: "from EC2's launch to " + to + " start", began: p.Began, ended: up, kind: kindAWS})
 			}
 		case p.Name == record.PartHold:
-			r.add(span{step: record.PartHold, part: "for a person to look", began: p.Began, ended: ended, kind: kindAWS})
+			r.add(span{step: record.PartHold, part: "for inspection", began: p.Began, ended: ended, kind: kindAWS})
 		case p.Seconds == 0 && strings.HasSuffix(p.Name, ":Wait"):
 			if r.waited.IsZero() { // an agent that is started again sees it again
 				r.waited = p.Began

@@ -202,21 +202,21 @@ func TestBlame(t *testing.T) {
     400ms  BeforeInstall     scripts/prepare.sh
     300ms  Install
     120ms  revision          asking CodeDeploy
-    100ms  AfterInstall      (the rest of it)
+    100ms  AfterInstall      other
      90ms  DownloadBundle    check, accept
      80ms  verdict           telling Auto Scaling
      62ms  lifecycle         finding the launch
-     55ms  (between)
-     50ms  ApplicationStart  (the rest of it)
+     55ms  idle
+     50ms  ApplicationStart  other
      31ms  metadata          who am I?
-     10ms  DownloadBundle    (the rest of it)
-     10ms  BeforeInstall     (the rest of it)
-     10ms  ValidateService   (the rest of it)
+     10ms  DownloadBundle    other
+     10ms  BeforeInstall     other
+     10ms  ValidateService   other
       0ms  Flip
       0ms  ApplicationStop
 `},
 		{"failed, rolled back and held", failed(), `launch d-1AB2CD3EF: failed in AfterInstall, rolled back, ABANDON after 1m6s
-    39.9s  hold            for a person to look
+    39.9s  hold            for inspection
     11.2s  boot            from there to usher's start
      9.0s  instance        from EC2's launch to the kernel's start
      1.5s  AfterInstall    scripts/migrate.sh
@@ -224,11 +224,11 @@ func TestBlame(t *testing.T) {
      1.0s  DownloadBundle  download
      1.0s  DownloadBundle  unpack
     650ms  Rollback        scripts/start.sh
-    144ms  (between)
+    144ms  idle
     120ms  revision        asking CodeDeploy
      80ms  verdict         telling Auto Scaling
      62ms  lifecycle       finding the launch
-     50ms  Rollback        (the rest of it)
+     50ms  Rollback        other
      31ms  metadata        who am I?
 `},
 		{"cut off by a reboot", rebooted(), `launch d-1AB2CD3EF: succeeded, CONTINUE after 40.1s
@@ -239,7 +239,7 @@ func TestBlame(t *testing.T) {
      4.0s  AfterInstall    [cut off]
      1.0s  DownloadBundle  download
      1.0s  DownloadBundle  unpack
-    124ms  (between)
+    124ms  idle
     120ms  revision        asking CodeDeploy
      80ms  verdict         telling Auto Scaling
      62ms  lifecycle       finding the launch
@@ -254,7 +254,7 @@ func TestBlame(t *testing.T) {
      9.0s  instance         from EC2's launch to the kernel's start
      3.0s  restart          nobody was at work
     120ms  revision         asking CodeDeploy
-     69ms  (between)
+     69ms  idle
      62ms  lifecycle        finding the launch
      31ms  metadata         who am I?
      20ms  metadata         who am I?
@@ -265,9 +265,9 @@ func TestBlame(t *testing.T) {
 			line(3*time.Second, record.Entry{What: record.Completed, Verdict: "CONTINUE", Detail: "completed",
 				Parts: []record.Part{{Name: "Pending:Wait", Began: newTold().now.Add(2900 * time.Millisecond)}}}),
 			`launch d-1AB2CD3EF: succeeded, CONTINUE after 3.0s
-     2.9s  wait       for Pending:Wait
-    103ms  verdict    telling Auto Scaling
-      3ms  (between)
+     2.9s  wait     for Pending:Wait
+    103ms  verdict  telling Auto Scaling
+      3ms  idle
       0ms  Flip
 `},
 		{"of an agent that wrote no parts", newTold().line(0, record.Entry{What: record.Begun}).line(0, record.Entry{What: record.Started, Step: "AfterInstall"}).
@@ -287,7 +287,7 @@ func TestBlame(t *testing.T) {
      3.0s  ValidateService
      2.0s  wait             for CodeDeploy's next command
      1.0s  AfterInstall
-    106ms  (between)
+    106ms  idle
       0ms  Flip
 `},
 	} {

@@ -107,7 +107,7 @@ type Group struct {
 	By                string   // that deployment
 	When              time.Time
 	Active            string // the deployment under way, "" when there is none
-	Failed            string // the last deployment, when it failed or was stopped: servers may have what it brought
+	Failed            string // the last deployment, when it failed or was stopped: some servers may run it
 }
 
 // DescribeGroup is the environment's deployment group.

@@ -16,7 +16,7 @@
 //     never replaced; any other is refused. So all environments, and every rollback, deploy the same bytes, and who may
 //     write to the bucket cannot choose them. A deployment pins them by version and ETag; in a bucket without versions
 //     who may write to it can still replace them, and instances refuse an object of another ETag.
-//   - Only what is committed is deployed. The work tree is looked at for warnings alone, and never written;
+//   - Only what is committed is deployed. The working tree is looked at for warnings alone, and never written;
 //     neither is the index. Fetch moves remote-tracking branches, as git fetch does.
 //   - A bundle of a commit is byte for byte the same wherever the same usher makes it: git's settings that
 //     change an archive (umask, line endings, compressors, replaced objects) are fixed. What a repository's

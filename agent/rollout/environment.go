@@ -68,7 +68,7 @@ func Find(dir string) (string, error) {
 		case !errors.Is(err, fs.ErrNotExist):
 			return "", fmt.Errorf("cannot look for %s: %w", FileName, err)
 		}
-		// A file in a linked work tree or a submodule, a directory otherwise.
+		// A file in a linked working tree or a submodule, a directory otherwise.
 		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil || at == filepath.Dir(at) {
 			return "", fmt.Errorf("%w in %s, nor above it in its repository: make one, and commit it", ErrNoFile, dir)
 		}

@@ -153,7 +153,7 @@ func TestFind(t *testing.T) {
 		t.Errorf("found %q above the repository, %v", file, err)
 	}
 	if file, err := rollout.Find(filepath.Join(top, "linked")); !errors.Is(err, rollout.ErrNoFile) {
-		t.Errorf("found %q above the linked work tree, %v", file, err)
+		t.Errorf("found %q above the linked working tree, %v", file, err)
 	}
 	mine := write(t, filepath.Join(top, "shop/usher.yml"), "")
 	if file, err := rollout.Find(filepath.Join(top, "shop/app/models")); err != nil || file != mine {

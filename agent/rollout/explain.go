@@ -40,7 +40,7 @@ func advice(env Environment, err error) string {
 	}
 	switch service.ErrorCode() {
 	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "Forbidden":
-		return "your AWS identity may not: allow " + permission(err) + " in its policy"
+		return "your AWS identity is not authorized: allow " + permission(err) + " in its policy"
 	case "ExpiredTokenException", "ExpiredToken", "TokenRefreshRequired":
 		return "your AWS credentials have expired: run " + signIn(env)
 	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId":

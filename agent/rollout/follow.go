@@ -101,7 +101,7 @@ func (f *follower) follow(ctx context.Context) (Outcome, error) {
 			return f.out, Explain("follow deployment "+f.id, f.env, err)
 		case err != nil:
 			if !f.unreachable {
-				f.emit(Event{Time: time.Now().UTC(), Type: Notice, Deployment: f.id, Message: "CodeDeploy does not answer, and is asked again: " + oneLine(err)})
+				f.emit(Event{Time: time.Now().UTC(), Type: Notice, Deployment: f.id, Message: "CodeDeploy is not responding; retrying: " + oneLine(err)})
 			}
 			f.unreachable = true
 		case hasEnded(f.out.Status):

@@ -27,7 +27,7 @@ func (r *Repository) Warnings(ctx context.Context, c Commit) ([]string, error) {
 	return all, nil
 }
 
-// dirty warns of changes in the work tree.
+// dirty warns of changes in the working tree.
 func (r *Repository) dirty(ctx context.Context, _ Commit) (string, error) {
 	out, err := r.git(ctx, nil, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=none")
 	if err != nil {
@@ -41,9 +41,9 @@ func (r *Repository) dirty(ctx context.Context, _ Commit) (string, error) {
 	case 0:
 		return "", nil
 	case 1:
-		return "1 file of the work tree is changed and not committed, which is not deployed: " + files[0], nil
+		return "1 file is changed and not committed: not deployed: " + files[0], nil
 	}
-	return fmt.Sprintf("%d files of the work tree are changed and not committed, which is not deployed: %s", len(files), some(files)), nil
+	return fmt.Sprintf("%d files are changed and not committed: not deployed: %s", len(files), some(files)), nil
 }
 
 // unpushed warns of a commit that others cannot get.
@@ -52,7 +52,7 @@ func (r *Repository) unpushed(ctx context.Context, c Commit) (string, error) {
 	if err != nil || len(on) > 0 {
 		return "", err
 	}
-	return "commit " + c.Short() + " is on no branch of a remote that was fetched: nobody else has what is deployed until it is pushed", nil
+	return "commit " + c.Short() + " has not been pushed: no branch of a remote that was fetched has it", nil
 }
 
 // behind warns of a local branch that lacks commits of its upstream.

@@ -28,7 +28,7 @@ func warned(t *testing.T, w tree, ref string, want ...string) {
 	}
 }
 
-const unpushed = "commit SHA is on no branch of a remote that was fetched: nobody else has what is deployed until it is pushed"
+const unpushed = "commit SHA has not been pushed: no branch of a remote that was fetched has it"
 
 func TestWarnings(t *testing.T) {
 	t.Parallel()
@@ -52,13 +52,13 @@ func TestWarnings(t *testing.T) {
 	warned(t, w, "topic", "topic is 1 commit behind origin/master")
 
 	w.write("new", "1")
-	warned(t, w, "origin/master", "1 file of the work tree is changed and not committed, which is not deployed: new")
+	warned(t, w, "origin/master", "1 file is changed and not committed: not deployed: new")
 	w.write("a b", "2")
 	w.git("add", "a b")
 	w.write("ä", "")
 	w.write("dir/x", "")
 	w.write("dir/y", "")
-	warned(t, w, "origin/master", "4 files of the work tree are changed and not committed, which is not deployed: a b, dir/, new and 1 more")
+	warned(t, w, "origin/master", "4 files are changed and not committed: not deployed: a b, dir/, new and 1 more")
 	w.commit("local")
 	warned(t, w, "master", unpushed, "master is 2 commits behind origin/master")
 	w.git("checkout", "--quiet", "--detach")
@@ -180,7 +180,7 @@ func TestRefusals(t *testing.T) {
 			w.commit("begin")
 			test.make(w)
 			w.commit(name)
-			w.write(".gitattributes", "* export-ignore\n") // of the work tree: it is not committed
+			w.write(".gitattributes", "* export-ignore\n") // of the working tree: it is not committed
 			c := w.resolve("HEAD")
 			got, err := w.open().Refusals(minute(t), c)
 			if err != nil {

@@ -23,7 +23,7 @@ const gitGrace = 5 * time.Second
 // ErrUnknownCommit is what Log returns for a commit that the repository does not have.
 var ErrUnknownCommit = errors.New("the commit is not in this repository")
 
-// Repository is the work tree of a git repository.
+// Repository is the working tree of a git repository.
 type Repository struct {
 	Dir string // its top, absolute
 }

@@ -26,7 +26,7 @@ func minute(t *testing.T) context.Context {
 	return ctx
 }
 
-// tree is a work tree of a test.
+// tree is a working tree of a test.
 type tree struct {
 	t   *testing.T
 	dir string
@@ -54,13 +54,13 @@ func (w tree) git(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// write makes a file of the work tree.
+// write makes a file of the working tree.
 func (w tree) write(name, text string) {
 	w.t.Helper()
 	write(w.t, filepath.Join(w.dir, name), text)
 }
 
-// commit commits all that is in the work tree, and returns the commit's id.
+// commit commits all that is in the working tree, and returns the commit's id.
 func (w tree) commit(subject string) string {
 	w.t.Helper()
 	w.git("add", "--all")
@@ -214,7 +214,7 @@ func TestOpenRepository(t *testing.T) {
 	bare := tree{t, t.TempDir()}
 	bare.git("init", "--quiet", "--bare")
 	_, err = rollout.OpenRepository(minute(t), bare.dir)
-	same(t, bare.dir, err, "cannot use DIR as the application's repository: git says: fatal: this operation must be run in a work tree")
+	same(t, bare.dir, err, "cannot use DIR as the application's repository: git says: fatal: this operation must be run in a working tree")
 }
 
 func TestGitIsMissing(t *testing.T) {

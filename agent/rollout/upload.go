@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -21,8 +22,12 @@ import (
 	"usher/agent/retry"
 )
 
-// conflictTries is how often an upload is begun while somebody else's of the same commit is in its way.
-const conflictTries = 3
+const (
+	// conflictTries is how often an upload is begun while somebody else's of the same commit is in its way.
+	conflictTries = 5
+	// conflictPause is between two of them, in which the other's object is to appear.
+	conflictPause = 200 * time.Millisecond
+)
 
 const contentType = "application/gzip"
 
@@ -80,6 +85,9 @@ func Upload(ctx context.Context, api S3API, b Bundle, e Environment, progress fu
 	var failure error
 	sent := false
 	for try := 0; ; try++ {
+		if try > 0 {
+			retry.Pause(ctx, conflictPause) // when ctx ends in it, the next call says so
+		}
 		u, found, err := Existing(ctx, api, e, b)
 		switch {
 		case err != nil:
