@@ -55,7 +55,11 @@ func (a *agent) logOnce(err error) error {
 	if err == nil || deployment.IsLogged(err) || errors.Is(err, errNothingToDo) {
 		return err
 	}
-	a.log.Error(err.Error(), systemd.ID(systemd.MessageDeploymentFailed))
+	id := systemd.MessageFailed // what fails in a deployment is logged there
+	if errors.Is(err, config.ErrInvalid) {
+		id = systemd.MessageConfigurationInvalid
+	}
+	a.log.Error(err.Error(), systemd.ID(id))
 	return deployment.Logged(err)
 }
 

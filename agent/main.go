@@ -81,7 +81,7 @@ func runCommand() cli.Command {
 			err = clients.CheckEnvironment()
 		}
 		if err != nil {
-			log.Error(err.Error())
+			log.Error(err.Error(), systemd.ID(systemd.MessageConfigurationInvalid))
 			return cli.ExitUsage
 		}
 		a := &agent{cfg: cfg, log: log, notify: new(systemd.Notifier), repeats: new(retry.Repeats), clients: clients.New()}
@@ -90,7 +90,7 @@ func runCommand() cli.Command {
 		}
 		scripts, err := a.newRunner(how)
 		if err != nil {
-			log.Error(err.Error())
+			log.Error(err.Error(), systemd.ID(systemd.MessageConfigurationInvalid))
 			return cli.ExitUsage
 		}
 		defer scripts.Close()

@@ -54,7 +54,7 @@ func (a *agent) repair(ctx context.Context, target string, d *drift) (again time
 		rev, err = a.revisions.Pin(ctx, rev)
 	}
 	if err != nil {
-		return again, fmt.Errorf("cannot see whether the group has moved on: %w", err)
+		return again, fmt.Errorf("cannot see whether this server missed a deployment: %w", err)
 	}
 	if last := a.state().Last; last != nil && last.ID == rev.DeploymentID {
 		a.deploy.Finalize() // it has succeeded as a whole: nothing brings back what it replaced

@@ -321,3 +321,64 @@ func TestModulesLinked(t *testing.T) {
 		}
 	}
 }
+
+// retired are words that users read once and that the field has better ones for, with those.
+var retired = map[string]string{
+	"verdict was not delivered": "cannot complete the lifecycle action",
+	"going on with deployment":  "resuming deployment",
+	"was cut off":               "interrupted",
+	"passed over":               "ignored",
+	"is ahead of":               "is newer than",
+	"has moved on":              "this server missed a deployment",
+	"nobody vouches":            "is not verified",
+	"needs holding":             "nothing to hold",
+	"is taken back":             "cancelled",
+	"is let go":                 "ended",
+	"fit to deploy":             "valid",
+	"takes back":                "reverts",
+	"work tree":                 "working tree",
+	"least IAM policy":          "least-privilege policy",
+	"for a person to look":      "for inspection",
+	"nobody is heard of":        "sends no heartbeat",
+	"where to?":                 "missing ENV",
+	"who you are to AWS":        "your AWS identity",
+	"identity may not":          "is not authorized",
+	"a server would refuse":     "servers would reject",
+	"is asked again":            "retrying",
+	"end the event they are in": "finish their current lifecycle event",
+	"what it brought":           "some servers may run it",
+	"(between)":                 "idle",
+	"the rest of it":            "other",
+	"lay down":                  "preload",
+	"told in the journal":       "logged",
+	" MiB":                      "MB",
+	"-config FILE":              "--config FILE",
+}
+
+// unused are names that meant several things, or nothing to who reads them first.
+var unused = strings.Fields(`settle letGo insist mayPass obey giveUp lastWords fate hoist beat hookless goBackTo Unfit Glance Undoes Forge Facts asTheService checkAgain deployDue whatIsDue whyNothing sumUp leftBehind sayEnd stir mustStay furnish patience crowd`)
+
+// One word for one thing: what was sorted out once does not come back.
+func TestRetiredWords(t *testing.T) {
+	for _, f := range program(t) {
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.BasicLit:
+				for phrase, better := range retired {
+					if n.Kind == token.STRING && strings.Contains(n.Value, phrase) {
+						t.Errorf("%s: %s says %q: the field says %q", f.file, n.Value, phrase, better)
+					}
+				}
+			case *ast.FuncDecl:
+				if slices.Contains(unused, n.Name.Name) {
+					t.Errorf("%s: func %s: the table of words has another name", f.file, n.Name.Name)
+				}
+			case *ast.TypeSpec:
+				if slices.Contains(unused, n.Name.Name) {
+					t.Errorf("%s: type %s: the table of words has another name", f.file, n.Name.Name)
+				}
+			}
+			return true
+		})
+	}
+}

@@ -151,7 +151,7 @@ func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script, began
 		result.Duration = time.Since(began)
 	} else {
 		result.Duration = time.Since(began)
-		left = settle(tagOf(s), pid)
+		left = waitForProcesses(tagOf(s), pid)
 	}
 	stuck := false
 	for _, p := range left {
@@ -172,8 +172,8 @@ func (g *ProcessGroups) wait(ctx context.Context, cmd *exec.Cmd, s Script, began
 	return result, ended
 }
 
-// settle waits a moment for the processes a script left to end, and returns those that stay.
-func settle(id tag, group int) []process {
+// waitForProcesses waits a moment for the processes a script left to end, and returns those that stay.
+func waitForProcesses(id tag, group int) []process {
 	tick := time.NewTicker(pollProcesses)
 	defer tick.Stop()
 	for began := time.Now(); ; <-tick.C {

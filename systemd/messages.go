@@ -169,4 +169,21 @@ const (
 	// usually because it was launching meanwhile; usher deploys the group's revision now. Nothing to do.
 	// If it repeats on one server, see why CodeDeploy does not reach it.
 	MessageDrift = "94b382063e3a4963aaeb63ab35997b2e"
+
+	// MessageConfigurationInvalid: usher cannot run as this server is set up: agent.yml, the service's environment, or who owns
+	// the folders it needs; the message says which. Nothing was done. Correct it and `systemctl restart usher`;
+	// on new servers, in the image.
+	MessageConfigurationInvalid = "ace7e8d3662045a4a730122e717f75e1"
+
+	// MessageFailed: something outside of a deployment's steps failed: metadata, a call to AWS, the record. The message says
+	// which. At a launch nothing was deployed, and the instance is abandoned. Look at what the message names.
+	MessageFailed = "a9253a5bae5140a9b4bf2a57e04ddb94"
+
+	// MessageCleanupFailed: a deployment ended, and something that it left behind could not be removed or marked. What is
+	// live is not affected, and usher tries again. If it repeats, look at what the message names.
+	MessageCleanupFailed = "a8ca68e3cece475bb3a553ba5247ad91"
+
+	// MessageDiskFull: there was no room for a release, and usher removed old ones; the message names them. Make the disk
+	// larger, or set keep_releases lower.
+	MessageDiskFull = "272cc5c390514e519c983959194c305d"
 )

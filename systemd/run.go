@@ -135,7 +135,7 @@ func (m *Manager) conclude(ctx context.Context, name string, s status, attached 
 	out := s.outcome()
 	out.Attached = attached
 	if s.active == "active" {
-		left, err := m.settle(ctx, name)
+		left, err := m.waitForProcesses(ctx, name)
 		if err != nil {
 			return out, fmt.Errorf("cannot ask systemd what unit %s left running: %w", name, err)
 		}
@@ -157,8 +157,8 @@ func (m *Manager) conclude(ctx context.Context, name string, s status, attached 
 	return out, errors.Join(err, m.reset(ctx, name))
 }
 
-// settle waits a moment for the processes a command left to end, and returns those that stay.
-func (m *Manager) settle(ctx context.Context, name string) ([]process, error) {
+// waitForProcesses waits a moment for the processes a command left to end, and returns those that stay.
+func (m *Manager) waitForProcesses(ctx context.Context, name string) ([]process, error) {
 	tick := time.NewTicker(settleEvery)
 	defer tick.Stop()
 	for began := time.Now(); ; <-tick.C {

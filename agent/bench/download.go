@@ -50,7 +50,7 @@ func (b *bench) download(ctx context.Context, w row, size, rounds int) error {
 		return func(ctx context.Context) (took time.Duration, err error) {
 			dir, err := b.directory(b.disk)
 			if err == nil {
-				err = settle(b.disk)
+				err = coolDown(b.disk)
 			}
 			if err != nil {
 				return 0, err

@@ -62,7 +62,7 @@ func (b *bench) flips(ctx context.Context) error {
 			return readers[i].during(filepath.Join(layout.Link, "VERSION"), func() error { return h.flip(targets[next]) })
 		}})
 	}
-	if err := settle(b.disk); err != nil {
+	if err := coolDown(b.disk); err != nil {
 		return err
 	}
 	if err := b.race(ctx, row{Name: "a link to another release",

@@ -64,7 +64,7 @@ func (b *bench) launch(ctx context.Context, g *group, program func(*server) *exe
 	defer cancel()
 	s, err := b.launched(g)
 	if err == nil {
-		err = settle(b.disk)
+		err = coolDown(b.disk)
 	}
 	if err != nil {
 		return 0, err

@@ -164,8 +164,8 @@ func command(ctx context.Context, environ []string, name string, args ...string)
 	return nil
 }
 
-// settle writes out what others left in the page cache, so that nobody pays for it.
-func settle(dir string) error {
+// coolDown writes out what others left in the page cache, so that nobody pays for it.
+func coolDown(dir string) error {
 	d, err := os.Open(dir)
 	if err == nil {
 		defer d.Close()

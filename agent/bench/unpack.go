@@ -52,7 +52,7 @@ func (b *bench) unpacks(ctx context.Context, c corpus, roundsInMemory, roundsOnD
 		if err != nil {
 			return err
 		}
-		if err := settle(b.disk); err != nil {
+		if err := coolDown(b.disk); err != nil {
 			return err
 		}
 		for _, place := range []string{inMemory, onDisk} {
@@ -78,7 +78,7 @@ func (b *bench) unpack(ctx context.Context, c corpus, kind, place, where, archiv
 		return func(ctx context.Context) (time.Duration, error) {
 			dir, err := b.directory(where)
 			if err == nil {
-				err = settle(where)
+				err = coolDown(where)
 			}
 			if err != nil {
 				return 0, err

@@ -162,7 +162,7 @@ func (s *Deployer) abandon(ctx context.Context, open *record.Deployment, log *za
 	_ = d.rollBack(ctx, at, why) // said and recorded there
 	if lost {                    // nobody shall take what is left of it for a release
 		if err := s.Layout.Remove(open.Release); err != nil {
-			d.log.Warn(err.Error(), systemd.ID(systemd.MessagePruneFailed))
+			d.log.Warn(err.Error(), systemd.ID(systemd.MessageCleanupFailed))
 		}
 	}
 	return s.Record.State().RolledBack()

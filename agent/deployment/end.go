@@ -93,7 +93,7 @@ func (s *Deployer) reconcile(log *zap.Logger) {
 	}
 	// Marked last: until then all of it is done again.
 	if err := errors.Join(err, s.Layout.Mark(&r, release.Good, s.Identity.InstanceID)); err != nil {
-		log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+		log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessageCleanupFailed))
 	}
 }
 
@@ -106,7 +106,7 @@ func (s *Deployer) Finalize() {
 	}
 	if r, ok := s.Layout.Load(last.Release); ok {
 		if err := s.removeReplaced(r, last); err != nil {
-			s.Log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
+			s.Log.Warn("the deployment succeeded, but: "+err.Error(), systemd.ID(systemd.MessageCleanupFailed))
 			return
 		}
 	}

@@ -86,7 +86,7 @@ func (d *Deployment) makeRoom() bool {
 		d.log.Warn("cannot remove old releases: "+err.Error(), systemd.ID(systemd.MessagePruneFailed))
 	}
 	if len(removed) > 0 {
-		d.log.Warn("there is no room for release "+d.entry.Release+": removed old releases: "+format.Limited(removed), systemd.ID(systemd.MessagePruneFailed))
+		d.log.Warn("there is no room for release "+d.entry.Release+": removed old releases: "+format.Limited(removed), systemd.ID(systemd.MessageDiskFull))
 	}
 	return len(removed) > 0
 }

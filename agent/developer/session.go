@@ -117,7 +117,7 @@ func (d *Session) connect(ctx context.Context) error {
 func (d *Session) WhoAmI(ctx context.Context) (account, arn string, err error) {
 	out, err := d.AWS.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return "", "", rollout.Explain("find out who you are to AWS", d.Env, err)
+		return "", "", rollout.Explain("determine your AWS identity", d.Env, err)
 	}
 	return aws.ToString(out.Account), aws.ToString(out.Arn), nil
 }

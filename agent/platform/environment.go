@@ -22,7 +22,7 @@ import (
 func diagnoseEnvironment(ctx context.Context, d *developer.Session, r *doctor.Report, hook string) {
 	who, err := d.AWS.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		r.Problem("identity", "", "%v", rollout.Explain("find out who you are to AWS", d.Env, err))
+		r.Problem("identity", "", "%v", rollout.Explain("determine your AWS identity", d.Env, err))
 		return
 	}
 	r.OK("identity", "%s in %s", aws.ToString(who.Arn), d.Env.Region)

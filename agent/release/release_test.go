@@ -499,7 +499,7 @@ func TestRestoreCutOffAtItsEnd(t *testing.T) {
 	s.write(map[string]string{"/etc/app/app.conf": "old"})
 	r, p := s.accept("app-1", outside, map[string]string{"etc/app.conf": "new"})
 	s.install(&r, p, Installing{Exists: "OVERWRITE"})
-	s.must(os.Remove(s.dir(".saved-app-1/manifest.json"))) // as far as letGo came
+	s.must(os.Remove(s.dir(".saved-app-1/manifest.json"))) // as far as dropSaved came
 	s.must(s.Restore("app-1"))
 	s.install(&r, p, Installing{Exists: "OVERWRITE"})
 	s.expect("installed again", map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base", "/etc/app/app.conf": "new"})

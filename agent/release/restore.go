@@ -59,7 +59,7 @@ func (l Layout) Restore(id string) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	return l.letGo(id)
+	return l.dropSaved(id)
 }
 
 // parent is safepath.Parent, none when it is not there: then there is nothing to take away.
@@ -165,9 +165,9 @@ func (f savedFile) restoreFile(from *safepath.Dir) error {
 	return dir.Sync()
 }
 
-// letGo removes the saved files of a release. The manifest goes first: half a set of copies must not be
+// dropSaved removes the saved files of a release. The manifest goes first: half a set of copies must not be
 // taken for a whole one.
-func (l Layout) letGo(id string) error {
+func (l Layout) dropSaved(id string) error {
 	dir := l.dir(".saved-" + id)
 	if err := os.Remove(filepath.Join(dir, "manifest.json")); errors.Is(err, fs.ErrNotExist) {
 		return safepath.RemoveAll(dir)
@@ -192,7 +192,7 @@ func (l Layout) Keep(r, before Release) error {
 			return err
 		}
 	}
-	return l.letGo(r.ID)
+	return l.dropSaved(r.ID)
 }
 
 // obsoleteFiles are those of another release's files outside the link that r has not.

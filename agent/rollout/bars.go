@@ -210,7 +210,7 @@ func (b *bars) instance(e Event) {
 
 func (b *bars) event(e Event) {
 	if e.Status == Failed {
-		b.print("  %s %s %s\n%s", b.bad, e.Instance, eventText(e), lastWords(e))
+		b.print("  %s %s %s\n%s", b.bad, e.Instance, eventText(e), lastOutput(e))
 	}
 	l := b.instances[e.Instance]
 	if l == nil && e.Status == InProgress && len(b.instances) < mostBars { // there is room now

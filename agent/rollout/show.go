@@ -94,7 +94,7 @@ func (v *View) line(e Event) {
 		fmt.Fprintln(v.out, format.Printable(e.Message))
 	}
 	if text != "" {
-		fmt.Fprintf(v.out, "%s %s\n%s", e.Time.Local().Format(time.TimeOnly), format.Printable(text), lastWords(e))
+		fmt.Fprintf(v.out, "%s %s\n%s", e.Time.Local().Format(time.TimeOnly), format.Printable(text), lastOutput(e))
 	}
 }
 
@@ -191,8 +191,8 @@ func failure(e Event) string {
 	return cmp.Or(format.Printable(text), e.Code, "CodeDeploy does not say why")
 }
 
-// lastWords is the end of a failed script's output, a line each.
-func lastWords(e Event) string {
+// lastOutput is the end of a failed script's output, a line each.
+func lastOutput(e Event) string {
 	if e.Log == "" {
 		return ""
 	}

@@ -134,8 +134,8 @@ func (i *Instance) newAction(h Hook) *action {
 	return a
 }
 
-// beat restarts an action's timer; mu is held.
-func (a *action) beat() {
+// recordHeartbeat restarts an action's timer; mu is held.
+func (a *action) recordHeartbeat() {
 	a.heartbeats++
 	a.deadline = earlier(time.Now().Add(a.hook.HeartbeatTimeout), a.global)
 	a.timer.Reset(time.Until(a.deadline))

@@ -199,7 +199,7 @@ func recordLifecycleActionHeartbeat(c *Cloud, r request) (any, *apiError) {
 	defer c.fleet.mu.Unlock()
 	_, a, bad := c.fleet.activeAction(r)
 	if bad == nil {
-		a.beat()
+		a.recordHeartbeat()
 	}
 	return nil, bad
 }

@@ -130,12 +130,12 @@ func (f *fleet) launch(g *group, o LaunchOptions, cause string) *Instance {
 	} else {
 		inst.enter(Pending)
 	}
-	inst.settle()
+	inst.advance()
 	return inst
 }
 
-// settle ends the time an instance is Pending as its options say; mu is held.
-func (i *Instance) settle() {
+// advance ends the time an instance is Pending as its options say; mu is held.
+func (i *Instance) advance() {
 	switch {
 	case i.options.HoldPending:
 	case i.options.PendingFor > 0:
@@ -219,7 +219,7 @@ func (i *Instance) abandon(why string) {
 // terminate starts the instance's way out, or ends that of a retained one; mu is held.
 func (i *Instance) terminate() {
 	if i.state.isRetained() {
-		i.letGo()
+		i.endRetained()
 		return
 	}
 	if i.state.leaving() {

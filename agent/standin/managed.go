@@ -120,12 +120,12 @@ func (f *fleet) answer(inst *Instance, hook, result string) {
 	}
 }
 
-// beat restarts the timer of a hook that holds an instance, when it still does.
-func (f *fleet) beat(inst *Instance, hook string) {
+// recordHeartbeat restarts the timer of a hook that holds an instance, when it still does.
+func (f *fleet) recordHeartbeat(inst *Instance, hook string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if a := inst.heldBy(hook); a != nil && !f.closed {
-		a.beat()
+		a.recordHeartbeat()
 	}
 }
 

@@ -9,7 +9,7 @@ func (i *Instance) retain() {
 	i.replaceable = false // made good already
 }
 
-// letGo ends an instance that was retained; mu is held.
-func (i *Instance) letGo() {
+// endRetained ends an instance that was retained; mu is held.
+func (i *Instance) endRetained() {
 	i.ended(i.state.last())
 }

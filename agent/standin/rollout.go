@@ -203,7 +203,7 @@ func (d *deployments) follow(dep *deployment, t *target) {
 			t.end(statusFailed, "")
 		}
 		if dep.creator == createdByAutoScaling {
-			d.fleet.beat(t.inst, dep.group.hook)
+			d.fleet.recordHeartbeat(t.inst, dep.group.hook)
 		}
 	}
 }

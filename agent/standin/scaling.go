@@ -32,7 +32,7 @@ func (i *Instance) StartFromPool() {
 	i.activity = i.group.began("Launching a new EC2 instance from warm pool: "+i.ID,
 		"an instance was started in response to a difference between desired and actual capacity, increasing the capacity.")
 	i.enter(Pending)
-	i.settle()
+	i.advance()
 }
 
 // ReturnToPool scales the instance in to the warm pool (ReuseOnScaleIn): it waits at Warmed:Pending:Wait,
