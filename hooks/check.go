@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ const (
 	// syntaxTime bounds `sh -n`, which only reads a file of MaxAnalysed at most.
 	syntaxTime = 10 * time.Second
 )
+
+// modesKept says whether files here have the modes that a server would see. Windows has no such thing.
+const modesKept = runtime.GOOS != "windows"
 
 // Check looks at scripts on the machine that will run them, before any of them runs: that each is
 // there and can be started, that its interpreter and its user exist, that a shell script parses, and
@@ -84,7 +88,7 @@ func checkFile(s Script, p Policy, here bool) []Problem {
 		found = append(found, Problem{Line: 1, Col: 1, Warning: true, Message: fmt.Sprintf(
 			"its interpreter is not an absolute path: it is taken as %s, because CodeDeploy's agent works in /: write #!%[1]s", in.kernel[0])})
 	}
-	if info.Mode()&0o111 == 0 {
+	if modesKept && info.Mode()&0o111 == 0 {
 		how := "it is run through its interpreter all the same"
 		if in.binary {
 			how = "the bit is set before it is run"

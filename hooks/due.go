@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -88,4 +89,21 @@ func lookupPath(environ []string) string {
 		return p
 	}
 	return DefaultPath
+}
+
+// loginShell is a user's shell from /etc/passwd, which os/user does not tell; /bin/sh when it says
+// none.
+func loginShell(name string) string {
+	f, err := os.Open("/etc/passwd")
+	if err != nil {
+		return "/bin/sh"
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Split(lines.Text(), ":")
+		if len(fields) == 7 && fields[0] == name && fields[6] != "" {
+			return fields[6]
+		}
+	}
+	return "/bin/sh"
 }

@@ -16,7 +16,7 @@ import (
 
 // revisionRoot is the folder of the revision a script is part of; "" for a role hook.
 func revisionRoot(s Script) string {
-	if root, ok := strings.CutSuffix(s.File, "/"+s.Location); ok && !s.Role {
+	if root, ok := strings.CutSuffix(filepath.ToSlash(s.File), "/"+s.Location); ok && !s.Role {
 		return root
 	}
 	return ""

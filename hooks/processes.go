@@ -1,3 +1,5 @@
+//go:build linux && !developer
+
 package hooks
 
 import (
@@ -11,12 +13,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// Tag is the environment variable that carries a script's ID. Every process a script starts inherits
-// it, in whatever session and group it puts itself, so /proc tells which processes are a script's
-// even after the agent that started it was killed. A process that cleans its environment is known by
-// its process group only.
-const Tag = "USHER_SCRIPT"
 
 // pollProcesses is how often /proc is read while processes are expected to end: often enough that
 // nobody notices the wait, seldom enough that reading it costs nothing.

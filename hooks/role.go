@@ -36,7 +36,7 @@ func RoleHooks(dir, event string) ([]Script, []Problem) {
 			problems = append(problems, Problem{File: file, Message: "cannot read this role hook: " + reason(err)})
 		case !info.Mode().IsRegular():
 			problems = append(problems, Problem{File: file, Message: "is not a regular file; a role hook is a script"})
-		case info.Mode().Perm()&0o002 != 0:
+		case modesKept && info.Mode().Perm()&0o002 != 0:
 			problems = append(problems, Problem{File: file, Message: "can be changed by every user and would run as the agent: chmod o-w"})
 		default:
 			scripts = append(scripts, Script{Event: event, Location: file, File: file, Role: true})

@@ -30,6 +30,12 @@ func ParsePolicy(s string) (Policy, error) {
 	return "", fmt.Errorf("cannot use errexit %q: it is one of enforce, require, report, off", s)
 }
 
+// Tag is the environment variable that carries a script's ID. Every process a script starts inherits
+// it, in whatever session and group it puts itself, so /proc tells which processes are a script's
+// even after the agent that started it was killed. A process that cleans its environment is known by
+// its process group only.
+const Tag = "USHER_SCRIPT"
+
 // Script is one script of one lifecycle event: a hook of the revision or a role hook.
 type Script struct {
 	// ID is unique on this machine and the same after a restart of the agent, for example

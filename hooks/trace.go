@@ -1,3 +1,5 @@
+//go:build linux && !developer
+
 package hooks
 
 import (
@@ -12,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"mvdan.cc/sh/v3/syntax"
 
@@ -29,23 +30,9 @@ import (
 // Nothing like it works in the other shells. dash knows neither ERR nor the line it is at, and its xtrace goes where
 // the script's own errors go; ksh and mksh read ENV only when they are interactive.
 
-// FailedCommand is a command at which errexit ended a script, or would have.
-type FailedCommand struct {
-	File    string // the script, or what it has sourced: relative to the revision where it is in there
-	Line    int
-	Command string // as it is written, on one line
-	Status  int
-}
-
-// String is how messages say it.
-func (c FailedCommand) String() string {
-	return fmt.Sprintf("%s:%d, where `%s` had status %d", c.File, c.Line, c.Command, c.Status)
-}
-
 const (
-	maxTrace   = 256 << 10 // bytes of a trace that are read: a loop whose commands fail goes on writing
-	maxFailed  = 20        // commands of one script that are told
-	maxCommand = 120       // bytes of a command that are shown
+	maxTrace  = 256 << 10 // bytes of a trace that are read: a loop whose commands fail goes on writing
+	maxFailed = 20        // commands of one script that are told
 )
 
 // trace is where a bash script tells of commands that fail. The zero value is none.
@@ -195,22 +182,6 @@ func sourceName(s Script, file string) string {
 		file = in
 	}
 	return Clean([]byte(file))
-}
-
-func briefCommand(raw []byte) string {
-	line, _, more := bytes.Cut(bytes.TrimSpace(raw), []byte("\n"))
-	text := Clean(line)
-	if len(text) > maxCommand {
-		cut := maxCommand
-		for cut > 0 && !utf8.RuneStart(text[cut]) {
-			cut--
-		}
-		text, more = text[:cut], true
-	}
-	if more {
-		text += " ..."
-	}
-	return text
 }
 
 // ended is the command at which errexit ended a script that exited with code; nil when it was not errexit.

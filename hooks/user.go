@@ -1,7 +1,8 @@
+//go:build linux && !developer
+
 package hooks
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +10,6 @@ import (
 	"os/exec"
 	"os/user"
 	"strconv"
-	"strings"
 	"syscall"
 )
 
@@ -87,23 +87,6 @@ func runAs(name string) (*syscall.Credential, []string, error) {
 func Login(name string) ([]string, error) {
 	_, login, err := runAs(name)
 	return login, err
-}
-
-// loginShell is a user's shell from /etc/passwd, which os/user does not tell; /bin/sh when it says
-// none.
-func loginShell(name string) string {
-	f, err := os.Open("/etc/passwd")
-	if err != nil {
-		return "/bin/sh"
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Split(lines.Text(), ":")
-		if len(fields) == 7 && fields[0] == name && fields[6] != "" {
-			return fields[6]
-		}
-	}
-	return "/bin/sh"
 }
 
 // startHint adds to the kernel's short word what it is usually about.

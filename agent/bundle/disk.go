@@ -1,3 +1,5 @@
+//go:build linux && !developer
+
 package bundle
 
 import (
@@ -32,14 +34,6 @@ const (
 
 // roomFiles is the same for inodes, which are what is short where small files fill a disk.
 const roomFiles = 2000
-
-// fullError says that a disk has no room.
-type fullError struct{ error }
-
-// IsFull says whether an error comes of a disk that has no room.
-func IsFull(err error) bool {
-	return errors.As(err, new(fullError)) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
-}
 
 // CheckSpace reports, as an error (IsFull), that the file system of dir has no room for need more bytes and so many files besides
 // a margin of 64 MB and 2000 inodes. It asks for what is free for ordinary users, without the blocks reserved for

@@ -9,8 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"usher/agent/safepath"
 )
@@ -44,7 +43,7 @@ func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind
 		d.again()
 		stats, failed, err = d.unpack(ctx, kind, dir, l)
 	}
-	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) // of what was unpacked, if that failed first
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) // of what was unpacked, if that failed first
 	switch {
 	case failed != nil && (err == nil || full):
 		err = UnpackError{fmt.Errorf("cannot unpack the bundle: %w", failed)}

@@ -9,7 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"reflect"
 	"strings"
 	"time"
@@ -136,8 +136,8 @@ func (c Config) WithLink(link string) (Config, error) {
 
 func (c Config) validate() error {
 	for _, p := range [][2]string{{"link", c.Link}, {"base", c.Base}, {"releases", c.Releases}, {"role_hooks", c.RoleHooks}, {"state_dir", c.StateDir}} {
-		if path := p[1]; !filepath.IsAbs(path) || path == "/" || path != filepath.Clean(path) {
-			return invalid(p[0], " is %q: it must be an absolute path without . or .. or a slash at the end", path)
+		if at := p[1]; !path.IsAbs(at) || at == "/" || at != path.Clean(at) { // a server's, whatever this machine is
+			return invalid(p[0], " is %q: it must be an absolute path without . or .. or a slash at the end", at)
 		}
 	}
 	for _, p := range [][4]string{{"link", c.Link, "base", c.Base}, {"link", c.Link, "releases", c.Releases}, {"base", c.Base, "releases", c.Releases}} {
@@ -158,7 +158,7 @@ func (c Config) validate() error {
 		return invalid("retry_timeout", " is %s: it must not be less than 0", c.RetryTimeout)
 	case c.DriftCheckInterval < 0:
 		return invalid("drift_check_interval", " is %s: it must not be less than 0", c.DriftCheckInterval)
-	case c.SignerCA != "" && !filepath.IsAbs(c.SignerCA):
+	case c.SignerCA != "" && !path.IsAbs(c.SignerCA):
 		return invalid("signer_ca_file", " is %q: it must be an absolute path", c.SignerCA)
 	case c.MaxFiles < 1:
 		return invalid("max_files", " is %d: it must be at least 1", c.MaxFiles)

@@ -18,15 +18,6 @@ func Check(layout Layout, dir, roleHooks string, policy hooks.Policy, check Chec
 	return checkBy(layout, dir, dir, roleHooks, policy, check)
 }
 
-// CheckRelease is Check for a release on disk, by the appspec and the scripts that root alone can change.
-func CheckRelease(layout Layout, r Release, roleHooks string, policy hooks.Policy, check Checker) (*Plan, []hooks.Problem) {
-	by, err := layout.SpecDir(r)
-	if err != nil {
-		return nil, []hooks.Problem{{File: r.Bundle, Kind: hooks.KindBundle, Message: err.Error()}}
-	}
-	return checkBy(layout, by, r.Bundle, roleHooks, policy, check)
-}
-
 // checkBy checks the revision unpacked in dir by the appspec and the scripts in another directory.
 func checkBy(layout Layout, by, dir, roleHooks string, policy hooks.Policy, check Checker) (*Plan, []hooks.Problem) {
 	spec, problems := appspec.ReadPartly(by)

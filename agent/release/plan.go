@@ -13,6 +13,14 @@ import (
 	"usher/hooks"
 )
 
+// Layout is where things are. All paths are absolute and as the appspec and the operator know them.
+type Layout struct {
+	Link     string // /opt/app
+	Base     string // /opt/app-base
+	Releases string // /opt/app-releases
+	Root     string // "" or "/" for the real server; else every path above and every destination is below it (rehearsal)
+}
+
 // Plan is what Install will do for one unpacked revision: worked out, and found possible, before anything
 // is touched. `usher check` makes the same plan.
 type Plan struct {

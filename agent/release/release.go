@@ -1,3 +1,5 @@
+//go:build linux && !developer
+
 // Package release puts a revision's files beside the ones in use and switches to them in one rename.
 //
 // On disk, with the defaults:
@@ -43,14 +45,6 @@ import (
 	"usher/agent/bundle"
 	"usher/agent/safepath"
 )
-
-// Layout is where things are. All paths are absolute and as the appspec and the operator know them.
-type Layout struct {
-	Link     string // /opt/app
-	Base     string // /opt/app-base
-	Releases string // /opt/app-releases
-	Root     string // "" or "/" for the real server; else every path above and every destination is below it (rehearsal)
-}
 
 // Status of a release.
 const (

@@ -1,3 +1,5 @@
+//go:build linux && !developer
+
 package release
 
 import (
@@ -14,6 +16,7 @@ import (
 
 	"usher/agent/appspec"
 	"usher/agent/safepath"
+	"usher/hooks"
 )
 
 // Whoever may write to a script that root runs is root. The scripts of a release lie in it, and a release is given away:
@@ -258,4 +261,13 @@ func sameFile(kept, placed *safepath.Dir, name string, uid int) bool {
 			return (err == io.EOF || err == io.ErrUnexpectedEOF) && (failed == io.EOF || failed == io.ErrUnexpectedEOF)
 		}
 	}
+}
+
+// CheckRelease is Check for a release on disk, by the appspec and the scripts that root alone can change.
+func CheckRelease(layout Layout, r Release, roleHooks string, policy hooks.Policy, check Checker) (*Plan, []hooks.Problem) {
+	by, err := layout.SpecDir(r)
+	if err != nil {
+		return nil, []hooks.Problem{{File: r.Bundle, Kind: hooks.KindBundle, Message: err.Error()}}
+	}
+	return checkBy(layout, by, r.Bundle, roleHooks, policy, check)
 }

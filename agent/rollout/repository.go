@@ -229,7 +229,12 @@ func (r *Repository) run(ctx context.Context, c command) ([]byte, error) {
 	if c.stderr != nil {
 		cmd.Stderr = io.MultiWriter(&stderr, c.stderr)
 	}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Cancel = func() error {
+		if cmd.Process.Signal(syscall.SIGTERM) == nil {
+			return nil
+		}
+		return cmd.Process.Kill() // Windows knows nothing else
+	}
 	cmd.WaitDelay = gitGrace
 	err := cmd.Run()
 	switch words := inOneLine(stderr.String()); {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/vbauerster/mpb/v8/cwriter"
 
 	"usher/agent/format"
 )
@@ -49,8 +49,7 @@ func IsTerminal(w any) bool {
 	if !ok {
 		return false
 	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
+	return cwriter.IsTerminal(int(f.Fd()))
 }
 
 // Show shows an event. It is called by one goroutine at a time.

@@ -1,3 +1,5 @@
+//go:build linux && !developer
+
 // Package safepath is how root goes to a path that other users have a part in: by descriptors, from the root of the
 // file system, one name after the other.
 //
@@ -16,7 +18,7 @@
 // Root is who runs usher on a server. For any other user, who has nothing to lose to itself (usher rehearse), every
 // link is followed as open(2) does; the rest is the same.
 //
-// Caveats. Linux only. A directory that another user owns may be written to: what lies in it is that user's to
+// Caveats. Linux only: elsewhere, and with the build tag developer, there is RemoveAll and little else (elsewhere.go). A directory that another user owns may be written to: what lies in it is that user's to
 // change at any time, and a caller must not believe it afterwards. Trusted reads owners and modes; POSIX ACLs show in
 // the mode's group bits, and are judged so.
 package safepath
