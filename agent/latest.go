@@ -96,7 +96,8 @@ func (a *agent) deployRelease(ctx context.Context, r release.Release, log *zap.L
 // finder is where the revisions of this server's deployment group are to be had.
 func (a *agent) finder() *source.Finder {
 	limits := bundle.Limits{MaxFiles: a.cfg.MaxFiles, MaxBytes: a.cfg.MaxBytes, Alive: a.notify.Alive,
-		Narrow: func(n int) { a.log.Warn(release.Narrowed(n), systemd.ID(systemd.MessageScriptWarning)) }}
+		Narrow: true,
+		Warn:   func(text string) { a.log.Warn(text, systemd.ID(systemd.MessageScriptWarning)) }}
 	return &source.Finder{Application: a.cfg.Application, Group: a.cfg.DeploymentGroup, CodeDeploy: a.clients.CodeDeploy, S3: a.clients.S3,
 		HTTP: a.clients.HTTP, GitHubAPI: a.cfg.GitHubAPI, Limits: limits, Retries: a.retries(), Timings: a.deploy.Record.Timings}
 }

@@ -131,6 +131,6 @@ func (l local) Pinned() bool                   { return false }
 func (l local) Environment() hooks.Environment { return hooks.Environment{} }
 
 func (l local) Fetch(ctx context.Context, dir string) (deployment.Fetched, error) {
-	stats, err := bundle.UnpackLocal(ctx, l.path, dir)
+	stats, err := bundle.UnpackLocal(ctx, l.path, dir, nil)
 	return deployment.Fetched{Files: stats.Files, Detail: fmt.Sprintf("%s, %s", format.Plural(stats.Files, "file"), format.Bytes(stats.Bytes))}, err
 }

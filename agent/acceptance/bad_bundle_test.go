@@ -112,7 +112,7 @@ func TestHostileArchive(t *testing.T) {
 		{"with .. in a name", zipWith("../../escaped"), `entry "../../escaped" leaves the archive through ".."`},
 		{"with an absolute name", func(s *stage) []byte { return zipWith(s.path("escaped"))(s) }, `/escaped" has an absolute name: make the archive with relative names`},
 		{"with a link out", tarWith(tar.Header{Name: "www", Linkname: "../../..", Typeflag: tar.TypeSymlink}), `link "www" to "../../.." leaves the bundle`},
-		{"with a link to a file of the server", tarWith(tar.Header{Name: "passwd", Linkname: "/etc/passwd", Typeflag: tar.TypeSymlink}), `link "passwd" points to the absolute path "/etc/passwd": links must stay inside the bundle; create it in a hook script instead`},
+		{"with a link to a file of the server", tarWith(tar.Header{Name: "passwd", Linkname: "/etc/passwd", Typeflag: tar.TypeSymlink}), `link "passwd" points to the absolute path "/etc/passwd": links must stay inside the bundle; create it in a hook script instead: ln -sfn /etc/passwd "$USHER_RELEASE_DIR/passwd"`},
 		{"with a file behind a link out", tarWith(tar.Header{Name: "out", Linkname: "..", Typeflag: tar.TypeSymlink}, tar.Header{Name: "out/escaped"}), `entry "out/escaped" lies below "out", which is a link`},
 		{"with a hard link out", tarWith(tar.Header{Name: "shadow", Linkname: "../../app-base/VERSION", Typeflag: tar.TypeLink}), `hard link "shadow": its target: entry "../../app-base/VERSION" leaves the archive through ".."`},
 		{"with a device", tarWith(tar.Header{Name: "sda", Typeflag: tar.TypeBlock, Devmajor: 8}), `entry "sda" is a device: a bundle holds files, directories and links only`},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -31,7 +32,7 @@ func (t *tree) symlink(name, target string) error {
 	case strings.ContainsRune(target, 0):
 		return fmt.Errorf("link %q has a NUL in its target", name)
 	case target[0] == '/':
-		return fmt.Errorf("link %q points to the absolute path %q: links must stay inside the bundle; create it in a hook script instead", name, target)
+		return fmt.Errorf("link %q points to the absolute path %q: links must stay inside the bundle; create it in a hook script instead: ln -sfn %s \"$USHER_RELEASE_DIR/%s\"", name, target, target, path.Clean(name))
 	case len(target) > maxPath:
 		return fmt.Errorf("link %q has a target longer than %d bytes", name, maxPath)
 	}
@@ -48,8 +49,13 @@ func (t *tree) hardLink(name, target string) error {
 		return fmt.Errorf("hard link %q: its target: %w", name, err)
 	}
 	to := path.Clean(target)
-	if t.kinds[to] != isFile {
-		return fmt.Errorf("hard link %q points to %q, which is not a file earlier in the archive", name, target)
+	switch t.kinds[to] {
+	case isFile:
+	case isLink: // `tar` of what `cp -al` made: one link under two names
+		at := slices.IndexFunc(t.links, func(l link) bool { return l.name == to })
+		return t.symlink(name, t.links[at].target)
+	default:
+		return fmt.Errorf("hard link %q points to %q, which is not a file or link earlier in the archive", name, target)
 	}
 	clean, again, err := t.reserve(name, isFile)
 	if err != nil {
@@ -113,7 +119,7 @@ func follow(targets map[string]string, name string) error {
 			continue
 		case "..":
 			if len(at) == 0 {
-				return errors.New("leaves the bundle")
+				return errors.New("leaves the bundle: create it in a hook script instead, with ln -sfn below \"$USHER_RELEASE_DIR\"")
 			}
 			at = at[:len(at)-1]
 			continue

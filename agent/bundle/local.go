@@ -9,8 +9,8 @@ import (
 )
 
 // UnpackLocal brings a revision on this machine, a directory or a zip, tar or tgz, into dir, which is empty. Its limits are
-// those of a server; modes that let others write are taken away without a word.
-func UnpackLocal(ctx context.Context, path, dir string) (Stats, error) {
+// those of a server. warn is Limits.Warn; a directory, whose modes are of the person's umask, has no warning of modes.
+func UnpackLocal(ctx context.Context, path, dir string, warn func(string)) (Stats, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Stats{}, fmt.Errorf("cannot open the revision: %w", err)
@@ -19,7 +19,7 @@ func UnpackLocal(ctx context.Context, path, dir string) (Stats, error) {
 	if info, err := f.Stat(); err != nil {
 		return Stats{}, fmt.Errorf("cannot look at the revision: %w", err)
 	} else if info.IsDir() {
-		return Directory(ctx, path, dir, Limits{Narrow: func(int) {}})
+		return Directory(ctx, path, dir, Limits{Narrow: true})
 	}
 	head := make([]byte, 512)
 	n, err := f.ReadAt(head, 0)
@@ -30,5 +30,5 @@ func UnpackLocal(ctx context.Context, path, dir string) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	return Unpack(ctx, f, kind, dir, Limits{Narrow: func(int) {}})
+	return Unpack(ctx, f, kind, dir, Limits{Narrow: true, Warn: warn})
 }

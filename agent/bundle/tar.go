@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-
 	"usher/agent/format"
 )
 
@@ -29,6 +27,10 @@ const (
 	// archiveBuffer is how much of an archive is read at once, in bytes.
 	archiveBuffer = 128 << 10
 
+	// What GNU tar alone writes: the label of a volume (-V), a directory of an incremental archive (-g), whose content is
+	// the names that were in it, and the rest of a file from the volume before (-M).
+	gnuLabel, gnuDumpDir, gnuVolume = 'V', 'D', 'M'
+
 	// maxPadding is how much may follow the end of a tar inside its gzip, in bytes. tar fills its
 	// last record, 10 KiB as a rule; more is not padding.
 	maxPadding = 4_000_000
@@ -41,9 +43,10 @@ func unpackTar(ctx context.Context, t *tree, archive input, compressed bool) err
 	if err := t.room(archive.size); err != nil { // it holds that much at least
 		return err
 	}
-	var stream io.Reader = bufio.NewReaderSize(io.NewSectionReader(archive, 0, archive.size), archiveBuffer)
+	raw := bufio.NewReaderSize(io.NewSectionReader(archive, 0, archive.size), archiveBuffer)
+	var stream io.Reader = raw
 	if compressed {
-		z, err := gzip.NewReader(stream)
+		z, err := newMembers(raw)
 		if err != nil {
 			return fmt.Errorf("it is damaged, cut off or not a gzip file: %w", err)
 		}
@@ -89,7 +92,12 @@ func readTar(ctx context.Context, t *tree, r *tar.Reader, w *writers) error {
 		case tar.TypeXGlobalHeader: // comments, such as the commit `git archive` writes
 			t.entries++
 			err = t.withinLimits()
-		case tar.TypeDir:
+		case gnuLabel:
+			t.entries++
+			err = t.withinLimits()
+		case gnuVolume:
+			err = fmt.Errorf("entry %q goes on from another volume: make the archive in one piece", h.Name)
+		case tar.TypeDir, gnuDumpDir:
 			err = t.dir(h.Name, dirEntry{mode: h.FileInfo().Mode(), mtime: h.ModTime})
 		case tar.TypeSymlink:
 			err = t.symlink(h.Name, h.Linkname)

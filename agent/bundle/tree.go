@@ -174,7 +174,7 @@ func (t *tree) mkdir(name string, d dirEntry) error {
 // narrow takes write permission from group and others, if the limits say so: what an archive has for it is the umask, or
 // the file system, of whoever made it, and who may write to a script of root's is root.
 func (t *tree) narrow(mode fs.FileMode) fs.FileMode {
-	if t.limits.Narrow == nil || mode&0o022 == 0 {
+	if !t.limits.Narrow || mode&0o022 == 0 {
 		return mode
 	}
 	t.narrowed.Add(1)
@@ -290,7 +290,8 @@ func (t *tree) finish(ctx context.Context) (Stats, error) {
 		}
 	}
 	if n := t.narrowed.Load(); n > 0 {
-		t.limits.Narrow(int(n))
+		t.limits.Warn(fmt.Sprintf("the bundle lets others than the owner write to %d of its files and directories (modes like 0777 or 0664): "+
+			"that is taken away; give those modes in the appspec's permissions where they are meant", n))
 	}
 	s := Stats{Links: len(t.links), Bytes: t.bytes.Load()}
 	for name, k := range t.kinds {

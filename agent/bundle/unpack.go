@@ -33,12 +33,16 @@ type Limits struct {
 	MaxBytes int64  // contents of all files, in bytes; DefaultMaxBytes
 	Alive    func() // called with every write, by any of the workers: for a watchdog; may be nil
 
-	// Narrow, if not nil, takes the permission to write from group and others of every file and directory, and is called
-	// at the end with how many had it, if any had.
-	Narrow func(n int)
+	Narrow bool // take the permission to write from group and others of every file and directory
+
+	// Warn is told, in a sentence, what was unpacked otherwise than the archive says; may be nil. One goroutine calls it.
+	Warn func(text string)
 }
 
 func (l Limits) withDefaults() Limits {
+	if l.Warn == nil {
+		l.Warn = func(string) {}
+	}
 	if l.MaxFiles == 0 {
 		l.MaxFiles = DefaultMaxFiles
 	}
@@ -68,7 +72,9 @@ type Stats struct {
 //
 // A single directory at the top that holds the appspec is left out, so that the appspec comes to lie
 // in dir itself. Modes: a zip entry without a Unix mode gets 0644 or 0755; files are at least rw and
-// directories rwx for their owner; whether others may write to them, see Limits.Narrow. Modification times are kept.
+// directories rwx for their owner; whether others may write to them, see Limits.Narrow. A hard link to a symbolic link becomes
+// another symbolic link with the same text. A zip's name is the one in its Unicode path field when it has one; else UTF-8;
+// else it is read as code page 437, which is what the format says, with a warning. Modification times are kept.
 //
 // On an error dir holds what was written so far: the caller removes it.
 func Unpack(ctx context.Context, archive *os.File, kind, dir string, l Limits) (Stats, error) {

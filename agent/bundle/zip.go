@@ -91,9 +91,13 @@ func unpackZip(ctx context.Context, t *tree, archive input) error {
 func planZip(t *tree, r *zip.Reader) ([]zipFile, error) {
 	files := make([]zipFile, 0, min(len(r.File), t.limits.MaxFiles))
 	place := make(map[string]int, cap(files))
+	guessed := 0
 	for _, f := range r.File {
 		if err := judgeZip(f); err != nil {
 			return nil, err
+		}
+		if nameZip(f) {
+			guessed++
 		}
 		mode := zipMode(f)
 		switch mode.Type() {
@@ -123,6 +127,10 @@ func planZip(t *tree, r *zip.Reader) ([]zipFile, error) {
 		default:
 			return nil, special(f.Name, mode)
 		}
+	}
+	if guessed > 0 {
+		t.limits.Warn(fmt.Sprintf("the zip has %s that %s not in UTF-8, and does not say in which code page: read as the format's own, 437; "+
+			"make the archive with UTF-8 names", format.Plural(guessed, "name"), map[bool]string{true: "is", false: "are"}[guessed == 1]))
 	}
 	return files, nil
 }

@@ -40,7 +40,10 @@ func CheckCommand() cli.Command {
 			return in.Fail(cli.ExitUsage, fmt.Errorf("cannot open the revision: %w", err))
 		}
 		found := findings{Path: path, strict: strict, json: asJSON}
-		dir, stats, err := open(ctx, path)
+		var odd []hooks.Problem
+		dir, stats, err := open(ctx, path, func(text string) {
+			odd = append(odd, hooks.Problem{File: path, Warning: true, Kind: hooks.KindBundle, Message: text})
+		})
 		if err != nil {
 			found.Problems = []hooks.Problem{{File: path, Kind: hooks.KindBundle, Message: err.Error()}}
 			return found.show(in.Stdout)
@@ -48,6 +51,7 @@ func CheckCommand() cli.Command {
 		defer safepath.RemoveAll(dir)
 		found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
 		_, found.Problems = release.Check(cfg.Layout(), dir, roles, policy, hooks.CheckSource)
+		found.Problems = append(odd, found.Problems...)
 		found.Needs = needsOf(dir)
 		return found.show(in.Stdout)
 	}
@@ -56,11 +60,11 @@ func CheckCommand() cli.Command {
 
 // open unpacks the revision at path, whatever it is, into a scratch directory, by the rules and limits of
 // an instance. The caller removes the directory.
-func open(ctx context.Context, path string) (dir string, stats bundle.Stats, err error) {
+func open(ctx context.Context, path string, warn func(string)) (dir string, stats bundle.Stats, err error) {
 	if dir, err = os.MkdirTemp("", "usher-"); err != nil {
 		return "", stats, fmt.Errorf("cannot make a scratch directory: %w", err)
 	}
-	if stats, err = bundle.UnpackLocal(ctx, path, dir); err != nil {
+	if stats, err = bundle.UnpackLocal(ctx, path, dir, warn); err != nil {
 		safepath.RemoveAll(dir)
 	}
 	return dir, stats, err

@@ -40,7 +40,7 @@ func MigrateCommand() cli.Command {
 		if _, err := os.Stat(path); err != nil {
 			return in.Fail(cli.ExitUsage, fmt.Errorf("cannot open the repository: %w", err))
 		}
-		dir, _, err := open(ctx, path)
+		dir, _, err := open(ctx, path, nil)
 		if err != nil {
 			return in.Fail(cli.ExitFailed, err)
 		}

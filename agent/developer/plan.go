@@ -129,7 +129,7 @@ func (d *Session) showCommits(ctx context.Context, running, next string, line fu
 
 // check judges a bundle as an instance will. What is wrong is printed as file:line:col: message.
 func (d *Session) check(ctx context.Context, path string) (bundle.Stats, []hooks.Problem, error) {
-	dir, stats, err := open(ctx, path)
+	dir, stats, err := open(ctx, path, nil)
 	if err != nil {
 		return stats, nil, cli.UsageError{Err: fmt.Errorf("a server could not use this commit: %w", err)}
 	}

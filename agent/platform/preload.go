@@ -151,7 +151,8 @@ func (l *preload) judge(ctx context.Context, r *doctor.Report, layout release.La
 	}
 	defer safepath.RemoveAll(dir)
 	if _, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes,
-		Narrow: func(n int) { r.Warn("revision", "", "%s", release.Narrowed(n)) }}); err != nil {
+		Narrow: true,
+		Warn:   func(text string) { r.Warn("revision", "", "%s", text) }}); err != nil {
 		r.Problem("revision", "", "%v", err)
 		return
 	}
@@ -178,7 +179,8 @@ func (l *preload) install(ctx context.Context, r *doctor.Report, layout release.
 	}
 	defer safepath.RemoveAll(dir) // renamed away when all is well
 	stats, err := bundle.Unpack(ctx, l.archive, l.s3.BundleType, dir, bundle.Limits{MaxFiles: cfg.MaxFiles, MaxBytes: cfg.MaxBytes,
-		Narrow: func(n int) { r.Warn("revision", "", "%s", release.Narrowed(n)) }})
+		Narrow: true,
+		Warn:   func(text string) { r.Warn("revision", "", "%s", text) }})
 	if err != nil {
 		r.Problem("revision", "", "%v", err)
 		return "", "", nil

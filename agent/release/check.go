@@ -1,7 +1,6 @@
 package release
 
 import (
-	"fmt"
 	"path/filepath"
 
 	"usher/agent/appspec"
@@ -44,12 +43,6 @@ func checkBy(layout Layout, by, dir, roleHooks string, policy hooks.Policy, chec
 	}
 	hooks.Sort(problems)
 	return plan, problems
-}
-
-// Narrowed warns of a bundle whose files others than their owner could have written to: see bundle.Limits.
-func Narrowed(n int) string {
-	return fmt.Sprintf("the bundle lets others than the owner write to %d of its files and directories (modes like 0777 or 0664): "+
-		"that is taken away; give those modes in the appspec's permissions where they are meant", n)
 }
 
 // Checker checks scripts: hooks.Check on the server that runs them, hooks.CheckSource anywhere else.
