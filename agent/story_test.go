@@ -157,6 +157,33 @@ func TestImportLaw(t *testing.T) {
 	}
 }
 
+// A developer's program is for any system: no room that it is made of needs Linux, nor do those rooms' tests.
+func TestDevelopersNeedNoLinux(t *testing.T) {
+	for _, system := range []string{"darwin", "windows"} {
+		on := func(args ...string) string {
+			cmd := exec.Command("go", args...)
+			cmd.Dir, cmd.Env = house, append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("on %s, go %s: %v\n%s", system, strings.Join(args, " "), err, out)
+			}
+			return string(out)
+		}
+		rooms := []string{"vet"}
+		for _, room := range strings.Fields(on("list", "-deps", "./agent")) {
+			if room == "usher" || strings.HasPrefix(room, "usher/") {
+				rooms = append(rooms, room)
+			}
+		}
+		for _, room := range []string{"systemd", "agent/record", "agent/deployment", "agent/runner", "agent/lifecycle", "agent/operator"} {
+			if slices.Contains(rooms, "usher/"+room) {
+				t.Errorf("usher for %s has %s in it, which is a server's", system, room)
+			}
+		}
+		on(rooms...)
+	}
+}
+
 // What is removed as a whole is removed in one place, which stays off mounts.
 func TestOnePlaceRemovesTrees(t *testing.T) {
 	for _, f := range program(t) {

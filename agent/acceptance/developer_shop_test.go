@@ -27,6 +27,7 @@ type shop struct {
 	*stage
 	repo    string   // the working tree
 	environ []string // more environment for the developer's usher
+	typed   string   // the developer's usher
 	servers []*stage // each has a link of its own
 	ids     []string // the servers' instances
 	commits []string
@@ -37,7 +38,7 @@ type shop struct {
 func newShop(t *testing.T, servers int, group standin.DeploymentGroup, options ...standin.Options) *shop {
 	t.Helper()
 	s := newStage(t, options...)
-	h := &shop{stage: s, repo: s.path("shop")}
+	h := &shop{stage: s, repo: s.path("shop"), typed: binaries.usher}
 	s.cloud.PutDeploymentGroup(group)
 	h.git("init", "--quiet", "--bare", "--initial-branch=main", s.path("origin.git"))
 	h.git("init", "--quiet", "--initial-branch=main", h.repo)
@@ -170,7 +171,7 @@ func (w into) Write(p []byte) (int, error) {
 func (h *shop) types(line string, set ...func(*exec.Cmd)) *typing {
 	h.Helper()
 	t := &typing{h: h, line: line, more: make(chan struct{}), done: make(chan struct{})}
-	t.cmd = exec.CommandContext(h.ctx, binaries.usher, strings.Fields(line)...)
+	t.cmd = exec.CommandContext(h.ctx, h.typed, strings.Fields(line)...)
 	t.cmd.Dir, t.cmd.Stdout, t.cmd.Stderr = h.repo, into{t, &t.stdout}, into{t, &t.stderr}
 	t.cmd.Env = append(append(h.cloud.CLIEnviron(), "PATH="+os.Getenv("PATH"), "HOME="+h.dir, "TMPDIR="+h.dir, "GIT_CONFIG_NOSYSTEM=1", "TZ=UTC", "GORACE=atexit_sleep_ms=0"), h.environ...)
 	t.cmd.WaitDelay = 5 * time.Second

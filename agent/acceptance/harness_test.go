@@ -31,6 +31,7 @@ import (
 var binaries struct {
 	usher string        // as it ships, but for the race detector when the tests have it
 	kill  func() string // the same with -tags killpoints, built when a test asks for it
+	other func() string // with -tags developer: what a developer has whose machine is not Linux
 }
 
 func TestMain(m *testing.M) {
@@ -42,13 +43,16 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		binaries.usher = filepath.Join(dir, "usher")
 		err = build(binaries.usher)
-		binaries.kill = sync.OnceValue(func() string {
-			to := filepath.Join(dir, "usher-killpoints")
-			if err := build(to, "-tags", "killpoints"); err != nil {
-				panic(err)
-			}
-			return to
-		})
+		tagged := func(tag string) func() string {
+			return sync.OnceValue(func() string {
+				to := filepath.Join(dir, "usher-"+tag)
+				if err := build(to, "-tags", tag); err != nil {
+					panic(err)
+				}
+				return to
+			})
+		}
+		binaries.kill, binaries.other = tagged("killpoints"), tagged("developer")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

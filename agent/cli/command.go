@@ -83,6 +83,7 @@ type Program struct {
 	About    string // what usher is, a line
 	Footer   string // the last lines of `usher help`
 	Commands []Command
+	Servers  []string // the commands that usher has on a server, and not here
 }
 
 // Run carries out a command line, which is without the program's name, and returns the exit code.
@@ -103,6 +104,10 @@ func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Write
 	}
 	if c := p.find(args[0]); c != nil {
 		return c.run(ctx, args[1:], stdout, stderr)
+	}
+	if slices.Contains(p.Servers, args[0]) {
+		fmt.Fprintf(stderr, "usher: %s runs on a server (Linux), and this is usher for developers: usher help lists its commands\n", args[0])
+		return ExitUsage
 	}
 	fmt.Fprintf(stderr, "usher: there is no command %q", args[0])
 	if near := hooks.Closest(args[0], p.names()); near != "" {
@@ -135,11 +140,11 @@ func (p Program) names() (names []string) {
 func (p Program) help(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", p.About)
 	for _, group := range []Group{Agent, Server, Developer, Platform, Usher} {
-		fmt.Fprintf(w, "\n%s:\n", group)
-		for _, c := range p.Commands {
-			if c.Group != group {
-				continue
-			}
+		of := slices.DeleteFunc(slices.Clone(p.Commands), func(c Command) bool { return c.Group != group })
+		if len(of) > 0 {
+			fmt.Fprintf(w, "\n%s:\n", group)
+		}
+		for _, c := range of {
 			args := strings.Join(c.Args, " ")
 			for _, own := range c.Commands {
 				args += " | " + strings.Join(append([]string{own.Name}, own.Args...), " ")

@@ -15,9 +15,13 @@ import (
 func RollbackCommand(onServer func(args []string) *cli.Command) cli.Command {
 	d := &Session{Name: "rollback"}
 	var stop, dryRun bool
-	return cli.Command{Name: "rollback", Args: []string{"ENV", "[d-ID | COMMIT]"}, Group: cli.Developer, About: "return an environment to what it ran before; on a server: the server",
+	about, more := "return an environment to what it ran before", ""
+	if onServer != nil {
+		about, more = about+"; on a server: the server", " On a server, usher rollback --help is about the server itself."
+	}
+	return cli.Command{Name: "rollback", Args: []string{"ENV", "[d-ID | COMMIT]"}, Group: cli.Developer, About: about,
 		More: "The same bundle is deployed again, nothing is built: by default the latest successful deployment of a different revision.\n" +
-			"exit codes: those of usher deploy. On a server, usher rollback --help is about the server itself.",
+			"exit codes: those of usher deploy." + more,
 		Flags: func(f *flag.FlagSet) {
 			d.flags(f)
 			f.BoolVar(&d.Yes, "yes", false, "do not ask, also where usher.yml says confirm")

@@ -1,6 +1,6 @@
 // Package platform is the commands of the engineer who makes the image and the groups: bake, doctor, attach, iam-policy.
 //
-//	cli.Program{Commands: []cli.Command{platform.DoctorCommand(), platform.BakeCommand(), ...}}
+//	cli.Program{Commands: []cli.Command{platform.DoctorCommand(platform.Examine), platform.BakeCommand(), ...}}
 //
 // The contract:
 //
@@ -11,6 +11,8 @@
 //   - attach shows the difference of every hook before it changes one, and asks a person. A failure on one group does
 //     not keep it from the others.
 //   - iam-policy asks nobody: the policies are made of the calls that the program makes (package policy).
+//
+// Doctor of an environment, attach and iam-policy are for any system; what looks at an image or a server is for Linux.
 //
 // What is looked at in one place for a server and an image alike is in imagecheck.go.
 package platform

@@ -17,16 +17,22 @@ import (
 // doctorTime bounds all of it: what does not answer is a finding.
 const doctorTime = 2 * time.Minute
 
-// DoctorCommand is `usher doctor`.
-func DoctorCommand() cli.Command {
+// DoctorCommand is `usher doctor`. server looks at the server it is given on; it is nil where there is none.
+func DoctorCommand(server func(ctx context.Context, r *doctor.Report, config string)) cli.Command {
 	var file, hook string
 	var asJSON bool
-	c := cli.Command{Name: "doctor", Args: []string{"[ENV]"}, Group: cli.Platform, About: "what is wrong with this server, or with an environment, before a launch finds out",
-		More: "On a server: with it, its permissions, its group and its launch hook. With ENV: with an environment of usher.yml, from a workstation.\n" +
-			"A line for each thing that was looked at: ok, warning or problem, and what to do. Nothing is changed.\n" +
+	env, about, more := "ENV", "what is wrong with an environment of usher.yml before a launch finds out", ""
+	if server != nil {
+		env, about = "[ENV]", "what is wrong with this server, or with an environment, before a launch finds out"
+		more = "On a server: with it, its permissions, its group and its launch hook. With ENV: with an environment of usher.yml, from a workstation.\n"
+	}
+	c := cli.Command{Name: "doctor", Args: []string{env}, Group: cli.Platform, About: about,
+		More: more + "A line for each thing that was looked at: ok, warning or problem, and what to do. Nothing is changed.\n" +
 			"exit codes: 0 no problem, 1 problems, 2 usage",
 		Flags: func(f *flag.FlagSet) {
-			cli.ConfigFlag(f, &file)
+			if server != nil {
+				cli.ConfigFlag(f, &file)
+			}
 			f.BoolVar(&asJSON, "json", false, "print a JSON object")
 			f.StringVar(&hook, "hook", "", "with ENV: `NAME` of the launch hook that the agents complete (lifecycle_hook of their configuration)")
 		},
@@ -45,7 +51,7 @@ func DoctorCommand() cli.Command {
 			watch.Assumptions(&r)
 			watch.Places(&r)
 		} else {
-			examine(ctx, &r, file)
+			server(ctx, &r, file)
 		}
 		problems, warnings := r.Count(doctor.Problem), r.Count(doctor.Warning)
 		if asJSON {

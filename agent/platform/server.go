@@ -1,3 +1,5 @@
+//go:build linux && !developer
+
 package platform
 
 import (
@@ -40,8 +42,8 @@ type examination struct {
 	calls   *doctor.Watch // sees the clients' calls
 }
 
-// examine is all that can be found out on a server.
-func examine(ctx context.Context, r *doctor.Report, file string) {
+// Examine is all that can be found out on a server.
+func Examine(ctx context.Context, r *doctor.Report, file string) {
 	loadServiceEnvironment(r)
 	cfg, err := config.Load(file)
 	if err != nil {
