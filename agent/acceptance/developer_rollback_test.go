@@ -46,7 +46,7 @@ func TestRollBackEnvironment(t *testing.T) {
 
 	h.ended(h.usher("rollback production d-ABCDEFGHI"), 2, "there is no such deployment: d-ABCDEFGHI")
 	h.ended(h.usher("rollback production fffffff"), 2, "no bundle of it was ever registered")
-	h.ended(h.usher("rollback production main"), 2, "name a deployment, d-..., or a commit by 4 or more digits of its hash")
+	h.ended(h.usher("rollback production nowhere"), 2, "name a deployment, d-..., a ref of this repository, or a commit by 4 or more digits of its hash")
 	h.ended(h.usher("rollback --dry-run production"), 0, "A dry run: no deployment was created.")
 	h.expect("live", h.live(), "1 1")
 	h.cloud.Fail("HeadObject", 1, standin.Fault{Status: 404, Code: "NoSuchKey"})

@@ -18,8 +18,7 @@ import (
 // DeployCommand is `usher deploy ENV [REF]`, and `usher deploy status`.
 func DeployCommand() cli.Command {
 	d := &Session{Name: "deploy"}
-	var dryRun bool
-	var message string
+	var o deployOptions
 	return cli.Command{Name: "deploy", Args: []string{"ENV", "[REF]"}, Group: cli.Developer, About: "deploy a commit to an environment",
 		More: "ENV is one of usher.yml; REF a branch, tag or commit, by default the environment's branch.\n" +
 			"usher deploy status [ENV | d-ID] follows a deployment that exists already.\n" +
@@ -27,8 +26,7 @@ func DeployCommand() cli.Command {
 		Flags: func(f *flag.FlagSet) {
 			d.flags(f)
 			f.BoolVar(&d.Yes, "yes", false, "do not ask, also where usher.yml says confirm")
-			f.BoolVar(&dryRun, "dry-run", false, "pack the commit and check it as a server will, and end there")
-			f.StringVar(&message, "m", "", "`MESSAGE` for the deployment's description (default: the commit's subject)")
+			o.flags(f)
 		},
 		Complete: func(ctx context.Context, args []string) []string {
 			switch len(args) {
@@ -43,7 +41,7 @@ func DeployCommand() cli.Command {
 		Run: func(ctx context.Context, in cli.Call) int {
 			err := d.Begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
 			if err == nil {
-				err = d.deploy(ctx, in.Arg(1), message, dryRun)
+				err = d.deploy(ctx, in.Arg(1), o)
 			}
 			return d.End(ctx, err)
 		}}
@@ -51,10 +49,18 @@ func DeployCommand() cli.Command {
 
 // deploy brings a ref to the environment's servers. Until the deployment is created, nothing is changed
 // anywhere but for the bundle in S3.
-func (d *Session) deploy(ctx context.Context, ref, message string, dryRun bool) error {
+func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error {
+	if o.bundle != "" {
+		d.Env.Built, d.Env.Build = o.bundle, ""
+	}
 	commit, warnings, err := d.commit(ctx, ref)
 	if err != nil {
 		return err
+	}
+	if ref == "" {
+		if err := d.jobCommit(ctx, commit); err != nil {
+			return err
+		}
 	}
 	p := plan{action: "Deploy to", commit: commit, warnings: warnings,
 		revision: fmt.Sprintf("%s %s (%s, by %s, %s)", commit.Short(), commit.Subject, commit.Ref, commit.Author, format.Ago(commit.Time))}
@@ -64,15 +70,22 @@ func (d *Session) deploy(ctx context.Context, ref, message string, dryRun bool) 
 	if p.group, err = rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
 		return err
 	}
-	if p.group.Active != "" && !dryRun {
-		return rollout.InProgressError{Deployment: p.group.Active, Group: d.Env.DeploymentGroup}
+	if p.group.Active != "" && !o.dryRun {
+		if p.group, err = d.waitForTurn(ctx, p.group, o.wait); err != nil {
+			return err
+		}
+	}
+	if o.forwardOnly {
+		if err := d.forwardOnly(ctx, p.group, commit); err != nil {
+			return err
+		}
 	}
 	dir, err := os.MkdirTemp("", "usher-")
 	if err != nil {
 		return fmt.Errorf("cannot make a scratch directory: %w", err)
 	}
 	defer safepath.RemoveAll(dir)
-	packed, err := d.repo.Archive(ctx, commit, dir) // also of what was uploaded before: nobody else says what is in a commit
+	packed, err := d.pack(ctx, commit, dir) // also of what was uploaded before: nobody else says what is in a commit
 	if err != nil {
 		return err
 	}
@@ -80,7 +93,11 @@ func (d *Session) deploy(ctx context.Context, ref, message string, dryRun bool) 
 	if err != nil {
 		return err
 	}
-	if found && !dryRun {
+	p.location = "s3://" + d.Env.Bucket + "/" + d.Env.Key(packed.Name())
+	if found && o.skipUnchanged && p.group.Failed == "" && p.group.Running == uploaded.Revision() {
+		return ExitError{cli.ExitDone, rollout.EndedUnchanged, fmt.Sprintf("%s runs %s %s already: nothing was started", d.Env.Name, commit.Short(), commit.Subject)}
+	}
+	if found && !o.dryRun {
 		p.bundle = "uploaded before, compared with the commit now"
 	} else {
 		stats, problems, err := d.check(ctx, packed.Path)
@@ -95,7 +112,7 @@ func (d *Session) deploy(ctx context.Context, ref, message string, dryRun bool) 
 	if err := d.show(ctx, p); err != nil {
 		return err
 	}
-	if dryRun {
+	if o.dryRun {
 		return ExitError{cli.ExitDone, rollout.EndedDryRun, "A dry run: nothing was uploaded, and no deployment created."}
 	}
 	if err := d.confirm(ctx); err != nil {
@@ -108,6 +125,7 @@ func (d *Session) deploy(ctx context.Context, ref, message string, dryRun bool) 
 	} else {
 		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.UploadProgress, Status: rollout.Skipped, Message: uploaded.Revision().String()})
 	}
+	message := o.message
 	if message == "" {
 		message = commit.Short() + " " + commit.Subject
 	}
@@ -132,6 +150,12 @@ func (d *Session) commit(ctx context.Context, ref string) (c rollout.Commit, war
 	}
 	if c, err = d.repo.Resolve(ctx, ref); err != nil {
 		return c, nil, cli.UsageError{Err: err}
+	}
+	if d.Env.Built != "" { // what is deployed is not what git packs
+		if dirty, err := d.repo.Uncommitted(ctx); err != nil || len(dirty) == 0 {
+			return c, nil, err
+		}
+		return c, []string{"files are changed and not committed: what was built may not be of " + c.Short()}, nil
 	}
 	no, err := d.repo.Refusals(ctx, c)
 	if err != nil {
@@ -180,6 +204,7 @@ func (d *Session) createAndFollow(ctx context.Context, r rollout.Revision, descr
 	}
 	d.deployment = id
 	if d.noWait {
+		d.started = true
 		d.Done = fmt.Sprintf("Deployment %s of %s to %s has begun: `usher deploy status %s` follows it.", id, name, d.Env.Name, id)
 		return nil
 	}

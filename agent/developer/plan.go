@@ -29,6 +29,7 @@ type plan struct {
 	commit       rollout.Commit // what is deployed; its subject is "" when the repository does not have it
 	revision     string         // of what: the commit, or where the bundle is when it is of none
 	bundle       string         // what there is to say of the bundle
+	location     string         // where it is, or will be
 	stops        string         // the deployment that is stopped first
 	warnings     []string
 }
@@ -36,7 +37,13 @@ type plan struct {
 // show prints the plan.
 func (d *Session) show(ctx context.Context, p plan) error {
 	running := p.group.Running.Commit()
-	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Planned, Commit: p.commit.SHA, From: running})
+	between, err := d.commitsBetween(ctx, running, p.commit.SHA)
+	if err != nil {
+		return err
+	}
+	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Planned, Commit: p.commit.SHA, From: running,
+		Environment: d.Env.Name, Application: d.Env.Application, Account: p.account, Region: d.Env.Region, Bundle: p.location,
+		Adds: ids(between.adds), Reverts: ids(between.reverts), Warnings: p.warnings, Version: cli.Version()})
 	fmt.Fprintf(d.People, "%s %s of %s (%s, account %s)\n\n", p.action, d.Env.Name, d.Env.Application, d.Env.Region, p.account)
 	line := func(name, form string, args ...any) {
 		fmt.Fprintf(d.People, "  %-10s %s\n", name, format.Printable(fmt.Sprintf(form, args...)))
@@ -56,9 +63,7 @@ func (d *Session) show(ctx context.Context, p plan) error {
 		line("failed", "deployment %s: some servers may run it", g.Failed)
 	}
 	line("deploying", "%s", p.revision)
-	if err := d.showCommits(ctx, running, p.commit.SHA, line); err != nil {
-		return err
-	}
+	between.show(line)
 	line("bundle", "%s", p.bundle)
 	if p.stops != "" {
 		line("stops", "deployment %s, which is in progress", p.stops)
@@ -95,28 +100,45 @@ func (d *Session) commitTitle(ctx context.Context, sha string) string {
 	return rollout.Short(sha)
 }
 
-// showCommits lists what the change adds, and what it reverts.
-func (d *Session) showCommits(ctx context.Context, running, next string, line func(name, format string, args ...any)) error {
-	switch {
-	case running == "" || next == "":
-		return nil
-	case running == next:
-		line("adds", "the same commit again")
-		return nil
+// difference is the commits between what runs and what is deployed.
+type difference struct {
+	same, unknown   bool
+	adds, reverts   []rollout.Commit // newest first, plannedCommits at most
+	added, reverted int              // all of them
+}
+
+// commitsBetween is the difference between two commits.
+func (d *Session) commitsBetween(ctx context.Context, running, next string) (b difference, err error) {
+	if running == "" || next == "" {
+		return b, nil
 	}
-	for _, way := range []struct{ name, from, to string }{{"adds", running, next}, {"reverts", next, running}} {
-		commits, n, err := d.repo.Log(ctx, way.from, way.to, plannedCommits)
-		if errors.Is(err, rollout.ErrUnknownCommit) {
-			line("adds", "unknown: the running commit or the new one is not in this repository")
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	if running == next {
+		b.same = true
+		return b, nil
+	}
+	b.adds, b.added, err = d.repo.Log(ctx, running, next, plannedCommits)
+	if err == nil {
+		b.reverts, b.reverted, err = d.repo.Log(ctx, next, running, plannedCommits)
+	}
+	if errors.Is(err, rollout.ErrUnknownCommit) {
+		return difference{unknown: true}, nil
+	}
+	return b, err
+}
+
+// show lists what the change adds, and what it reverts.
+func (b difference) show(line func(name, format string, args ...any)) {
+	switch {
+	case b.same:
+		line("adds", "the same commit again")
+	case b.unknown:
+		line("adds", "unknown: the running commit or the new one is not in this repository")
+	}
+	list := func(name string, commits []rollout.Commit, n int) {
 		if n == 0 {
-			continue
+			return
 		}
-		line(way.name, "%s", format.Plural(n, "commit"))
+		line(name, "%s", format.Plural(n, "commit"))
 		for _, c := range commits {
 			line("", "%s %s", c.Short(), c.Subject)
 		}
@@ -124,7 +146,16 @@ func (d *Session) showCommits(ctx context.Context, running, next string, line fu
 			line("", "and %d more", more)
 		}
 	}
-	return nil
+	list("adds", b.adds, b.added)
+	list("reverts", b.reverts, b.reverted)
+}
+
+// ids are the full hashes of commits.
+func ids(commits []rollout.Commit) (all []string) {
+	for _, c := range commits {
+		all = append(all, c.SHA)
+	}
+	return all
 }
 
 // check judges a bundle as an instance will. What is wrong is printed as file:line:col: message.

@@ -19,7 +19,7 @@ func RollbackCommand(onServer func(args []string) *cli.Command) cli.Command {
 	if onServer != nil {
 		about, more = about+"; on a server: the server", " On a server, usher rollback --help is about the server itself."
 	}
-	return cli.Command{Name: "rollback", Args: []string{"ENV", "[d-ID | COMMIT]"}, Group: cli.Developer, About: about,
+	return cli.Command{Name: "rollback", Args: []string{"ENV", "[d-ID | REF]"}, Group: cli.Developer, About: about,
 		More: "The same bundle is deployed again, nothing is built: by default the latest successful deployment of a different revision.\n" +
 			"exit codes: those of usher deploy." + more,
 		Flags: func(f *flag.FlagSet) {
@@ -59,7 +59,7 @@ func (d *Session) rollBack(ctx context.Context, target string, stop, dryRun bool
 	if err := rollout.CheckObject(ctx, d.AWS.S3, d.Env, past.Revision); err != nil {
 		return err
 	}
-	p.commit.SHA, p.bundle = past.Revision.Commit(), past.Revision.String()
+	p.commit.SHA, p.bundle, p.location = past.Revision.Commit(), past.Revision.String(), past.Revision.String()
 	name := past.Revision.String()
 	if p.commit.SHA != "" {
 		name = d.commitTitle(ctx, p.commit.SHA)
@@ -94,6 +94,10 @@ func (d *Session) rollbackTarget(ctx context.Context, target string, g rollout.G
 	case rollout.IsDeployment(target):
 		return rollout.OfDeployment(ctx, d.AWS.CodeDeploy, d.Env, target)
 	case target != "":
+		// A tag, a branch, HEAD~1: the commit that it is here. What git does not know is left to CodeDeploy, which has the digits.
+		if c, err := d.repo.Resolve(ctx, target); err == nil {
+			target = c.SHA
+		}
 		return rollout.OfCommit(ctx, d.AWS.CodeDeploy, d.Env, target)
 	}
 	running := rollout.Past{Revision: g.Running, Deployment: g.By, When: g.When}

@@ -38,6 +38,7 @@ type Session struct {
 	json, noWait bool
 	timeout      time.Duration
 	deployment   string // its id, once it is there
+	started      bool   // it was created, and nobody waits for its end
 }
 
 // watchFor is how long a deployment is followed: an hour for a script is CodeDeploy's own default.
@@ -195,6 +196,8 @@ func (d *Session) End(ctx context.Context, err error) int {
 		message = err.Error()
 	}
 	switch own := (ExitError{}); {
+	case err == nil && d.started:
+		code, status = cli.ExitDone, rollout.EndedStarted
 	case err == nil:
 		code, status = cli.ExitDone, rollout.EndedSucceeded
 	case errors.As(err, &own):
@@ -208,7 +211,7 @@ func (d *Session) End(ctx context.Context, err error) int {
 	}
 	d.view.Close()
 	if code == cli.ExitDone || d.json {
-		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Finished, Deployment: d.deployment, Status: status, Message: message, ExitCode: &code})
+		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Finished, Deployment: d.deployment, Status: status, Message: message, URL: rollout.ConsoleURL(d.Env, d.deployment), ExitCode: &code})
 	}
 	if code != cli.ExitDone {
 		fmt.Fprintf(d.stderr, "usher %s: %s\n", d.Name, format.Printable(message))

@@ -56,8 +56,8 @@ func (r Revision) Commit() string {
 	return ""
 }
 
-// keyForm is a key as Environment.Key makes it.
-var keyForm = form(`(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})\.tgz$`)
+// keyForm is a key as Environment.Key makes it of a Bundle's Name.
+var keyForm = form(`(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})(?:-[0-9a-f]{12})?\.tgz$`)
 
 // String is where the revision is, for a person.
 func (r Revision) String() string {

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -48,10 +50,12 @@ type Environment struct {
 	Branch          string // ref that is deployed when none is named; "" when one must be
 	Link            string // the application's path on the servers; "" is the usual one
 	Confirm         bool   // ask before deploying
+	Built           string // what is deployed in place of the commit's files: a directory or archive, absolute; "" for those
+	Build           string // the command that makes it; "" for none
 }
 
-// Key is where the environment's bucket has the bundle of a commit.
-func (e Environment) Key(sha string) string { return e.Prefix + e.Application + "/" + sha + ".tgz" }
+// Key is where the environment's bucket has a bundle, by its Name.
+func (e Environment) Key(name string) string { return e.Prefix + e.Application + "/" + name + ".tgz" }
 
 // Find is the path of the usher.yml in dir, or in the nearest directory above it that is not above the top of
 // the git repository. The error is ErrNoFile when there is none.
@@ -78,6 +82,8 @@ func Find(dir string) (string, error) {
 // contents is usher.yml as it is written.
 type contents struct {
 	Application  string              `yaml:"application"`
+	Bundle       string              `yaml:"bundle"`
+	Build        string              `yaml:"build"`
 	Environments map[string]settings `yaml:"environments"`
 }
 
@@ -92,6 +98,8 @@ type settings struct {
 	Branch          string `yaml:"branch"`
 	Link            string `yaml:"link"`
 	Confirm         bool   `yaml:"confirm"`
+	Bundle          string `yaml:"bundle"`
+	Build           string `yaml:"build"`
 }
 
 // shape is what an usher.yml is read into, for the errors about it.
@@ -120,9 +128,14 @@ func Load(file string) ([]Environment, error) {
 	var all []Environment
 	for _, item := range order.Environments {
 		name := fmt.Sprint(item.Key)
-		e, err := c.Environments[name].environment(name, c.Application)
+		set := c.Environments[name]
+		set.Bundle, set.Build = cmp.Or(set.Bundle, c.Bundle), cmp.Or(set.Build, c.Build)
+		e, err := set.environment(name, c.Application)
 		if err != nil {
 			return nil, errors.New(config.Locate(file, text, err, shape...))
+		}
+		if e.Built != "" {
+			e.Built = filepath.Join(filepath.Dir(file), e.Built)
 		}
 		all = append(all, e)
 	}
@@ -143,11 +156,17 @@ var (
 	prefixForm      = form(`^[A-Za-z0-9!_.*'()-][A-Za-z0-9!_.*'()/-]*$`) // S3's safe characters
 )
 
+// subcommands are what an environment may not be called: what stands behind `usher deploy` in its place.
+var subcommands = []string{"status", "list", "help"}
+
 // environment is the settings of name, with the application of the whole file where they have none.
 func (s settings) environment(name, application string) (Environment, error) {
 	path := "environments." + name
 	wrong := func(key, format string, args ...any) (Environment, error) {
 		return Environment{}, config.Invalid(key+" of "+name+" "+fmt.Sprintf(format, args...), path+"."+key)
+	}
+	if slices.Contains(subcommands, name) {
+		return Environment{}, config.Invalid(fmt.Sprintf("environment %q: `usher deploy %s` is a command: give it another name", name, name), path)
 	}
 	if !environmentForm().MatchString(name) {
 		return Environment{}, config.Invalid(fmt.Sprintf("environment %q: a name is letters, digits, - and _", name), path)
@@ -177,6 +196,10 @@ func (s settings) environment(name, application string) (Environment, error) {
 		return wrong("region", "is %q: it must be a Region such as eu-west-1", s.Region)
 	case s.Prefix != "" && !prefixForm().MatchString(s.Prefix):
 		return wrong("prefix", "is %q: it must be a folder such as revisions/, of letters, digits and !_.*'()-, without a slash before it", s.Prefix)
+	case s.Bundle != "" && !filepath.IsLocal(s.Bundle):
+		return wrong("bundle", "is %q: it must be a path below the directory of %s, such as dist/", s.Bundle, FileName)
+	case s.Build != "" && s.Bundle == "":
+		return wrong("build", "has no bundle: name the directory or archive that `%s` makes", s.Build)
 	case strings.HasPrefix(s.Branch, "-"):
 		return wrong("branch", "is %q: it must be a ref such as origin/main", s.Branch)
 	}
@@ -186,6 +209,7 @@ func (s settings) environment(name, application string) (Environment, error) {
 	return Environment{
 		Name: name, Application: s.Application, DeploymentGroup: s.DeploymentGroup, Bucket: s.Bucket, Prefix: s.Prefix,
 		Region: s.Region, Profile: s.Profile, Branch: s.Branch, Link: s.Link, Confirm: s.Confirm,
+		Built: s.Bundle, Build: s.Build,
 	}, nil
 }
 

@@ -52,6 +52,21 @@ type Event struct {
 	Commit string `json:"commit,omitempty"`
 	From   string `json:"from,omitempty"`
 
+	// Environment, Application, Account and Region are where to, Bundle where the bundle is in S3, Adds and Reverts the full
+	// hashes of the commits between From and Commit, newest first, Warnings what the plan warns of, and Version usher's: in plan.
+	Environment string   `json:"environment,omitempty"`
+	Application string   `json:"application,omitempty"`
+	Account     string   `json:"account,omitempty"`
+	Region      string   `json:"region,omitempty"`
+	Bundle      string   `json:"bundle,omitempty"`
+	Adds        []string `json:"adds,omitempty"`
+	Reverts     []string `json:"reverts,omitempty"`
+	Warnings    []string `json:"warnings,omitempty"`
+	Version     string   `json:"version,omitempty"`
+
+	// URL is the page of the deployment in AWS's console, in end.
+	URL string `json:"url,omitempty"`
+
 	// ExitCode is how the command ends, in end, which is the last one.
 	ExitCode *int `json:"exit_code,omitempty"`
 }
@@ -88,6 +103,8 @@ const (
 // Ended is how a command that deploys ended, in an Event of type Finished.
 const (
 	EndedSucceeded   = "succeeded"
+	EndedStarted     = "started"   // --no-wait: it was created, and nobody looked how it ends
+	EndedUnchanged   = "unchanged" // --skip-unchanged: it runs there already
 	EndedFailed      = "failed"
 	EndedRolledBack  = "rolled back"
 	EndedRefused     = "refused"

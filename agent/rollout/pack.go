@@ -15,7 +15,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// Bundle is a commit, packed.
+// Bundle is a commit, packed; or what was built of it.
 type Bundle struct {
 	Path     string // of a tgz
 	Size     int64  // bytes
@@ -23,8 +23,17 @@ type Bundle struct {
 	SHA256   string // hexadecimal
 	Commit   Commit
 
+	built     bool   // and not the commit's own files
 	tarSHA256 string // hexadecimal, of the tar in it
 	crc64     uint64 // CRC-64/NVMe
+}
+
+// Name is what the bundle is called in S3: the commit's id; of a built one, with the beginning of its content's SHA-256.
+func (b Bundle) Name() string {
+	if b.built {
+		return b.Commit.SHA + "-" + b.tarSHA256[:12]
+	}
+	return b.Commit.SHA
 }
 
 // archived are the settings of git that make a commit's archive the same on every machine: nobody but the
@@ -54,11 +63,19 @@ func (r *Repository) Archive(ctx context.Context, c Commit, dir string) (Bundle,
 
 // pack writes the tgz and fills in what is to be known of it.
 func (r *Repository) pack(ctx context.Context, b *Bundle, f io.Writer) error {
+	args := slices.Concat(archived, []string{"archive", "--format=tar", b.Commit.SHA})
+	return b.compress(f, func(tar io.Writer) error {
+		_, err := r.run(ctx, command{args: args, stdout: tar})
+		return err
+	})
+}
+
+// compress writes to f, as a tgz, the tar that is written by write.
+func (b *Bundle) compress(f io.Writer, write func(tar io.Writer) error) error {
 	sum, tar, crc := sha256.New(), sha256.New(), crc64.New(crc64NVMe)
 	var packed, unpacked counter
 	gz := gzip.NewWriter(io.MultiWriter(f, sum, crc, &packed))
-	args := slices.Concat(archived, []string{"archive", "--format=tar", b.Commit.SHA})
-	if _, err := r.run(ctx, command{args: args, stdout: io.MultiWriter(gz, tar, &unpacked)}); err != nil {
+	if err := write(io.MultiWriter(gz, tar, &unpacked)); err != nil {
 		return err
 	}
 	if err := gz.Close(); err != nil {

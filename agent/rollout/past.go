@@ -120,7 +120,7 @@ const leastHash = 4
 // OfCommit is the revision of a commit that was uploaded before, by the first digits of its hash.
 func OfCommit(ctx context.Context, api CodeDeploy, env Environment, prefix string) (Past, error) {
 	if prefix = strings.ToLower(prefix); len(prefix) < leastHash || strings.Trim(prefix, "0123456789abcdef") != "" {
-		return Past{}, fmt.Errorf("cannot roll %s back to %q: name a deployment, d-..., or a commit by %d or more digits of its hash", env.Name, prefix, leastHash)
+		return Past{}, fmt.Errorf("cannot roll %s back to %q: name a deployment, d-..., a ref of this repository, or a commit by %d or more digits of its hash", env.Name, prefix, leastHash)
 	}
 	// Every upload is named after its commit, below the application's name.
 	begins := env.Prefix + env.Application + "/" + prefix

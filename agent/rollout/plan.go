@@ -27,15 +27,23 @@ func (r *Repository) Warnings(ctx context.Context, c Commit) ([]string, error) {
 	return all, nil
 }
 
-// dirty warns of changes in the working tree.
-func (r *Repository) dirty(ctx context.Context, _ Commit) (string, error) {
+// Uncommitted are the files of the working tree that are changed, or new and not ignored, and not committed.
+func (r *Repository) Uncommitted(ctx context.Context) (files []string, err error) {
 	out, err := r.git(ctx, nil, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=none")
 	if err != nil {
-		return "", err
+		return nil, fmt.Errorf("cannot look what is not committed: %w", err)
 	}
-	var files []string
 	for _, entry := range split(out) {
 		files = append(files, entry[min(3, len(entry)):]) // "XY name"
+	}
+	return files, nil
+}
+
+// dirty warns of changes in the working tree.
+func (r *Repository) dirty(ctx context.Context, _ Commit) (string, error) {
+	files, err := r.Uncommitted(ctx)
+	if err != nil {
+		return "", err
 	}
 	switch len(files) {
 	case 0:

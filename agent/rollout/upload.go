@@ -62,7 +62,7 @@ type Uploaded struct {
 // Existing is a bundle that the environment's bucket has already, if it has it. An object at the bundle's key with another
 // content is an error: see same.
 func Existing(ctx context.Context, api S3API, e Environment, b Bundle) (Uploaded, bool, error) {
-	u := Uploaded{Bucket: e.Bucket, Key: e.Key(b.Commit.SHA), Already: true}
+	u := Uploaded{Bucket: e.Bucket, Key: e.Key(b.Name()), Already: true}
 	head, err := api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.Bucket, Key: &u.Key, ChecksumMode: types.ChecksumModeEnabled})
 	switch {
 	case retry.Status(err) == http.StatusNotFound: // or there is no such bucket: only an upload tells
@@ -96,7 +96,7 @@ func Upload(ctx context.Context, api S3API, b Bundle, e Environment, progress fu
 			u.Already = !sent
 			return u, nil
 		case try == conflictTries:
-			return Uploaded{}, explainS3("upload", e, e.Key(b.Commit.SHA), failure)
+			return Uploaded{}, explainS3("upload", e, e.Key(b.Name()), failure)
 		}
 		u, failure = put(ctx, api, b, e, m)
 		switch {
@@ -105,7 +105,7 @@ func Upload(ctx context.Context, api S3API, b Bundle, e Environment, progress fu
 		case failure == nil: // a bucket without versions; or the answer to a second asking, which may leave it out
 			sent, failure = true, errors.New("it is deleted as soon as it is there")
 		case !lostRace(failure):
-			return Uploaded{}, explainS3("upload", e, e.Key(b.Commit.SHA), failure)
+			return Uploaded{}, explainS3("upload", e, e.Key(b.Name()), failure)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func put(ctx context.Context, api S3API, b Bundle, e Environment, m *uploadProgr
 		return Uploaded{}, err
 	}
 	defer f.Close()
-	u := &upload{api: api, bundle: b, file: f, meter: m, bucket: e.Bucket, key: e.Key(b.Commit.SHA), metadata: map[string]string{
+	u := &upload{api: api, bundle: b, file: f, meter: m, bucket: e.Bucket, key: e.Key(b.Name()), metadata: map[string]string{
 		metaCommit:   b.Commit.SHA,
 		metaAuthor:   mime.QEncoding.Encode("utf-8", b.Commit.Author), // S3 takes ASCII
 		metaUnpacked: strconv.FormatInt(b.Unpacked, 10),

@@ -1,0 +1,106 @@
+package rollout
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Build runs the environment's build command at the top of the repository, with the developer's environment and COMMIT, the full
+// hash of what is deployed. What it prints goes to out.
+func (r *Repository) Build(ctx context.Context, command string, c Commit, out io.Writer) error {
+	cmd := exec.CommandContext(ctx, "sh", "-ec", command)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = r.Dir, append(os.Environ(), "COMMIT="+c.SHA), out, out
+	cmd.WaitDelay = gitGrace
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("cannot build: `%s` failed: %w", command, err)
+	}
+	return nil
+}
+
+// Built packs what was built of a commit, the files in the directory from, as a tgz in the directory dir. The same files give
+// the same bytes: in the order of their names, of the commit's time, owned by root, and with no mode but 0644 or 0755.
+// Neither sockets nor .git directories are packed.
+func Built(ctx context.Context, from string, c Commit, dir string) (Bundle, error) {
+	b := Bundle{Path: filepath.Join(dir, c.SHA+".tgz"), Commit: c, built: true}
+	f, err := os.OpenFile(b.Path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err == nil {
+		err = errors.Join(b.compress(f, func(w io.Writer) error { return writeTree(ctx, w, from, c) }), f.Close())
+	}
+	if err != nil {
+		return Bundle{}, fmt.Errorf("cannot pack what was built: %w", err)
+	}
+	return b, nil
+}
+
+// writeTree writes a directory as a tar.
+func writeTree(ctx context.Context, out io.Writer, from string, c Commit) error {
+	root, err := os.OpenRoot(from)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	w := tar.NewWriter(out)
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || name == "." {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		h := &tar.Header{Name: filepath.ToSlash(name), ModTime: c.Time, Mode: 0o644}
+		switch d.Type() {
+		case fs.ModeDir:
+			if d.Name() == ".git" {
+				return fs.SkipDir
+			}
+			h.Typeflag, h.Name, h.Mode = tar.TypeDir, h.Name+"/", 0o755
+			return w.WriteHeader(h)
+		case fs.ModeSymlink:
+			h.Typeflag = tar.TypeSymlink
+			if h.Linkname, err = root.Readlink(name); err != nil {
+				return err
+			}
+			return w.WriteHeader(h)
+		case 0:
+			h.Typeflag, h.Size = tar.TypeReg, info.Size()
+			if info.Mode()&0o111 != 0 {
+				h.Mode = 0o755
+			}
+		default:
+			return nil
+		}
+		content, err := root.Open(name)
+		if err != nil {
+			return err
+		}
+		defer content.Close()
+		if err := w.WriteHeader(h); err != nil {
+			return err
+		}
+		_, err = io.Copy(w, content) // more than its size was is an error of the writer's, less one of Close
+		return err
+	})
+	return errors.Join(err, w.Close())
+}
+
+// ConsoleURL is the page of a deployment in AWS's console, "" without one.
+func ConsoleURL(e Environment, deployment string) string {
+	if deployment == "" || e.Region == "" {
+		return ""
+	}
+	return fmt.Sprintf("https://%s.console.aws.amazon.com/codesuite/codedeploy/deployments/%s?region=%s", e.Region, deployment, e.Region)
+}
