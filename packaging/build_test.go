@@ -26,7 +26,7 @@ type built struct{ deb, rpm, nextDEB, nextRPM string }
 var packages = sync.OnceValues(func() (b built, err error) {
 	first, next := filepath.Join(work, "first"), filepath.Join(work, "next")
 	for dist, version := range map[string]string{first: "1.2.3", next: "1.2.4"} {
-		if err := build(dist, version, runtime.GOARCH); err != nil {
+		if err := build(dist, version, "", runtime.GOARCH); err != nil {
 			return built{}, err
 		}
 	}
@@ -34,11 +34,14 @@ var packages = sync.OnceValues(func() (b built, err error) {
 		pkg(next, "1.2.4", runtime.GOARCH, "deb"), pkg(next, "1.2.4", runtime.GOARCH, "rpm")}, nil
 })
 
-// foreign is the folder with the packages for other machines, built once.
+// systems are those beside Linux that a developer's program is built for.
+var systems = []string{"darwin/arm64", "darwin/amd64", "windows/amd64"}
+
+// foreign is the folder with what is for other machines, built once.
 var foreign = sync.OnceValues(func() (dist string, err error) {
 	others := slices.DeleteFunc(slices.Clone(architectures), func(arch string) bool { return arch == runtime.GOARCH })
 	dist = filepath.Join(work, "foreign")
-	return dist, build(dist, "1.2.3", others...)
+	return dist, build(dist, "1.2.3", strings.Join(systems, " "), others...)
 })
 
 // distribution is the folder with the packages of 1.2.3 for an architecture.
@@ -59,10 +62,10 @@ func distribution(t *testing.T, arch string) string {
 	return filepath.Dir(b.deb)
 }
 
-// build builds the packages of a version for these architectures.
-func build(dist, version string, arch ...string) error {
+// build builds a version: the packages for these architectures, and the program for other systems.
+func build(dist, version, systems string, arch ...string) error {
 	c := command(house, "packaging/build", dist, version)
-	c.Env = append(os.Environ(), "ARCHES="+strings.Join(arch, " "), "SOURCE_DATE_EPOCH=1700000000")
+	c.Env = append(os.Environ(), "ARCHES="+strings.Join(arch, " "), "SYSTEMS="+systems, "SOURCE_DATE_EPOCH=1700000000")
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot build the packages: %w\n%s", err, out)
 	}
@@ -167,20 +170,71 @@ func TestTheSameBytesTwice(t *testing.T) {
 	c.Env = append(os.Environ(), "TZ=Asia/Kathmandu", "LC_ALL=tr_TR.UTF-8", "GOFLAGS=-tags=killpoints")
 	sums := strings.Split(output(t, c), "\n")
 
-	for _, arch := range architectures {
-		for _, packager := range []string{"deb", "rpm"} {
-			path := pkg(second, "1.2.3", arch, packager)
-			of := sum(t, path)
-			if sum(t, pkg(distribution(t, arch), "1.2.3", arch, packager)) != of {
-				t.Errorf("%s: built twice, it is not the same", filepath.Base(path))
-			}
-			if line := of + "  " + filepath.Base(path); !slices.Contains(sums, line) {
-				t.Errorf("SHA256SUMS has no line %q:\n%s", line, strings.Join(sums, "\n"))
-			}
+	same := func(first string) {
+		name := filepath.Base(first)
+		of := sum(t, filepath.Join(second, name))
+		if sum(t, first) != of {
+			t.Errorf("%s: built twice, it is not the same", name)
 		}
+		if line := of + "  " + name; !slices.Contains(sums, line) {
+			t.Errorf("SHA256SUMS has no line %q:\n%s", line, strings.Join(sums, "\n"))
+		}
+	}
+	for _, arch := range architectures {
+		same(pkg(distribution(t, arch), "1.2.3", arch, "deb"))
+		same(pkg(distribution(t, arch), "1.2.3", arch, "rpm"))
+		same(archive(distribution(t, arch), "linux/"+arch))
+	}
+	dist, err := foreign()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, system := range systems {
+		same(archive(dist, system))
 	}
 	if said, err := os.ReadFile(filepath.Join(second, "SHA256SUMS")); err != nil || strings.TrimSpace(string(said)) != strings.Join(sums, "\n") {
 		t.Errorf("SHA256SUMS: %v\n%s", err, said)
+	}
+}
+
+// archive is the file of 1.2.3 for developers' machines of a system and an architecture.
+func archive(dist, system string) string {
+	return filepath.Join(dist, "usher_1.2.3_"+strings.ReplaceAll(system, "/", "_")+".tar.gz")
+}
+
+// What a developer unpacks is one program of the system and the version that its name says, and the licences.
+func TestProgramsForDevelopers(t *testing.T) {
+	t.Parallel()
+	own := distribution(t, runtime.GOARCH)
+	dist, err := foreign()
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := t.TempDir()
+	output(t, command(to, "tar", "-xf", archive(own, "linux/"+runtime.GOARCH)))
+	said := output(t, command(to, "./usher", "version"))
+	if want := "usher 1.2.3 linux/" + runtime.GOARCH + " "; !strings.HasPrefix(said, want) {
+		t.Errorf("usher version says %q, want %q first", said, want)
+	}
+	for _, system := range systems {
+		program := "usher"
+		if strings.HasPrefix(system, "windows/") {
+			program = "usher.exe"
+		}
+		to := t.TempDir()
+		output(t, command(to, "tar", "-xf", archive(dist, system)))
+		if files := output(t, command(to, "ls")); files != "LICENCES.txt\n"+program {
+			t.Errorf("%s: in the archive is %q", system, files)
+		}
+		name, arch, _ := strings.Cut(system, "/")
+		made := output(t, command(to, "go", "version", "-m", program))
+		if !strings.Contains(made, "\tbuild\tGOOS="+name+"\n") || !strings.Contains(made, "\tbuild\tGOARCH="+arch+"\n") {
+			t.Errorf("%s: the program is of another system:\n%s", system, made)
+		}
+		content, err := os.ReadFile(filepath.Join(to, program))
+		if err != nil || !bytes.Contains(content, []byte("1.2.3")) {
+			t.Errorf("%s: the program does not know its version (%v)", system, err)
+		}
 	}
 }
 
