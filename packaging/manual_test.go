@@ -24,9 +24,10 @@ func TestTheManualPage(t *testing.T) {
 	}
 	_, text, _ := strings.Cut(string(page), "\n.Sh COMMANDS\n")
 	text, _, _ = strings.Cut(text, "\n.Sh ")
-	// The subsections, and the command whose help each is compared with. Two are no commands of `usher help`.
+	// The subsections, and the command whose help each is compared with. Three are no commands of `usher help`.
 	subsections := map[string][]string{
 		"deploy status":        {"deploy", "status"},
+		"deploy list":          {"deploy", "list"},
 		"rollback on a server": {"rollback", "--config", "/etc/usher/agent.yml"},
 	}
 	var explained []string

@@ -24,7 +24,7 @@ func TestCompletionInBash(t *testing.T) {
 	}{
 		{"usher de", "deploy"},
 		{"usher r", "run rehearse rollback"},
-		{"usher deploy ", "production staging status"},
+		{"usher deploy ", "production staging status list"},
 		{"usher deploy prod", "production"},
 		{"usher deploy --yes --timeout 5m st", "staging status"},
 		{"usher deploy --timeout ", ""},

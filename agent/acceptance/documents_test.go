@@ -267,8 +267,8 @@ func TestCommandsInDocuments(t *testing.T) {
 					}
 					count++
 					command := []string{strings.Trim(words[0], "`.,:")}
-					if len(words) > 1 && command[0] == "deploy" && words[1] == "status" {
-						command = append(command, "status")
+					if len(words) > 1 && command[0] == "deploy" && (words[1] == "status" || words[1] == "list") {
+						command = append(command, words[1])
 					}
 					known := of(command...)
 					if known == nil {
@@ -311,7 +311,7 @@ func TestFlagsInTables(t *testing.T) {
 			words := strings.Fields(m[1])
 			args := words[:1]
 			switch {
-			case len(words) > 1 && words[1] == "status":
+			case len(words) > 1 && (words[1] == "status" || words[1] == "list"):
 				args = words[:2]
 			case words[0] == "rollback" && strings.Contains(m[1], "RELEASE"):
 				args = []string{"rollback", "--config", config.DefaultFile}

@@ -38,6 +38,7 @@ type Session struct {
 	json, noWait bool
 	timeout      time.Duration
 	deployment   string // its id, once it is there
+	arn          string // of the identity, once it was asked for
 	started      bool   // it was created, and nobody waits for its end
 }
 
@@ -120,7 +121,8 @@ func (d *Session) WhoAmI(ctx context.Context) (account, arn string, err error) {
 	if err != nil {
 		return "", "", rollout.Explain("determine your AWS identity", d.Env, err)
 	}
-	return aws.ToString(out.Account), aws.ToString(out.Arn), nil
+	d.arn = aws.ToString(out.Arn)
+	return aws.ToString(out.Account), d.arn, nil
 }
 
 // confirm asks a person for the environment's name, when the environment wants that. y would be typed too soon.

@@ -174,7 +174,7 @@ func (b *bars) deploying(e Event) {
 		b.deployment.began = e.Time
 	}
 	b.total = e.Total
-	b.count(lower(e.Status), e.Done)
+	b.count(InWords(e.Status), e.Done)
 }
 
 // count shows how far the deployment is: CodeDeploy's own count may be a look behind.
@@ -197,7 +197,7 @@ func (b *bars) instance(e Event) {
 		l.end()
 		delete(b.instances, e.Instance)
 		b.ended[e.Instance] = true
-		b.count(lower(InProgress), 0)
+		b.count(InWords(InProgress), 0)
 		mark := map[string]string{Succeeded: b.good, Failed: b.bad, Skipped: b.idle}[e.Status]
 		b.print("  %s %s %s\n", mark, e.Instance, instanceText(e))
 	default:

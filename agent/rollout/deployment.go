@@ -187,11 +187,29 @@ func active(ctx context.Context, api CodeDeploy, env Environment) (string, error
 // Deployment is what a deployment is about.
 type Deployment struct {
 	ID, Application, Group string
-	Description            string
+	Message                string // the description, without what usher added to it
+	By                     string // who began it with usher, by that description; "" when it does not say
 	Creator                string // user, codeDeployRollback, autoscaling, ...
 	Revision               Revision
-	Created                time.Time
+	Created, Ended         time.Time // Ended is zero before that
 	Status                 string
+	Code, Trouble          string // of one that failed
+	RollbackOf             string // the deployment that this one rolls back
+	RolledBackBy           string // the deployment that rolled this one back
+}
+
+// deploymentOf is what CodeDeploy knows of a deployment.
+func deploymentOf(d types.DeploymentInfo) Deployment {
+	out := Deployment{ID: aws.ToString(d.DeploymentId), Application: aws.ToString(d.ApplicationName), Group: aws.ToString(d.DeploymentGroupName),
+		Creator: string(d.Creator), Revision: revisionAt(d.Revision), Created: aws.ToTime(d.CreateTime), Ended: aws.ToTime(d.CompleteTime), Status: string(d.Status)}
+	out.Message, out.By = described(aws.ToString(d.Description))
+	if e := d.ErrorInformation; e != nil {
+		out.Code, out.Trouble = string(e.Code), aws.ToString(e.Message)
+	}
+	if r := d.RollbackInfo; r != nil {
+		out.RollbackOf, out.RolledBackBy = aws.ToString(r.RollbackTriggeringDeploymentId), aws.ToString(r.RollbackDeploymentId)
+	}
+	return out
 }
 
 // ErrNoDeployment is what Describe returns when there is no such deployment.
@@ -210,8 +228,7 @@ func Describe(ctx context.Context, api CodeDeploy, env Environment, id string) (
 	if d == nil {
 		return Deployment{}, fmt.Errorf("cannot use CodeDeploy's answer about deployment %s: it is empty", id)
 	}
-	return Deployment{ID: id, Application: aws.ToString(d.ApplicationName), Group: aws.ToString(d.DeploymentGroupName), Description: aws.ToString(d.Description),
-		Creator: string(d.Creator), Revision: revisionAt(d.Revision), Created: aws.ToTime(d.CreateTime), Status: string(d.Status)}, nil
+	return deploymentOf(*d), nil
 }
 
 // InProgressError is the error when another deployment of the group is under way.
@@ -238,8 +255,9 @@ func IsDeployment(s string) bool { return deploymentID().FindString(s) == s && s
 const createTimeout = time.Minute
 
 // Create registers the revision, begins its deployment to the environment and returns its id. A Ctrl-C does
-// not cut it off between the request and its answer. The error is InProgressError when another deployment is under way.
-func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, description string) (string, error) {
+// not cut it off between the request and its answer. by is who begins it, see Who, and stands in the deployment's description.
+// The error is InProgressError when another deployment is under way.
+func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, description, by string) (string, error) {
 	if _, err := api.RegisterApplicationRevision(ctx, &codedeploy.RegisterApplicationRevisionInput{ApplicationName: &env.Application,
 		Revision: r.location(), Description: aws.String(shortened(description, longestDescription))}); err != nil {
 		return "", Explain("register "+r.String()+" with application "+env.Application, env, err)
@@ -249,8 +267,7 @@ func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, de
 	// An answer can be lost, and to ask again might deploy twice: by this mark our own deployment is found.
 	mark := make([]byte, 4)
 	rand.Read(mark) // never fails
-	end := "(usher " + hex.EncodeToString(mark) + ")"
-	description = strings.TrimSpace(shortened(description, longestDescription-len(end)-1) + " " + end)
+	description = withMark(description, hex.EncodeToString(mark), by)
 	began := time.Now()
 	for try := 1; ; try++ {
 		out, err := api.CreateDeployment(ctx, &codedeploy.CreateDeploymentInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup,

@@ -233,7 +233,7 @@ func (o Outcome) FailureText() string {
 	if len(o.Failed) > 0 {
 		on = " on " + format.AtMost(3, o.Failed)
 	}
-	text := fmt.Sprintf("deployment %s %s", o.Deployment, lower(o.Status))
+	text := fmt.Sprintf("deployment %s %s", o.Deployment, InWords(o.Status))
 	switch {
 	case o.Status == Succeeded && on == "":
 		return ""

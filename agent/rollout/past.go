@@ -60,6 +60,15 @@ func find(ctx context.Context, api CodeDeploy, env Environment, wanted func(type
 	return nil, nil
 }
 
+// List is the environment's deployments, the newest first, so many at most; 0 is all that CodeDeploy still has.
+func List(ctx context.Context, api CodeDeploy, env Environment, most int) (list []Deployment, err error) {
+	_, err = find(ctx, api, env, func(d types.DeploymentInfo) bool {
+		list = append(list, deploymentOf(d))
+		return len(list) == most
+	})
+	return list, err
+}
+
 // Newest is the id of the environment's newest deployment, whatever became of it.
 func Newest(ctx context.Context, api CodeDeploy, env Environment) (string, error) {
 	d, err := find(ctx, api, env, func(types.DeploymentInfo) bool { return true })

@@ -130,7 +130,7 @@ func deploymentText(e Event) string {
 	text := ""
 	switch e.Status {
 	case Created, Queued:
-		text = lower(e.Status)
+		text = InWords(e.Status)
 		if e.RollbackOf != "" {
 			text += " by CodeDeploy: it rolls " + e.RollbackOf + " back"
 		}
@@ -146,12 +146,12 @@ func deploymentText(e Event) string {
 			text += ": " + format.Plural(int(e.Total), "instance")
 		}
 	case Succeeded, Failed, Stopped:
-		text = lower(e.Status)
+		text = InWords(e.Status)
 		if e.Code != "" { // the sentence to it is how the command ends
 			text += " (" + e.Code + ")"
 		}
 	default:
-		text = "is " + lower(e.Status)
+		text = "is " + InWords(e.Status)
 	}
 	return text
 }
@@ -165,7 +165,7 @@ func instanceText(e Event) string {
 	case Failed:
 		return "failed after " + format.Seconds(e.Seconds)
 	}
-	return lower(e.Status)
+	return InWords(e.Status)
 }
 
 func eventText(e Event) string {
@@ -175,7 +175,7 @@ func eventText(e Event) string {
 	case Failed:
 		return e.Event + " failed after " + format.Seconds(e.Seconds) + ": " + failure(e)
 	}
-	return e.Event + " " + lower(e.Status) + " in " + format.Seconds(e.Seconds)
+	return e.Event + " " + InWords(e.Status) + " in " + format.Seconds(e.Seconds)
 }
 
 // failure is why an event failed. usher's agent says it in a whole sentence, others in words to put together.
@@ -202,8 +202,8 @@ func lastOutput(e Event) string {
 	return b.String()
 }
 
-// lower is one of CodeDeploy's statuses in the middle of a sentence: InProgress is in progress.
-func lower(status string) string {
+// InWords is one of CodeDeploy's statuses in the middle of a sentence: InProgress is in progress.
+func InWords(status string) string {
 	if status == InProgress {
 		return "in progress"
 	}
