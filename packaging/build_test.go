@@ -211,7 +211,7 @@ func TestProgramsForDevelopers(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := t.TempDir()
-	output(t, command(to, "tar", "-xf", archive(own, "linux/"+runtime.GOARCH)))
+	output(t, command(to, "tar", "-xf", archive(own, "linux/"+runtime.GOARCH), "usher"))
 	said := output(t, command(to, "./usher", "version"))
 	if want := "usher 1.2.3 linux/" + runtime.GOARCH + " "; !strings.HasPrefix(said, want) {
 		t.Errorf("usher version says %q, want %q first", said, want)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"usher/agent/bundle"
@@ -105,6 +106,9 @@ func (d *Session) jobCommit(_ context.Context, c rollout.Commit) error {
 func (d *Session) pack(ctx context.Context, c rollout.Commit, dir string) (rollout.Bundle, error) {
 	if d.Env.Built == "" {
 		return d.repo.Archive(ctx, c, dir)
+	}
+	if runtime.GOOS == "windows" { // a program without the bit starts on no server; git knows that of a commit's files
+		return rollout.Bundle{}, cli.UsageError{Err: errors.New("cannot pack what was built: files have no executable bit on Windows: deploy this environment from CI, WSL, Linux or macOS")}
 	}
 	if d.Env.Build != "" {
 		if err := d.repo.Build(ctx, d.Env.Build, c, d.stderr); err != nil {
