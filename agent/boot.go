@@ -33,6 +33,11 @@ func (a *agent) boot(ctx context.Context) (was launched, err error) {
 	defer a.requests.launching(ctx)()
 	a.deploy.Reconcile()
 	began := time.Now()
+	if a.state().Last == nil { // a new server: whatever Auto Scaling answers, the group's revision is what it needs
+		asking, cancel := context.WithCancel(ctx)
+		defer cancel()
+		a.revisions.Ahead(asking)
+	}
 	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.lifecycleOptions(lifecycle.Launching))
 	a.deploy.Record.Timings.Since(began, "", record.PartLifecycle)
 	was.target = launch.Target()

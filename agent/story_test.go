@@ -41,7 +41,7 @@ var law = map[string][]string{
 	"agent/clients":     {"agent/config", "agent/hostcommand", "agent/instance", "agent/retry"},
 	"agent/config":      {"agent/bundle", "agent/instance", "agent/release", "hooks"},
 	"agent/control":     {"agent/cli", "agent/retry"},
-	"agent/developer":   {"agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/format", "agent/release", "agent/rollout", "agent/safepath", "hooks"},
+	"agent/developer":   {"agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/format", "agent/release", "agent/retry", "agent/rollout", "agent/safepath", "hooks"},
 	"agent/format":      {},
 	"agent/image":       {"agent/safepath"},
 	"agent/instance":    {},
@@ -76,7 +76,7 @@ var law = map[string][]string{
 
 // worlds are which packages may import what is not ours, by the prefix of its path.
 var worlds = map[string][]string{
-	"github.com/aws/":              {"agent/clients", "agent/developer", "agent/platform", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/platform", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
+	"github.com/aws/":              {"agent/clients", "agent/source", "agent/developer", "agent/platform", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/platform", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
 	"go.uber.org/zap":              {"agent", "agent/control", "agent/deployment", "agent/executor", "agent/runner", "systemd"},
 	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench", "agent/standin/awsmodel", "agent/standin/disk"}, // rollout: git only; awsmodel: go list; disk: mkfs

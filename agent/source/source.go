@@ -37,6 +37,8 @@ type Finder struct {
 	Limits             bundle.Limits
 	Retries            retry.Policy    // of each call; its Retryable and its Limiter are needed
 	Timings            *record.Timings // where time went; nil discards it
+
+	ahead, head *ahead // what Ahead asked: for Latest, and then for the fetch
 }
 
 // Look is the group's revision as CodeDeploy has it now, asked once and not pinned. revision.ErrNone: it has none yet.
@@ -47,10 +49,13 @@ func (f *Finder) Look(ctx context.Context) (revision.Revision, error) {
 // Latest is the group's revision, pinned. revision.ErrNone: it has none yet.
 func (f *Finder) Latest(ctx context.Context) (rev revision.Revision, err error) {
 	err = f.Retries.Do(ctx, func() error {
-		err := f.Retries.Limiter.DoAfter(ctx, retry.CodeDeployDelay, func() (err error) {
-			rev, err = f.Look(ctx)
-			return err
-		})
+		var known bool
+		if rev, err, known = f.take(ctx); !known {
+			err = f.Retries.Limiter.DoAfter(ctx, retry.CodeDeployDelay, func() (err error) {
+				rev, err = f.Look(ctx)
+				return err
+			})
+		}
 		if err == nil {
 			rev, err = f.Pin(ctx, rev)
 		}
