@@ -23,7 +23,8 @@
 // The other end is packages developer and rollout: `usher deploy`, typed by a developer, makes a bundle of a
 // commit, creates the deployment and follows it. `usher status`, `history`, `rollback`, `hold` and `unhold` are
 // for who stands before a server; they reach the agent by a socket beside its record (package control, requests.go).
-// Packages platform and doctor are for who makes the image and the groups.
+// Packages platform and doctor are for who makes the image and the groups. On another system than Linux the program is what
+// needs no server (commands_elsewhere.go); with the build tag developer it is so on Linux too, for tests.
 //
 // # Exit codes
 //

@@ -18,6 +18,9 @@
 //     meanwhile: the directory is opened through os.Root, everything below by one name at a time that is never followed
 //     if it is a link; names and link targets are judged before they are used, and links are made last. An archive that
 //     asks for more is refused with the name of the entry, not unpacked in part or "sanitised".
+//   - Where there is no server (any system but Linux, and the build tag developer) Unpack goes through os.Root altogether: a
+//     link that somebody else puts into the directory meanwhile is followed as far as it stays inside. CheckSpace
+//     finds no fault there, and there is no Sync.
 //   - On an error the directory or file is left as it was at that moment, for the caller to remove. Only FetchAndUnpackS3
 //     empties its directory again.
 //   - Owners in an archive are ignored: everything belongs to the user the agent runs as, and the

@@ -29,6 +29,8 @@
 // is in the folder of releases, ID.json with the fields of Metadata makes ID usher's; .incoming-*, .removing-* and .saved-* are
 // usher's by name.
 //
+// Checking (Check, Layout.Plan) is for any system; all the rest is Linux's.
+//
 // Caveats. Releases must be on one filesystem with each other; the link may be on another. Processes that
 // resolved the link before a flip go on using the old release: they must be restarted or reloaded, by the
 // revision's ApplicationStart. Restore brings back content, mode, owner and modification time, not ACLs.
