@@ -85,7 +85,7 @@ func accessOf(c *standin.Cloud, call standin.Call) (all []access) {
 	switch call.Op {
 	case "GetCallerIdentity", "PollHostCommand", "GetDeploymentSpecification", "PutHostCommandAcknowledgement", "PutHostCommandComplete":
 		return nil
-	case "DescribeAutoScalingInstances", "DescribeLifecycleHooks", "DescribeAutoScalingGroups":
+	case "DescribeAutoScalingInstances", "DescribeLifecycleHooks", "DescribeAutoScalingGroups", "DescribeScalingActivities":
 		return []access{{own("autoscaling"), "*"}}
 	case "RecordLifecycleActionHeartbeat", "CompleteLifecycleAction", "PutLifecycleHook":
 		return []access{{own("autoscaling"), arn("autoscaling", "autoScalingGroup:5a3c1e9b-0000:autoScalingGroupName/"+call.Params["AutoScalingGroupName"])}}
@@ -202,7 +202,7 @@ func TestThePolicyOfAnInstance(t *testing.T) {
 	}
 }
 
-// Everything a developer does: deploy, a large upload, follow, roll back, stop.
+// Everything a developer does: deploy, a large upload, follow, roll back, stop, look at what is there.
 func TestThePolicyOfADeveloper(t *testing.T) {
 	h := newShop(t, 1, production())
 	h.ended(h.usher("deploy production"), 0)
@@ -218,6 +218,8 @@ func TestThePolicyOfADeveloper(t *testing.T) {
 	h.goOn()
 	h.ended(back.ends(), 0)
 	h.ended(h.usher("rollback --yes production "+h.commits[0][:12]), 0)
+	h.ended(h.usher("deploy list production"), 0)
+	h.ended(h.usher("servers production"), 0)
 	h.replay(policy.Developer, h.callsBy(false), "s3:AbortMultipartUpload") // of an upload that fails half-way
 }
 

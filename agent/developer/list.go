@@ -83,10 +83,7 @@ func (d *Session) list(ctx context.Context, in cli.Call, most int) error {
 		out.SetEscapeHTML(false)
 		for _, p := range all {
 			line := listedDeployment{Deployment: p.ID, Created: p.Created.UTC(), Status: p.Status, Creator: p.Creator, By: p.By, Commit: p.Revision.Commit(), Message: p.Message,
-				Revision: p.Revision.String(), RollbackOf: p.RollbackOf, RolledBackBy: p.RolledBackBy, Code: p.Code, Error: p.Trouble}
-			if !p.Ended.IsZero() {
-				line.Ended = p.Ended.UTC()
-			}
+				Revision: p.Revision.String(), Ended: utc(p.Ended), RollbackOf: p.RollbackOf, RolledBackBy: p.RolledBackBy, Code: p.Code, Error: p.Trouble}
 			line.Subject = d.subject(ctx, line.Commit)
 			if err := out.Encode(line); err != nil {
 				return err

@@ -12,7 +12,7 @@ type Side string
 // The sides.
 const (
 	Instance  Side = "instance"  // the agent, as its instance's role
-	Developer Side = "developer" // usher deploy and usher rollback
+	Developer Side = "developer" // usher deploy, rollback and servers
 	Platform  Side = "platform"  // usher attach and usher doctor ENV
 )
 
@@ -86,6 +86,8 @@ var calls = map[Side][]struct {
 		{"Follow", "ListDeploymentTargets", []need{{"codedeploy:ListDeploymentTargets", onAll}}},
 		{"Follow", "BatchGetDeploymentTargets", []need{{"codedeploy:BatchGetDeploymentTargets", onAll}}},
 		{"Follow", "StopDeployment", []need{{"codedeploy:StopDeployment", onAll}}},
+		{"Servers", "DescribeAutoScalingGroups", []need{{"autoscaling:DescribeAutoScalingGroups", onAll}}},
+		{"Servers", "DescribeScalingActivities", []need{{"autoscaling:DescribeScalingActivities", onAll}}},
 		// Without ListBucket, S3 answers "forbidden" for an object that is not there.
 		{"Bundle", "HeadObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}, {"s3:ListBucket", onBucket}}},
 		{"Bundle", "PutObject", []need{{"s3:PutObject", onObjects}, {"kms:GenerateDataKey", onKey}}},

@@ -8,6 +8,7 @@
 // The second half is CodeDeploy's: Look says what the deployment group runs, Create begins a deployment of a
 // revision, Follow emits what happens in it until it has ended, and a View shows that. Before, OfDeployment and
 // OfCommit find a revision to go back to, which is deployed in the same way.
+// List and Servers only look: what was deployed, and which server runs what, as far as CodeDeploy and Auto Scaling know.
 //
 // What it promises, and what it does not:
 //
