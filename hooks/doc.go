@@ -160,8 +160,10 @@
 // in the journal, at CodeDeploy and in `usher deploy`. bash tells by its ERR trap, which a file sets that it reads
 // before the script (BASH_ENV, not set any more when the script begins). A script can notice: $- has an E, `trap -p`
 // lists the trap, and an ERR trap of its own takes its place; a script with ERR in its text is left alone. A
-// /bin/sh that is bash tells too. dash, ksh and mksh have no means for it: there `report` says nothing, and a failure
-// names the first three commands of the script that are among those above.
+// /bin/sh that is bash tells too. ksh93 and mksh tell where they can (their ERR trap is set by a file that reads the
+// script by `.`, so $- has a c): not of a script that reads other files, or has a pipeline, a subshell or [[ ]] as a command of its own, of
+// which they know the wrong line. There, and in dash, which knows none, `report` says nothing, and a failure names up to three commands of
+// those above that may have had its status.
 //
 // A script in any other language is judged by its exit status alone, and zsh is one of these.
 //

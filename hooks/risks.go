@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -52,8 +53,8 @@ func findRisks(stmts []*syntax.Stmt, text []byte, shell string, pipefail, valida
 // maxSuspects is how many commands a failure names that errexit may have ended its script at.
 const maxSuspects = 3
 
-// suspects are the commands at which errexit may have ended a script whose shell does not tell.
-func suspects(s Script) (found []FailedCommand) {
+// suspects are the commands at which errexit may have ended a script with a status, of a script whose shell does not tell.
+func suspects(s Script, status int) (found []FailedCommand) {
 	text, _, whole, err := readScript(s.File)
 	if err != nil || !whole || len(text) == 0 {
 		return nil
@@ -66,11 +67,22 @@ func suspects(s Script) (found []FailedCommand) {
 	r := &risks{text: text, shell: in.shell, exists: existsIn(s)}
 	r.list(stmts, false)
 	for i, p := range r.found {
-		if len(found) < maxSuspects {
+		if len(found) < maxSuspects && mayHave(p.Message, status) {
 			found = append(found, FailedCommand{File: s.Location, Line: p.Line, Command: r.commands[i]})
 		}
 	}
 	return found
+}
+
+// mayHave reports whether a command of which a message says "has status 9 when ..." may have ended with a status.
+func mayHave(message string, status int) bool {
+	_, known, ok := strings.Cut(message, " has status ")
+	if !ok {
+		return true
+	}
+	known, _, _ = strings.Cut(known, " ")
+	n, err := strconv.Atoi(known)
+	return err != nil || n == status
 }
 
 func (r *risks) say(n syntax.Node, format string, args ...any) {

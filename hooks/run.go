@@ -142,8 +142,8 @@ func Run(ctx context.Context, r Runner, s Script, p Policy, line func(stream, te
 		result.WouldEnd, result.Errexit = wouldEnd(all, s), ended(all, s, max(result.ExitCode, 1))
 	case result.ExitCode > 0 && !result.TimedOut:
 		result.Errexit = ended(t.read(s), s, result.ExitCode)
-		if t.dir == "" && p != Off {
-			result.Suspects = suspects(s)
+		if result.Errexit == nil && (t.dir == "" || t.korn) && p != Off {
+			result.Suspects = suspects(s, result.ExitCode)
 		}
 	}
 	switch {

@@ -27,8 +27,8 @@ import (
 // `trap -p` lists it, and a trap of its own takes its place. A script that says ERR anywhere is therefore left alone.
 // It tells by a file, not by a descriptor, which the script's children would inherit and hold open.
 //
-// Nothing like it works in the other shells. dash knows neither ERR nor the line it is at, and its xtrace goes where
-// the script's own errors go; ksh and mksh read ENV only when they are interactive.
+// The Korn shells do it in another way (trace_ksh.go). dash knows neither ERR nor the line it is at, and its xtrace goes
+// where the script's own errors go.
 
 const (
 	maxTrace  = 256 << 10 // bytes of a trace that are read: a loop whose commands fail goes on writing
@@ -37,7 +37,8 @@ const (
 
 // trace is where a bash script tells of commands that fail. The zero value is none.
 type trace struct {
-	dir string
+	dir  string
+	korn bool // of a Korn shell, which tells no command, and not what happens in functions that have traps of their own
 }
 
 // runtimeDirectory is where a successor of this agent finds a trace again: systemd's, for a service. Others cannot
@@ -62,6 +63,9 @@ func newTrace(s Script, argv []string, p Policy) (trace, Script, []string) {
 	in := interpretFor(s, text[:min(len(text), headSize)], true)
 	posix := ""
 	switch {
+	case in.shell == "ksh" && !in.opaque:
+		t, argv := kshTrace(s, text, in, argv)
+		return t, s, argv
 	case in.opaque || in.shell != "bash" && in.shell != "sh" || path.Base(in.name) == "rbash":
 		return trace{}, s, argv
 	case in.shell == "sh":
@@ -77,8 +81,7 @@ func newTrace(s Script, argv []string, p Policy) (trace, Script, []string) {
 	if err != nil {
 		return trace{}, s, argv
 	}
-	if err := os.WriteFile(t.file("env"), []byte(traceCode(t.file("report"), posix)), 0o644); err != nil {
-		t.remove()
+	if t.write(traceCode(t.file("report"), posix)) != nil {
 		return trace{}, s, argv
 	}
 	s.Env = append(slices.Clone(s.Env), "BASH_ENV="+t.file("env"))
@@ -128,6 +131,15 @@ func makeTrace(s Script) (trace, error) {
 	return t, nil
 }
 
+// write writes what the shell reads first. Without it there is no trace.
+func (t trace) write(code string) error {
+	err := os.WriteFile(t.file("env"), []byte(code), 0o644)
+	if err != nil {
+		t.remove()
+	}
+	return err
+}
+
 func (t trace) file(name string) string { return filepath.Join(t.dir, name) }
 
 func (t trace) remove() {
@@ -163,6 +175,9 @@ func (t trace) read(s Script) (all []failed) {
 		line, err3 := strconv.Atoi(string(fields[4]))
 		if errors.Join(err1, err2, err3) != nil { // the script's user can write anything
 			return all
+		}
+		if t.korn && line <= 1 { // the script as a whole, once more
+			continue
 		}
 		all = append(all, failed{errexit: bytes.ContainsRune(fields[1], 'e'), depth: depth,
 			FailedCommand: FailedCommand{File: sourceName(s, string(fields[3])), Line: line, Command: briefCommand(fields[5]), Status: status}})
@@ -200,7 +215,7 @@ func ended(all []failed, s Script, code int) *FailedCommand {
 	return nil
 }
 
-// whole makes a pipeline of its last command, which is all that bash tells of it.
+// whole makes a pipeline of its last command, which is all that bash tells of it; a shell that tells none is helped out.
 func (c FailedCommand) whole(s Script) FailedCommand {
 	file := s.File
 	if c.File != s.Location {
@@ -208,6 +223,10 @@ func (c FailedCommand) whole(s Script) FailedCommand {
 	}
 	text, _, _, err := readScript(file)
 	if err != nil {
+		return c
+	}
+	if c.Command == "" {
+		c.Command = commandAt(text, "ksh", c.Line)
 		return c
 	}
 	stmts, _ := parse(text, "bash")

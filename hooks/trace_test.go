@@ -231,18 +231,3 @@ type runnerFunc func(s hooks.Script, argv []string) (hooks.Result, error)
 func (f runnerFunc) Run(_ context.Context, s hooks.Script, argv []string, _ func(stream, text string)) (hooks.Result, error) {
 	return f(s, argv)
 }
-
-// A shell that does not tell: the failure names what fails in normal operation.
-func TestErrexitSuspects(t *testing.T) {
-	for _, shell := range []string{"dash", "ksh", "mksh"} {
-		t.Run(shell, func(t *testing.T) {
-			needs(t, shell)
-			s := revision(t, "#!/usr/bin/env "+shell+"\necho start\nPID=$(pgrep -f nothing-of-that-name-runs)\necho never\n", nil)
-			_, err := run(t, s, hooks.Enforce)
-			want := "; its last line: start; perhaps errexit (-e) ended it, which its shell does not tell: line 3, `pgrep -f nothing-of-that-name-runs`"
-			if err == nil || !strings.HasSuffix(err.Error(), want) {
-				t.Errorf("%v\nwant %s", err, want)
-			}
-		})
-	}
-}
