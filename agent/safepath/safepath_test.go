@@ -4,10 +4,12 @@ package safepath
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -230,6 +232,47 @@ func TestRemovalFollowsNoLink(t *testing.T) {
 	must(t, RemoveAll(dir+"/gone"))
 	must(t, RemoveAll(dir+"/none/of/it"))
 	if _, err := os.Stat(dir + "/kept/f"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A link of /proc means what a process decides: root's own, and a user's, are refused, also behind a link of root's.
+func TestLinksOfProc(t *testing.T) {
+	asRoot(t)
+	dir := t.TempDir()
+	mkdir(t, dir+"/real", 0o755, 0)
+	held, err := os.Open(dir + "/real")
+	must(t, err)
+	defer held.Close()
+	theirs := exec.Command("sleep", "600")
+	theirs.Dir, theirs.SysProcAttr = "/", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: app, Gid: app}}
+	must(t, theirs.Start())
+	defer func() { _ = theirs.Process.Kill(); _ = theirs.Wait() }()
+	must(t, os.Symlink("/proc/self/cwd", dir+"/here"))
+	must(t, os.Symlink(fmt.Sprintf("/proc/%d/root", os.Getpid()), dir+"/root"))
+	for _, path := range []string{
+		"/proc/self/root" + dir + "/real/file", "/proc/thread-self/cwd/file", fmt.Sprintf("/proc/%d/root/etc/file", os.Getpid()),
+		fmt.Sprintf("/proc/%d/fd/%d/file", os.Getpid(), held.Fd()), fmt.Sprintf("/proc/%d/cwd/file", theirs.Process.Pid),
+		fmt.Sprintf("/proc/%d/root/file", theirs.Process.Pid), fmt.Sprintf("/dev/fd/%d/file", held.Fd()), dir + "/here/file", dir + "/root/etc/file",
+	} {
+		for what, walk := range map[string]func() (*Dir, error){
+			"Parent":   func() (*Dir, error) { d, _, err := Parent(path); return d, err },
+			"Existing": func() (*Dir, error) { d, _, err := Existing(path); return d, err },
+			"Open":     func() (*Dir, error) { return Open(filepath.Dir(path)) },
+		} {
+			d, err := walk()
+			if err == nil {
+				d.Close()
+			}
+			if unsafe := (*UnsafeError)(nil); !errors.Is(err, errProc) && !errors.As(err, &unsafe) {
+				t.Errorf("%s of %s: %v", what, path, err)
+			}
+		}
+		if err := RemoveAll(path); err == nil {
+			t.Errorf("RemoveAll of %s went there", path)
+		}
+	}
+	if _, err := os.Stat(dir + "/real"); err != nil {
 		t.Error(err)
 	}
 }

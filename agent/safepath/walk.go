@@ -12,6 +12,9 @@
 // directory where it lies, or any directory above that. Every other link is an UnsafeError, which names it. A name
 // that is made, changed or removed is never looked up twice: what was opened is what is changed.
 //
+// Nor does root follow a link of /proc (/proc/self/root, /proc/PID/fd/N): the kernel takes it to an object, whatever text
+// stands in it, and the process that it is of, which may be anybody's, decides what that is.
+//
 // Removal (RemoveAll) neither leaves the file system nor enters a mount point, a bind mount of the same disk and a
 // mounted file included, and looks for them before it removes anything: see MountError.
 //
@@ -48,6 +51,9 @@ func (e *UnsafeError) Error() string {
 	return fmt.Sprintf("cannot follow %s: %s is a symbolic link that user %d could have made: look at it, and put a directory in its place (or let root own it, and the directory it is in)",
 		e.Path, e.Link, e.UID)
 }
+
+// errProc is root's answer to a link of /proc.
+var errProc = errors.New("root follows no link of /proc: name the directory itself")
 
 // Dir is a directory that is held open.
 type Dir struct {
@@ -182,6 +188,13 @@ func (d *Dir) follow(name, path string) (target string, linked bool, err error) 
 		return "", true, &UnsafeError{Path: path, Link: filepath.Join(d.path, name), UID: st.Uid}
 	case rootRuns() && !d.ours:
 		return "", true, &UnsafeError{Path: path, Link: filepath.Join(d.path, name), UID: d.st.Uid}
+	}
+	var in unix.Statfs_t
+	if err := unix.Fstatfs(fd, &in); err != nil {
+		return "", true, err
+	}
+	if rootRuns() && in.Type == unix.PROC_SUPER_MAGIC {
+		return "", true, errProc
 	}
 	target, err = readlink(fd, "")
 	return target, true, err
