@@ -147,9 +147,14 @@ func TestDeployFails(t *testing.T) {
 			t.Errorf("it does not print\n%s\nbut\n%s", want, picture)
 		}
 	}
-	if want := "usher deploy: deployment deployment1 failed on server1: The overall deployment failed because"; !strings.HasPrefix(h.picture(got.stderr), want) {
-		t.Errorf("stderr:\n%s", got.stderr)
+	if !strings.Contains(picture, "\nRollback: CodeDeploy rolls deployment2 back with deployment3\n\nTIME deployment3") {
+		t.Errorf("the rollback has no heading:\n%s", picture)
 	}
+	const reason = `usher deploy: deployment deployment1 failed on server1
+deployment deployment2 rolled it back
+AfterInstall: script scripts/render.sh failed with exit code 1 after SOON; its last line: cat: migrations/0042-add-orders.sql: No such file or directory
+`
+	h.expect("stderr", h.picture(got.stderr), reason)
 	h.ended(h.usher("deploy status production"), 0, "by codeDeployRollback")
 	h.ended(h.usher("deploy status "+h.deploymentIn(got.stderr)), 3, "rolled it back")
 	h.ended(h.usher("deploy status --no-wait --json "+h.deploymentIn(got.stderr)), 3, `"status":"rolled back"`, `"undoes":`)

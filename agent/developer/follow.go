@@ -33,22 +33,29 @@ func (d *Session) follow(ctx context.Context) error {
 
 // result is the error that a deployment which has ended is, nil for one that succeeded.
 func (d *Session) result(out rollout.Outcome) error {
-	trouble := out.FailureText()
-	undone := out.Rollback
+	trouble, undone, status := out.FailureText(), out.Rollback, rollout.EndedFailed
+	code := cli.ExitFailed
 	switch {
 	case trouble == "":
 		d.Done += fmt.Sprintf(": %s in %s.", format.Plural(out.Instances, "server"), format.Duration(out.Took))
 		return nil
 	case undone != nil && undone.FailureText() == "":
-		return ExitError{cli.ExitRolledBack, rollout.EndedRolledBack, fmt.Sprintf("%s\ndeployment %s rolled it back", trouble, undone.Deployment)}
+		code, status = cli.ExitRolledBack, rollout.EndedRolledBack
+		trouble += "\ndeployment " + undone.Deployment + " rolled it back"
 	case undone != nil:
 		trouble += "\nthe rollback failed too: " + undone.FailureText() + "\n`usher rollback " + cmp.Or(d.Env.Name, "ENV") + "` tries again"
+		if undone.Why != "" {
+			trouble += "\nof the rollback: " + undone.Why
+		}
 	case out.NoRollback != "":
 		trouble += "\nit was not rolled back: " + out.NoRollback
 	case out.Status != rollout.Succeeded:
 		trouble += "\nit was not rolled back: `usher rollback " + cmp.Or(d.Env.Name, "ENV") + "` does that"
 	}
-	return ExitError{cli.ExitFailed, rollout.EndedFailed, trouble}
+	if out.Why != "" { // last, where somebody who opens a log looks first
+		trouble += "\n" + out.Why
+	}
+	return ExitError{code, status, trouble}
 }
 
 // deployStatusCommand is `usher deploy status [ENV | d-ID]`.

@@ -40,6 +40,7 @@ type bars struct {
 	instances  map[string]*row
 	ended      map[string]bool // instances of the deployment
 	total      int64           // of them all
+	rollback   string          // the rollback whose heading was printed
 }
 
 // row is a bar with words behind it that change.
@@ -151,6 +152,10 @@ func (b *bars) uploading(e Event) {
 }
 
 func (b *bars) deploying(e Event) {
+	if e.RollbackOf != "" && e.Deployment != b.rollback {
+		b.rollback = e.Deployment
+		b.print("%s", rollbackHeading(e))
+	}
 	if hasEnded(e.Status) {
 		for id, l := range b.instances {
 			l.end()
@@ -167,9 +172,6 @@ func (b *bars) deploying(e Event) {
 	}
 	if b.deployment == nil {
 		b.ended = map[string]bool{}
-		if e.RollbackOf != "" {
-			b.print("  %s rolls %s back\n", e.Deployment, e.RollbackOf)
-		}
 		b.deployment = b.add(e.Deployment, e.Total, 0)
 		b.deployment.began = e.Time
 	}

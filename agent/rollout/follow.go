@@ -34,6 +34,7 @@ type Outcome struct {
 	Status     string   // Succeeded, Failed or Stopped
 	Reason     string   // why it failed or was stopped, in CodeDeploy's words
 	Failed     []string // the instances on which it failed, also when enough others succeeded
+	Why        string   // of the first of them: the event, the script, the line, the last output; "" when no event failed
 	Instances  int      // on how many it succeeded
 	Took       time.Duration
 
@@ -242,7 +243,8 @@ func (o Outcome) FailureText() string {
 	case o.Status == Stopped && on != "":
 		text += ", and had failed"
 	}
-	if text += on; o.Reason != "" {
+	text += on
+	if o.Why == "" && o.Reason != "" {
 		text += ": " + o.Reason
 	}
 	return text

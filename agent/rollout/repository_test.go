@@ -214,7 +214,7 @@ func TestOpenRepository(t *testing.T) {
 	bare := tree{t, t.TempDir()}
 	bare.git("init", "--quiet", "--bare")
 	_, err = rollout.OpenRepository(minute(t), bare.dir)
-	same(t, bare.dir, err, "cannot use DIR as the application's repository: git says: fatal: this operation must be run in a working tree")
+	same(t, bare.dir, err, "cannot use DIR as the application's repository: git says: fatal: this operation must be run in a work tree")
 }
 
 func TestGitIsMissing(t *testing.T) {

@@ -27,6 +27,7 @@ type View struct {
 	out      io.Writer
 	json     *json.Encoder // of --json, or nil
 	bars     *bars         // on a terminal, or nil
+	rollback string        // the rollback whose heading was printed
 	began    time.Time     // of an upload
 	uploaded int           // tenths of it that were told
 }
@@ -78,6 +79,10 @@ func (v *View) line(e Event) {
 	case UploadProgress:
 		text = v.upload(e)
 	case DeploymentChanged:
+		if e.RollbackOf != "" && e.Deployment != v.rollback {
+			v.rollback = e.Deployment
+			fmt.Fprint(v.out, rollbackHeading(e))
+		}
 		if text = deploymentText(e); text != "" {
 			text = e.Deployment + " " + text
 		}
@@ -125,23 +130,22 @@ func uploadText(e Event) string {
 	return fmt.Sprintf("uploaded %s in %s to %s", format.Bytes(e.Total), format.Seconds(e.Seconds), e.Message)
 }
 
+// rollbackHeading stands above what is told of a rollback.
+func rollbackHeading(e Event) string {
+	return fmt.Sprintf("\nRollback: CodeDeploy rolls %s back with %s\n\n", e.RollbackOf, e.Deployment)
+}
+
 // deploymentText says what became of a deployment; "" when only its progress changed.
 func deploymentText(e Event) string {
 	text := ""
 	switch e.Status {
 	case Created, Queued:
 		text = InWords(e.Status)
-		if e.RollbackOf != "" {
-			text += " by CodeDeploy: it rolls " + e.RollbackOf + " back"
-		}
 	case InProgress:
 		if e.Done > 0 {
 			return ""
 		}
 		text = "in progress"
-		if e.RollbackOf != "" {
-			text = "rolls " + e.RollbackOf + " back"
-		}
 		if e.Total > 0 {
 			text += ": " + format.Plural(int(e.Total), "instance")
 		}
@@ -188,6 +192,23 @@ func failure(e Event) string {
 		text = strings.TrimSuffix(e.Script+": "+text, ": ")
 	}
 	return cmp.Or(format.Printable(text), e.Code, "CodeDeploy does not say why")
+}
+
+// reason is why an event failed, in a line that can stand alone: with the last that its script said.
+func reason(e Event) string {
+	e.Message, _, _ = strings.Cut(e.Message, "\n") // the next says what the server did about it
+	text := e.Event + ": " + failure(e)
+	if !strings.Contains(e.Message, "; its last line: ") {
+		if lines := strings.Split(strings.TrimSpace(e.Log), "\n"); lines[len(lines)-1] != "" {
+			text += "; its last line: " + format.Printable(strings.TrimSpace(lines[len(lines)-1]))
+		}
+		return text
+	}
+	if e.Log != "" { // failure has left it out
+		_, last, _ := strings.Cut(e.Message, "; its last line: ")
+		text += "; its last line: " + format.Printable(last)
+	}
+	return text
 }
 
 // lastOutput is the end of a failed script's output, a line each.

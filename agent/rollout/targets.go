@@ -121,6 +121,9 @@ func (f *follower) lifecycle(id string, was *target, events []types.LifecycleEve
 		if d := now.Diagnostics; d != nil && now.Status == types.LifecycleEventStatusFailed {
 			e.Code, e.Script, e.Message, e.Log = string(d.ErrorCode), aws.ToString(d.ScriptName), aws.ToString(d.Message), aws.ToString(d.LogTail)
 		}
+		if e.Status == Failed && f.out.Why == "" {
+			f.out.Why = reason(e)
+		}
 		news = append(news, e)
 	}
 	return news
