@@ -50,7 +50,7 @@ type console struct {
 // is a terminal and NO_COLOR is not set (https://no-color.org). Entries are written whole, also from
 // several goroutines, and printable ([format.Printable]): a script's output is shown, and not obeyed; an error of w is returned by Write, which zap reports nowhere by default.
 func NewConsole(w io.Writer, level zapcore.LevelEnabler) zapcore.Core {
-	return &console{LevelEnabler: level, out: zapcore.Lock(zapcore.AddSync(w)), colour: wantsColour(w)}
+	return &console{LevelEnabler: level, out: zapcore.Lock(zapcore.AddSync(format.Unfiltered(w))), colour: wantsColour(w)}
 }
 
 func (c *console) With(fields []zapcore.Field) zapcore.Core {
@@ -142,7 +142,7 @@ func isOutput(fields []zapcore.Field) bool {
 
 // wantsColour reports whether w is a terminal whose user did not ask for plain text.
 func wantsColour(w io.Writer) bool {
-	file, ok := w.(*os.File)
+	file, ok := format.Unfiltered(w).(*os.File)
 	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
 	}

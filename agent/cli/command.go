@@ -3,6 +3,8 @@
 //
 // Flags may stand before and behind the arguments, as -flag or --flag; texts write --flag. Help that was asked for goes to
 // standard output; what is typed wrong is one line on standard error, followed by the usage, with exit code 2.
+//
+// What commands print goes through [format.Filter]: no text of somebody else moves a cursor or hides what stands there.
 package cli
 
 import (
@@ -87,7 +89,15 @@ type Program struct {
 }
 
 // Run carries out a command line, which is without the program's name, and returns the exit code.
+// What the commands print is filtered: they show what others wrote.
 func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	out, errs := format.Filter(stdout), format.Filter(stderr)
+	defer out.Close()
+	defer errs.Close()
+	return p.run(ctx, args, out, errs)
+}
+
+func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		p.help(stderr)
 		return ExitUsage
@@ -98,7 +108,7 @@ func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Write
 			p.help(stdout)
 			return ExitDone
 		}
-		return p.Run(ctx, append(slices.Clone(args[1:]), "--help"), stdout, stderr)
+		return p.run(ctx, append(slices.Clone(args[1:]), "--help"), stdout, stderr)
 	case "-version", "--version":
 		args = append([]string{"version"}, args[1:]...)
 	}

@@ -8,7 +8,7 @@ import (
 
 // Printable is text of somebody else - a commit's subject, a script's output, a description, a tag, a file's name, a
 // server's error - as it may be shown on a terminal: what would move the cursor, colour, ring, hide or turn the order of
-// what stands there is written out, as \x1b or \u202e. Tabs and ends of lines stay; a caller that has one line folds them.
+// what stands there is written out, as \x1b or \u202e; JSON, where nothing below \x7f stands unescaped, means the same after it. Tabs and ends of lines stay; a caller that has one line folds them.
 func Printable(text string) string {
 	if !strings.ContainsFunc(text, unprintable) && utf8.ValidString(text) {
 		return text
@@ -18,7 +18,7 @@ func Printable(text string) string {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(utf8.RuneError)):
 			fmt.Fprintf(&b, `\x%02x`, text[i])
-		case unprintable(r) && r < 0x100:
+		case unprintable(r) && r < 0x7f:
 			fmt.Fprintf(&b, `\x%02x`, r)
 		case unprintable(r):
 			fmt.Fprintf(&b, `\u%04x`, r)

@@ -9,8 +9,8 @@ func TestPrintable(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"plain text, with ä, 日本 and 👩‍💻\tand\nlines", "plain text, with ä, 日本 and 👩‍💻\tand\nlines"},
 		{"\x1b]0;title\x07\x1b[31mred\x1b[0m", `\x1b]0;title\x07\x1b[31mred\x1b[0m`},
-		{"over\rwritten\b\x7f", `over\x0dwritten\x08\x7f`},
-		{"csi \u009b2J", `csi \x9b2J`},
+		{"over\rwritten\b\x7f", `over\x0dwritten\x08\u007f`},
+		{"csi \u009b2J", `csi \u009b2J`},
 		{"user\u202egnp.exe\u2066x\u2069", `user\u202egnp.exe\u2066x\u2069`},
 		{"a\u200bb\ufeff\u2028c", `a\u200bb\ufeff\u2028c`},
 		{"not \xff\xfe text \ufffd", "not \\xff\\xfe text \ufffd"},

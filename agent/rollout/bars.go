@@ -66,12 +66,12 @@ func newBars(out io.Writer) *bars {
 // add starts a bar. Its words are what say returns, each time it is drawn.
 func (b *bars) add(name string, total int64, priority int) *row {
 	if b.progress == nil {
-		b.progress = mpb.New(mpb.WithOutput(b.out), mpb.WithAutoRefresh(), mpb.WithRefreshRate(redrawEvery), mpb.WithWidth(barWidth))
+		b.progress = mpb.New(mpb.WithOutput(format.Unfiltered(b.out)), mpb.WithAutoRefresh(), mpb.WithRefreshRate(redrawEvery), mpb.WithWidth(barWidth))
 	}
 	l := &row{began: time.Now(), since: time.Now()}
 	// Of total 0 it never ends by itself: an instance may have all its events done and still not be told of.
 	l.bar = b.progress.New(0, b.style, mpb.BarPriority(priority),
-		mpb.PrependDecorators(decor.Name("  "+name+"  ", decor.WCSyncWidthR)),
+		mpb.PrependDecorators(decor.Name("  "+format.Printable(name)+"  ", decor.WCSyncWidthR)),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return l.text() })))
 	l.bar.SetTotal(max(total, 1), false)
 	return l
@@ -89,7 +89,7 @@ func (l *row) text() string {
 
 func (l *row) set(words string, since time.Time, done, total int64) {
 	l.mu.Lock()
-	l.words, l.since = words, since
+	l.words, l.since = format.Printable(words), since
 	l.mu.Unlock()
 	if total > 0 {
 		l.bar.SetTotal(total, false)
@@ -106,8 +106,8 @@ func (l *row) end() {
 }
 
 // print prints above the bars what stays.
-func (b *bars) print(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+func (b *bars) print(form string, args ...any) {
+	text := format.Printable(fmt.Sprintf(form, args...))
 	if b.progress != nil {
 		if _, err := io.WriteString(b.progress, text); err == nil {
 			return

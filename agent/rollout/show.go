@@ -46,6 +46,9 @@ func TerminalView(out io.Writer) *View {
 
 // IsTerminal tells whether w is a terminal.
 func IsTerminal(w any) bool {
+	if filtered, ok := w.(*format.Filtered); ok {
+		w = format.Unfiltered(filtered)
+	}
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

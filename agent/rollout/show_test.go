@@ -37,7 +37,7 @@ func TestLines(t *testing.T) {
 			"12:00:03 i-1 AfterInstall failed after 0ms: x.sh: Script timed out\n"},
 		{"no words at all", Event{Type: LifecycleEvent, Instance: "i-1", Event: "BlockTraffic", Status: Failed}, "12:00:03 i-1 BlockTraffic failed after 0ms: CodeDeploy does not say why\n"},
 		{"output that would move the cursor", Event{Type: LifecycleEvent, Instance: "i-1", Event: "AfterInstall", Status: Failed, Code: "ScriptFailed",
-			Log: "\x1b[2J\x1b]0;mine\x07 é\tok\r\n\u009b31m"}, "12:00:03 i-1 AfterInstall failed after 0ms: ScriptFailed\n    | \\x1b[2J\\x1b]0;mine\\x07 é\tok\n    | \\x9b31m\n"},
+			Log: "\x1b[2J\x1b]0;mine\x07 é\tok\r\n\u009b31m"}, "12:00:03 i-1 AfterInstall failed after 0ms: ScriptFailed\n    | \\x1b[2J\\x1b]0;mine\\x07 é\tok\n    | \\u009b31m\n"},
 		{"uploaded", Event{Type: UploadProgress, Status: Succeeded, Total: 104857600, Seconds: 3.14, Message: "s3://b/k"}, "12:00:03 uploaded 104.9 MB in 3.1s to s3://b/k\n"},
 		{"the end", Event{Type: Finished, Message: "production runs 1234"}, "production runs 1234\n"},
 	} {
