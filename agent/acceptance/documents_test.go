@@ -354,6 +354,27 @@ func TestProofsInDocuments(t *testing.T) {
 	}
 }
 
+// Each difference from CodeDeploy's agent names a test that shows it.
+func TestEveryDifferenceHasATest(t *testing.T) {
+	rows := 0
+	for _, d := range documents(t) {
+		_, section, _ := strings.Cut(strings.Join(d.lines, "\n"), "\n## What is different from CodeDeploy's agent\n")
+		for line := range strings.Lines(section) {
+			cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+			if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| |") {
+				continue
+			}
+			rows++
+			if last := strings.TrimSpace(cells[len(cells)-1]); len(cells) != 4 || !strings.HasPrefix(last, "`Test") && last != "nothing to show" {
+				t.Errorf("%s: a difference without a test: %s", d.name, line)
+			}
+		}
+	}
+	if rows < 40 {
+		t.Errorf("found only %d differences: does this test still see them?", rows)
+	}
+}
+
 // jsonTable stands above a table of the fields of a struct.
 var jsonTable = regexp.MustCompile(`^<!-- json: (\w+) -->$`)
 
