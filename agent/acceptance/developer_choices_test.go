@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"usher/agent/rollout"
+	"usher/agent/standin"
 )
 
 // What is deployed, and when: what teams tell `usher deploy` beside the environment and the ref.
@@ -147,4 +148,27 @@ func TestAnEnvironmentIsNotACommand(t *testing.T) {
 	h := newShop(t, 0, production())
 	h.write("shop/usher.yml", "application: shop\nenvironments:\n  status: {deployment_group: production, bucket: acme-revisions, region: eu-west-1}\n")
 	h.ended(h.usher("deploy status"), 2, "usher.yml:3:3: environment \"status\": `usher deploy status` is a command: give it another name")
+}
+
+// A fleet at zero whose target is bad: no launch comes into service, so there is nothing to deploy the cure to. One launch is held,
+// completed by hand, and deployed to: from then on new servers get the cure.
+func TestDeployToAFleetAtZero(t *testing.T) {
+	h := newShop(t, 0, production())
+	h.publish("bad", broken("bad"))
+	for _, line := range []string{"deploy production", "rollback production"} {
+		h.ended(h.usher(line), 2, "there is no server of production to deploy to: Auto Scaling group web has none in service and none that launches. New servers get s3://"+h.cloud.Bucket+"/bad.zip")
+	}
+	h.ended(h.usher("deploy --dry-run production"), 0, "web: 0 in service", "there is no server to deploy to")
+	for _, op := range []string{"PutObject", "CreateDeployment"} {
+		h.expect(op, itoa(len(h.cloud.CallsOf(op))), "0")
+	}
+	s, server, r := h.launches(map[string]string{"on_failure": "hold", "hold_timeout": "1h"})
+	r.says("on_failure is hold")
+	h.ended(h.usher("servers production"), 0, server.ID, "Pending:Wait")
+	s.answersHook(server, "usher-launch", "CONTINUE")
+	s.waitFor(server, standin.InService)
+	h.ended(h.usher("deploy production"), 0, "web: 1 in service", "production runs "+h.commits[0][:10])
+	h.expect("live", h.live(), "1")
+	h.serve(1)
+	h.expect("live", h.live(), "1 1")
 }

@@ -38,7 +38,7 @@ TIME SERVER succeeded in SOON
 	h.expect("it printed", h.picture(got.stdout), `Deploy to production of shop (eu-west-1, account 123456789012)
 
   as         arn:aws:iam::123456789012:user/operator
-  servers    Auto Scaling group web; OneAtATime
+  servers    Auto Scaling group web: 3 in service; OneAtATime
   running    commit1 Version 1 (deployment1, AGO)
   deploying  commit2 Version 2 (origin/main, by Ann, AGO)
   adds       1 commit
@@ -101,7 +101,7 @@ end succeeded 0`)
 
 // The upload of a large commit is seen while it goes on.
 func TestDeployLarge(t *testing.T) {
-	h := newShop(t, 0, production())
+	h := newShop(t, 1, production())
 	noise := make([]byte, 40<<20)
 	rand.NewChaCha8([32]byte{}).Read(noise)
 	h.commit("2", edition("2").with(files{"assets.bin": string(noise)}))

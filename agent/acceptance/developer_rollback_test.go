@@ -28,7 +28,7 @@ func TestRollBackEnvironment(t *testing.T) {
 	h.expect("plan", plan, `Roll back production of shop (eu-west-1, account 123456789012)
 
   as         arn:aws:iam::123456789012:user/operator
-  servers    Auto Scaling group web; OneAtATime
+  servers    Auto Scaling group web: 2 in service; OneAtATime
   running    commit3 Version 3 (deployment1, AGO)
   deploying  commit2 Version 2 (of deployment2, AGO)
   reverts    1 commit

@@ -116,20 +116,28 @@ func (h *shop) commit(subject string, f files) string {
 func (h *shop) serve(n int) {
 	h.Helper()
 	for range n {
-		s := *h.stage
-		s.dir = h.path(fmt.Sprintf("server-%d", len(h.servers)+1))
-		s.config = maps.Clone(h.config)
-		for key, path := range map[string]string{"link": "opt/app", "base": "opt/app-base", "releases": "opt/app-releases", "role_hooks": "hooks.d", "state_dir": "state"} {
-			s.config[key] = s.path(path)
-		}
-		s.write("opt/app-base/VERSION", "base")
-		s.must(os.Symlink(s.path("opt/app-base"), s.path("opt/app")))
-		server := s.cloud.Launch("web", standin.LaunchOptions{})
-		r := s.start(server)
+		s, server, r := h.launches(nil)
 		s.waitFor(server, standin.InService)
 		r.says("completed the lifecycle action")
-		h.servers, h.ids = append(h.servers, &s), append(h.ids, server.ID)
 	}
+}
+
+// launches launches a server, with more in its agent.yml.
+func (h *shop) launches(config map[string]string) (*stage, *standin.Instance, *agentRun) {
+	h.Helper()
+	s := *h.stage
+	s.dir = h.path(fmt.Sprintf("server-%d", len(h.servers)+1))
+	s.config = maps.Clone(h.config)
+	for key, path := range map[string]string{"link": "opt/app", "base": "opt/app-base", "releases": "opt/app-releases", "role_hooks": "hooks.d", "state_dir": "state"} {
+		s.config[key] = s.path(path)
+	}
+	s.write("opt/app-base/VERSION", "base")
+	s.must(os.Symlink(s.path("opt/app-base"), s.path("opt/app")))
+	maps.Copy(s.config, config)
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	r := s.start(server)
+	h.servers, h.ids = append(h.servers, &s), append(h.ids, server.ID)
+	return &s, server, r
 }
 
 // live is what the servers run.

@@ -75,6 +75,9 @@ func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error
 			return err
 		}
 	}
+	if err := d.count(ctx, &p, o.dryRun); err != nil {
+		return err
+	}
 	if o.forwardOnly {
 		if err := d.forwardOnly(ctx, p.group, commit); err != nil {
 			return err

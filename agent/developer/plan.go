@@ -26,6 +26,7 @@ type plan struct {
 	action       string // Deploy, Roll back
 	group        rollout.Group
 	account, arn string
+	fleet        rollout.Fleet
 	commit       rollout.Commit // what is deployed; its subject is "" when the repository does not have it
 	revision     string         // of what: the commit, or where the bundle is when it is of none
 	bundle       string         // what there is to say of the bundle
@@ -52,6 +53,9 @@ func (d *Session) show(ctx context.Context, p plan) error {
 	var selected []string
 	if len(p.group.AutoScalingGroups) > 0 {
 		selected = append(selected, "Auto Scaling group "+format.Limited(p.group.AutoScalingGroups))
+		if p.fleet.Known {
+			selected[0] += ": " + p.fleet.String()
+		}
 	}
 	if len(p.group.Tags) > 0 {
 		selected = append(selected, "tagged "+strings.Join(p.group.Tags, ", "))
@@ -72,6 +76,26 @@ func (d *Session) show(ctx context.Context, p plan) error {
 		line("warning", "%s", w)
 	}
 	fmt.Fprintln(d.People)
+	return nil
+}
+
+// count counts the servers there are. None is an error where something is to be begun, and a warning otherwise: CodeDeploy would
+// fail the deployment, and go on giving new servers what they get now.
+func (d *Session) count(ctx context.Context, p *plan, dryRun bool) (err error) {
+	p.fleet, err = rollout.CountServers(ctx, d.AWS.AutoScaling, d.Env, p.group)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil: // an older policy does not allow it; CodeDeploy looks for itself
+		p.warnings = append(p.warnings, "the servers were not counted: "+err.Error())
+	case !p.fleet.None():
+	case dryRun:
+		p.warnings = append(p.warnings, "there is no server to deploy to")
+	default:
+		return cli.UsageError{Err: fmt.Errorf("there is no server of %s to deploy to: Auto Scaling group %s has none in service and none that launches. New servers get %s\n"+
+			"To deploy something else, raise the desired capacity, and deploy when a server is there. Where every launch fails (`usher servers %s` shows them), hold one (`usher hold`), complete its lifecycle action with CONTINUE, and deploy to it",
+			d.Env.Name, format.Limited(p.group.AutoScalingGroups), d.whatRuns(ctx, p.group), d.Env.Name)}
+	}
 	return nil
 }
 

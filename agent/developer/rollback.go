@@ -52,6 +52,9 @@ func (d *Session) rollBack(ctx context.Context, target string, stop, dryRun bool
 	if p.stops = p.group.Active; p.stops != "" && !stop {
 		return fmt.Errorf("%w; --stop stops it first", rollout.InProgressError{Deployment: p.stops, Group: d.Env.DeploymentGroup})
 	}
+	if err := d.count(ctx, &p, dryRun); err != nil {
+		return err
+	}
 	past, err := d.rollbackTarget(ctx, target, p.group)
 	if err != nil {
 		return cli.UsageError{Err: err}

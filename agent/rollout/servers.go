@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -101,6 +102,56 @@ func Servers(ctx context.Context, api CodeDeploy, scaling AutoScaling, env Envir
 		}
 	}
 	return all, failed, nil
+}
+
+// Fleet is how many servers of an environment there are for a deployment.
+type Fleet struct {
+	InService, Launching int
+	Others               int  // in standby, say
+	Known                bool // false where tags select servers, which Auto Scaling does not list
+}
+
+// None tells whether there is nothing to deploy to.
+func (f Fleet) None() bool { return f.Known && f.InService+f.Launching+f.Others == 0 }
+
+func (f Fleet) String() string {
+	if !f.Known {
+		return ""
+	}
+	text := fmt.Sprintf("%d in service", f.InService)
+	if f.Launching > 0 {
+		text += fmt.Sprintf(", %d launching", f.Launching)
+	}
+	if f.Others > 0 {
+		text += fmt.Sprintf(", %d others", f.Others)
+	}
+	return text
+}
+
+// CountServers counts the servers of the environment's group.
+func CountServers(ctx context.Context, scaling AutoScaling, env Environment, g Group) (f Fleet, err error) {
+	if len(g.Tags) > 0 || len(g.AutoScalingGroups) == 0 {
+		return f, nil
+	}
+	for _, name := range g.AutoScalingGroups {
+		all, err := inGroup(ctx, scaling, env, name)
+		if err != nil {
+			return Fleet{}, err
+		}
+		for _, s := range all {
+			switch state := autoscalingtypes.LifecycleState(s.State); {
+			case state == autoscalingtypes.LifecycleStateInService:
+				f.InService++
+			case strings.HasPrefix(s.State, "Pending"):
+				f.Launching++
+			case strings.HasPrefix(s.State, "Terminat"), strings.HasPrefix(s.State, "Warmed"), strings.HasPrefix(s.State, "Detach"):
+			default:
+				f.Others++
+			}
+		}
+	}
+	f.Known = true
+	return f, nil
 }
 
 // inGroup are the servers of an Auto Scaling group.
