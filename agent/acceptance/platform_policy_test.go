@@ -101,6 +101,11 @@ func accessOf(c *standin.Cloud, call standin.Call) (all []access) {
 		return []access{{"s3:ListBucket", "arn:aws:s3:::" + call.Params["bucket"]}}
 	case "PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload":
 		return []access{{"s3:PutObject", object}}
+	case "DeleteObject":
+		if call.Params["versionId"] != "" {
+			return []access{{"s3:DeleteObjectVersion", object}}
+		}
+		return []access{{own("s3"), object}}
 	case "AbortMultipartUpload":
 		return []access{{own("s3"), object}}
 	case "CreateDeployment":
@@ -202,7 +207,7 @@ func TestThePolicyOfAnInstance(t *testing.T) {
 	}
 }
 
-// Everything a developer does: deploy, a large upload, follow, roll back, stop, look at what is there.
+// Everything a developer does: deploy, a large upload, follow, roll back, stop, look at what is there, lock.
 func TestThePolicyOfADeveloper(t *testing.T) {
 	h := newShop(t, 1, production())
 	h.ended(h.usher("deploy production"), 0)
@@ -220,7 +225,10 @@ func TestThePolicyOfADeveloper(t *testing.T) {
 	h.ended(h.usher("rollback --yes production "+h.commits[0][:12]), 0)
 	h.ended(h.usher("deploy list production"), 0)
 	h.ended(h.usher("servers production"), 0)
-	h.replay(policy.Developer, h.callsBy(false), "s3:AbortMultipartUpload") // of an upload that fails half-way
+	h.ended(h.usher("lock production migration"), 0)
+	h.ended(h.usher("unlock production"), 0)
+	h.replay(policy.Developer, h.callsBy(false), "s3:AbortMultipartUpload", // of an upload that fails half-way
+		"s3:DeleteObject") // of a lock in a bucket without versions
 }
 
 // What the platform engineer's page shows is what the command prints.

@@ -18,6 +18,8 @@ var argumentHint = map[string]string{
 	"PATH": "name a revision: a directory, zip, tar or tgz",
 	"FILE": "name the file that says what is to be done",
 	"ENV":  "name an environment from usher.yml",
+
+	"REASON": "say why, in quotes: whoever is refused reads it",
 }
 
 // flags are the command's, to be parsed.

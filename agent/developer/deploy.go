@@ -27,6 +27,7 @@ func DeployCommand() cli.Command {
 			d.flags(f)
 			f.BoolVar(&d.Yes, "yes", false, "do not ask, also where usher.yml says confirm")
 			o.flags(f)
+			d.lockFlag(f)
 		},
 		Complete: func(ctx context.Context, args []string) []string {
 			switch len(args) {
@@ -67,6 +68,11 @@ func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error
 	if p.account, p.arn, err = d.WhoAmI(ctx); err != nil {
 		return err
 	}
+	locked, err := d.heedLock(ctx, o.dryRun)
+	if err != nil {
+		return err
+	}
+	p.warnings = append(p.warnings, locked...)
 	if p.group, err = rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
 		return err
 	}
@@ -200,6 +206,9 @@ func (d *Session) upload(ctx context.Context, b rollout.Bundle) (rollout.Uploade
 func (d *Session) createAndFollow(ctx context.Context, r rollout.Revision, description, name string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if _, err := d.heedLock(ctx, false); err != nil { // it may have been locked since the plan was made
+		return err
 	}
 	id, err := rollout.Create(ctx, d.AWS.CodeDeploy, d.Env, r, description, rollout.Who(d.arn, os.Getenv))
 	if err != nil {

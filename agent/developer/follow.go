@@ -83,6 +83,7 @@ func (d *Session) status(ctx context.Context, name string) error {
 		name = d.commitTitle(ctx, sha)
 	}
 	fmt.Fprintf(d.People, "Deployment %s of %s to %s of %s, %s by %s\n\n", what.ID, format.Printable(name), what.Group, what.Application, format.Ago(what.Created), what.Creator)
+	d.tellLock(ctx)
 	d.Done = fmt.Sprintf("Deployment %s succeeded", what.ID)
 	if !d.noWait {
 		return d.follow(ctx)

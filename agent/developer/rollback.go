@@ -25,6 +25,7 @@ func RollbackCommand(onServer func(args []string) *cli.Command) cli.Command {
 		Flags: func(f *flag.FlagSet) {
 			d.flags(f)
 			f.BoolVar(&d.Yes, "yes", false, "do not ask, also where usher.yml says confirm")
+			d.lockFlag(f)
 			f.BoolVar(&stop, "stop", false, "stop the deployment that is in progress first")
 			f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and end there")
 		},
@@ -44,6 +45,9 @@ func (d *Session) rollBack(ctx context.Context, target string, stop, dryRun bool
 	p := plan{action: "Roll back"}
 	var err error
 	if p.account, p.arn, err = d.WhoAmI(ctx); err != nil {
+		return err
+	}
+	if p.warnings, err = d.heedLock(ctx, dryRun); err != nil {
 		return err
 	}
 	if p.group, err = rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env); err != nil {

@@ -36,6 +36,7 @@ type Session struct {
 	view         *rollout.View
 	stderr       io.Writer
 	json, noWait bool
+	despiteLock  bool
 	timeout      time.Duration
 	deployment   string // its id, once it is there
 	arn          string // of the identity, once it was asked for

@@ -12,7 +12,7 @@ type Side string
 // The sides.
 const (
 	Instance  Side = "instance"  // the agent, as its instance's role
-	Developer Side = "developer" // usher deploy, rollback and servers
+	Developer Side = "developer" // usher deploy, rollback, servers, lock and unlock
 	Platform  Side = "platform"  // usher attach and usher doctor ENV
 )
 
@@ -40,6 +40,7 @@ const (
 	onApplication = "application"
 	onConfigs     = "deployment configurations"
 	onObjects     = "objects"
+	onLocks       = "locks" // usher lock's objects
 	onBucket      = "bucket"
 	onKey         = "key"
 	onCommands    = "host commands" // where IAM is asked for them
@@ -90,11 +91,14 @@ var calls = map[Side][]struct {
 		{"Servers", "DescribeScalingActivities", []need{{"autoscaling:DescribeScalingActivities", onAll}}},
 		// Without ListBucket, S3 answers "forbidden" for an object that is not there.
 		{"Bundle", "HeadObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}, {"s3:ListBucket", onBucket}}},
+		{"Bundle", "GetObject", []need{{"s3:GetObject", onObjects}, {"s3:GetObjectVersion", onObjects}, {"s3:ListBucket", onBucket}, {"kms:Decrypt", onKey}}},
 		{"Bundle", "PutObject", []need{{"s3:PutObject", onObjects}, {"kms:GenerateDataKey", onKey}}},
 		{"Bundle", "CreateMultipartUpload", []need{{"s3:PutObject", onObjects}, {"kms:GenerateDataKey", onKey}}},
 		{"Bundle", "UploadPart", []need{{"s3:PutObject", onObjects}, {"kms:GenerateDataKey", onKey}, {"kms:Decrypt", onKey}}},
 		{"Bundle", "CompleteMultipartUpload", []need{{"s3:PutObject", onObjects}, {"kms:Decrypt", onKey}}},
 		{"Bundle", "AbortMultipartUpload", []need{{"s3:AbortMultipartUpload", onObjects}}},
+		// A bundle that can be deleted cannot be rolled back to.
+		{"Unlock", "DeleteObject", []need{{"s3:DeleteObject", onLocks}, {"s3:DeleteObjectVersion", onLocks}}},
 		{"", "GetCallerIdentity", nil},
 	},
 	Platform: {
@@ -151,10 +155,9 @@ func (n Names) resources(kind string) []string {
 	case onConfigs:
 		return []string{arn("codedeploy", "deploymentconfig:*")}
 	case onObjects:
-		if prefix := strings.Trim(n.Prefix, "/"); prefix != "" {
-			return []string{bucket + "/" + prefix + "/*"}
-		}
-		return []string{bucket + "/*"}
+		return []string{bucket + "/" + n.folder() + "*"}
+	case onLocks:
+		return []string{bucket + "/" + n.folder() + n.Application + "/locks/*"}
 	case onBucket:
 		return []string{bucket}
 	case onCommands:
@@ -168,6 +171,14 @@ func (n Names) resources(kind string) []string {
 		return []string{n.Key}
 	}
 	return []string{"*"}
+}
+
+// folder is the prefix as keys begin with it.
+func (n Names) folder() string {
+	if prefix := strings.Trim(n.Prefix, "/"); prefix != "" {
+		return prefix + "/"
+	}
+	return ""
 }
 
 // Partition is the part of AWS that a Region is in, as its ARNs begin: "aws", "aws-cn", "aws-us-gov", ….

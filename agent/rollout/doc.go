@@ -9,6 +9,7 @@
 // revision, Follow emits what happens in it until it has ended, and a View shows that. Before, OfDeployment and
 // OfCommit find a revision to go back to, which is deployed in the same way.
 // List and Servers only look: what was deployed, and which server runs what, as far as CodeDeploy and Auto Scaling know.
+// A Lock is a rule among people who use usher: the commands heed it, CodeDeploy and Create do not.
 //
 // What it promises, and what it does not:
 //

@@ -75,7 +75,7 @@ type Event struct {
 type Type string
 
 // The types of events. A plan comes first and end last; notice is about following itself, as when
-// CodeDeploy does not answer for a while.
+// CodeDeploy does not answer for a while, or says that the environment is locked.
 const (
 	Planned           Type = "plan"
 	UploadProgress    Type = "upload"

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -39,6 +40,7 @@ type gateway struct {
 	transport *http.Transport
 	stop      context.CancelFunc
 	ended     chan error // RunVersityGW's result
+	beside    meta.MetadataStorer
 
 	members int // Clouds; guarded by running.mu
 
@@ -150,6 +152,7 @@ func (g *gateway) backend(silent bool) (*posix.Posix, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.beside = beside
 	if silent {
 		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 		if err != nil {
@@ -181,6 +184,16 @@ func (g *gateway) listening(socket string) error {
 			return fmt.Errorf("it does not listen after %s: %w", gatewayStart, err)
 		}
 	}
+}
+
+// deleted lets an object be made anew with If-None-Match, as S3 does for one that was deleted: the gateway keeps its ETag,
+// and takes it for a sign that the object is there.
+func (g *gateway) deleted(bucket, key string) error {
+	err := g.beside.DeleteAttribute(bucket, key, "etag")
+	if errors.Is(err, meta.ErrNoSuchKey) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func (g *gateway) owner(bucket string) *Cloud {

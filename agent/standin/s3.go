@@ -73,6 +73,11 @@ func (c *Cloud) s3Front() http.Handler {
 			if call.Op == "CreateBucket" && resp.StatusCode == http.StatusOK {
 				c.gateway.own(call.Params["bucket"], c)
 			}
+			if call.Op == "DeleteObject" && resp.StatusCode < 300 {
+				if err := c.gone(r.Context(), call.Params["bucket"], call.Params["key"]); err != nil {
+					return err
+				}
+			}
 			if fault.CutAfter > 0 {
 				resp.Body = &cutBody{resp.Body, fault.CutAfter}
 			}
@@ -97,6 +102,15 @@ func (c *Cloud) s3Front() http.Handler {
 		}
 		front.ServeHTTP(w, r)
 	})
+}
+
+// gone sees to it that an object of which no current version is left can be made anew.
+func (c *Cloud) gone(ctx context.Context, bucket, key string) error {
+	_, err := c.s3Client().HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	if none := (*types.NotFound)(nil); !errors.As(err, &none) {
+		return err
+	}
+	return c.gateway.deleted(bucket, key)
 }
 
 // s3Call tells which operation a request is, from its method and query.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -192,5 +193,29 @@ func TestCloseEndsEverything(t *testing.T) {
 	states := server.States()
 	if !slices.Equal(states[:2], []standin.State{standin.Pending, standin.PendingWait}) {
 		t.Errorf("states %v", states)
+	}
+}
+
+// An object that was deleted is not there for If-None-Match: neither behind a delete marker nor when its version was deleted.
+func TestS3MadeAnewAfterADeletion(t *testing.T) {
+	t.Parallel()
+	cloud := start(t, standin.Options{})
+	api := storeOf(cloud, asUser(cloud))
+	key := "lock.json"
+	for _, byVersion := range []bool{false, true, false} {
+		put, err := api.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &cloud.Bucket, Key: &key, Body: strings.NewReader("x"), IfNoneMatch: aws.String("*")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := api.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &cloud.Bucket, Key: &key, Body: strings.NewReader("x"), IfNoneMatch: aws.String("*")}); code(err) != "PreconditionFailed" {
+			t.Errorf("one that is there: %v", err)
+		}
+		in := &s3.DeleteObjectInput{Bucket: &cloud.Bucket, Key: &key}
+		if byVersion {
+			in.VersionId = put.VersionId
+		}
+		if _, err := api.DeleteObject(t.Context(), in); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
