@@ -1,0 +1,3 @@
+#!/bin/bash
+rm -rf /opt/app/*
+echo cleaned

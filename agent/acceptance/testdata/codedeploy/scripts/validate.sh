@@ -1,0 +1,2 @@
+#!/bin/bash
+grep -q shop web/index.html
