@@ -15,20 +15,25 @@ import (
 	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/deployment"
+	"usher/agent/developer"
 	"usher/agent/format"
 	"usher/agent/instance"
 	"usher/agent/record"
 	"usher/agent/runner"
+	"usher/agent/safepath"
 	"usher/hooks"
 	"usher/systemd"
 )
 
-// rehearseCommand is `usher rehearse PATH`: the deployment of a launch, without AWS.
+// rehearseCommand is `usher rehearse PATH | REF`: the deployment of a launch, without AWS.
 func rehearseCommand() cli.Command {
-	var root, errexit string
-	c := cli.Command{Name: "rehearse", Args: []string{"PATH"}, Group: cli.Developer, About: "deploy a local revision under a scratch root, hooks run for real",
+	var root, errexit, roles string
+	var keep bool
+	c := cli.Command{Name: "rehearse", Args: []string{"PATH | REF"}, Group: cli.Developer, About: "deploy a local revision under a scratch root, hooks run for real",
 		Flags: func(f *flag.FlagSet) {
-			f.StringVar(&root, "root", "", "deploy below `DIR` (default: a new scratch directory; / does it for real)")
+			f.StringVar(&root, "root", "", "deploy below `DIR`, which stays (default: a new scratch directory; / does it for real)")
+			f.BoolVar(&keep, "keep", false, "keep the scratch directory, to look at it")
+			f.StringVar(&roles, "role-hooks", "", "run also the role hooks in `DIR` (on a server: /etc/usher/hooks.d)")
 			f.StringVar(&errexit, "errexit", string(hooks.Enforce), "`MODE`: what is done about scripts without set -e: enforce, require, report or off")
 		}}
 	c.Run = func(ctx context.Context, in cli.Call) int {
@@ -36,12 +41,32 @@ func rehearseCommand() cli.Command {
 		if err != nil {
 			return in.Fail(cli.ExitUsage, err)
 		}
-		if _, err := os.Stat(in.Arg(0)); err != nil {
-			return in.Fail(cli.ExitUsage, fmt.Errorf("cannot open the revision: %w", err))
+		path, notes, done, err := developer.Named(ctx, in.Arg(0))
+		if err != nil {
+			return in.Fail(cli.ExitUsage, err)
+		}
+		defer done()
+		for _, note := range notes {
+			fmt.Fprintln(in.Stderr, format.Printable("usher rehearse: "+note))
 		}
 		server, err := rehearsal(root, policy)
 		if err != nil {
 			return in.Fail(cli.ExitFailed, err)
+		}
+		if root == "" && !keep {
+			defer func() {
+				if err := safepath.RemoveAll(server.Layout.Root); err != nil {
+					fmt.Fprintf(in.Stderr, "usher rehearse: cannot remove the scratch directory %s: %v\n", server.Layout.Root, err)
+				}
+			}()
+		}
+		if roles != "" {
+			if server.RoleHooks, err = filepath.Abs(roles); err != nil {
+				return in.Fail(cli.ExitUsage, err)
+			}
+			if _, err := os.Stat(server.RoleHooks); err != nil {
+				return in.Fail(cli.ExitUsage, fmt.Errorf("cannot open the role hooks: %w", err))
+			}
 		}
 		state, id := filepath.Join(server.Layout.Root, config.Default().StateDir), server.Identity
 		rec, err := record.Open(state, record.Owner{Instance: id.InstanceID, Image: id.ImageID, Boot: id.BootID})
@@ -52,8 +77,7 @@ func rehearseCommand() cli.Command {
 		rec.Timings = new(record.Timings)
 		processes := runner.AsProcesses(nil)
 		defer processes.Close()
-		path, err := filepath.Abs(in.Arg(0))
-		if err != nil {
+		if path, err = filepath.Abs(path); err != nil {
 			return in.Fail(cli.ExitFailed, err)
 		}
 		on := &deployment.Deployer{Server: server, Record: rec, Runner: processes, Log: newLogger(in.Stdout, 0), Notify: new(systemd.Notifier)}
@@ -65,6 +89,10 @@ func rehearseCommand() cli.Command {
 				return in.Fail(cli.ExitFailed, err)
 			}
 			return cli.ExitFailed
+		}
+		if root == "" && !keep {
+			fmt.Fprintln(in.Stdout, "the scratch directory is removed again: --keep keeps it")
+			return cli.ExitDone
 		}
 		live, _, _ := server.Layout.Live()
 		fmt.Fprintf(in.Stdout, "%s -> %s\n", server.Layout.LinkPath(), live)

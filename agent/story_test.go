@@ -68,7 +68,7 @@ var law = map[string][]string{
 	"agent/demo":       {"agent/format", "agent/standin", "agent/safepath"},
 	"agent/bench":      {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/safepath"},
 	"agent": {"hooks", "systemd", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/control", "agent/deployment", "agent/developer", "agent/executor", "agent/format", "agent/instance", "agent/lifecycle", "agent/operator",
-		"agent/platform", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/runner", "agent/source"},
+		"agent/platform", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/runner", "agent/safepath", "agent/source"},
 
 	"agent/standin/awsmodel": {"agent/standin"},
 	"agent/standin/disk":     {},

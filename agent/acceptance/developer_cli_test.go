@@ -52,21 +52,21 @@ var clock = regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} `)
 
 // What is typed wrong is said in one line, on standard error, with exit code 2.
 func TestUsage(t *testing.T) {
-	const check = "usher check [FLAGS] PATH: check a revision (a directory, zip, tar or tgz) as a server will.\n"
-	const rehearse = "usher rehearse [FLAGS] PATH: deploy a local revision under a scratch root, hooks run for real.\n"
+	const check = "usher check [FLAGS] PATH | REF: check a revision (a directory, zip, tar, tgz or commit) as a server will.\n"
+	const rehearse = "usher rehearse [FLAGS] PATH | REF: deploy a local revision under a scratch root, hooks run for real.\n"
 	const run = "usher run [FLAGS]: bring this server up with its group's latest revision, then answer CodeDeploy's deployments.\nThis is what usher.service starts.\n"
 	for _, c := range []struct{ line, stderr string }{
 		{"chekc x", "usher: there is no command \"chekc\": did you mean check?\nusher help lists the commands\n"},
 		{"ship production", "usher: there is no command \"ship\"\nusher help lists the commands\n"},
 		{"help ship", "usher: there is no command \"ship\"\nusher help lists the commands\n"},
-		{"check", "usher check: missing PATH: name a revision: a directory, zip, tar or tgz\n" + check},
-		{"check a b", "usher check: too many arguments: expected PATH, got a b\n" + check},
+		{"check", "usher check: missing PATH | REF: name a revision: a directory, zip, tar or tgz, or a commit\n" + check},
+		{"check a b", "usher check: too many arguments: expected PATH | REF, got a b\n" + check},
 		{"check -erexit off a", "usher check: there is no flag --erexit: did you mean --errexit?\n" + check},
 		{"check a --fast", "usher check: there is no flag --fast\n" + check},
 		{"check -errexit", "usher check: flag needs an argument: --errexit\n" + check},
 		{"check -errexit strict .", "usher check: cannot use errexit \"strict\": it is one of enforce, require, report, off\n"},
 		{"check nowhere", "usher check: cannot open the revision: stat nowhere: no such file or directory\n"},
-		{"rehearse", "usher rehearse: missing PATH: name a revision: a directory, zip, tar or tgz\n" + rehearse},
+		{"rehearse", "usher rehearse: missing PATH | REF: name a revision: a directory, zip, tar or tgz, or a commit\n" + rehearse},
 		{"rehearse nowhere", "usher rehearse: cannot open the revision: stat nowhere: no such file or directory\n"},
 		{"rehearse . --errexit maybe", "usher rehearse: cannot use errexit \"maybe\": it is one of enforce, require, report, off\n"},
 		{"run now", "usher run: too many arguments: expected none, got now\n" + run},

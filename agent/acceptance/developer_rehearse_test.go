@@ -121,7 +121,7 @@ func TestRehearseUnprivileged(t *testing.T) {
 	t.Parallel()
 	dir, nobody := openToAll(t)
 	revisionIn(t, dir, "1", nil)
-	same(t, usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{"rehearse", "shop"}), 0, dir, `deployment rehearsal-N begins: DIR/shop
+	same(t, usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{"rehearse", "--keep", "shop"}), 0, dir, `deployment rehearsal-N begins: DIR/shop
 ApplicationStop finished in 0s (no release is live yet)
 DownloadBundle finished in 0s (6 files, 474 B)
 BeforeInstall finished in 0s (no scripts)
@@ -158,7 +158,7 @@ func TestRehearseAsRoot(t *testing.T) {
 			"hooks:\n  ValidateService:\n    - {location: scripts/validate.sh, runas: nobody}\n",
 		"scripts/validate.sh": "#!/bin/sh\nset -e\necho \"$(id -un) reads $(cat $USHER_RELEASE_DIR/www/index.html)\"\n",
 	})
-	same(t, usher(t, dir, []string{"rehearse", "shop"}), 0, dir, `deployment rehearsal-N begins: DIR/shop
+	same(t, usher(t, dir, []string{"rehearse", "--keep", "shop"}), 0, dir, `deployment rehearsal-N begins: DIR/shop
 ApplicationStop finished in 0s (no release is live yet)
 DownloadBundle finished in 0s (6 files, 377 B)
 BeforeInstall finished in 0s (no scripts)
@@ -194,4 +194,56 @@ func openToAll(t *testing.T) (dir string, nobody int) {
 		return dir, -1
 	}
 	return dir, 65534
+}
+
+// What was rehearsed in a scratch directory is gone afterwards, also when it failed.
+func TestRehearseLeavesNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	revisionIn(t, dir, "1", asMe)
+	t.Run("good", func(t *testing.T) {
+		got := usher(t, dir, []string{"rehearse", "shop"})
+		if got.code != 0 || !strings.HasSuffix(got.stdout, "\nthe scratch directory is removed again: --keep keeps it\n") {
+			t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+		}
+	})
+	writeIn(t, filepath.Join(dir, "shop/scripts/validate.sh"), "#!/bin/sh\nset -e\nexit 4\n")
+	if got := usher(t, dir, []string{"rehearse", "shop"}); got.code != 1 {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "usher-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// The role hooks of an image are rehearsed with a revision.
+func TestRehearseRoleHooks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	revisionIn(t, dir, "1", asMe)
+	writeIn(t, filepath.Join(dir, "roles/AfterInstall/10-render.sh"), "#!/bin/sh\nset -e\necho the role renders\n")
+	if got := usher(t, dir, []string{"rehearse", "--role-hooks", "roles", "shop"}); got.code != 0 || !strings.Contains(got.stdout, "| the role renders\n") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+	if got := usher(t, dir, []string{"rehearse", "--role-hooks", "none", "shop"}); got.code != 2 || !strings.Contains(got.stderr, "cannot open the role hooks") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+}
+
+// A commit is checked and rehearsed as it would be deployed; what else lies in the working tree is named.
+func TestCheckACommit(t *testing.T) {
+	h := newShop(t, 0, production())
+	h.write("shop/.gitignore", "dist/\n")
+	h.commit("2", nil)
+	h.write("shop/dist/app.js", "built")
+	h.write("shop/scripts/render.sh", "#!/bin/sh\nset -e\nfi\n")
+	h.ended(h.usher("check ."), 1, "scripts/render.sh:3")
+	h.ended(h.usher("check HEAD"), 0, "usher check: commit "+h.commits[1][:10]+" is looked at, without 2 files of the working tree that is changed, new or ignored: dist/, scripts/render.sh", "HEAD: ok")
+	h.ended(h.usher("check origin/main"), 0, "origin/main: ok")
+	h.ended(h.usher("rehearse HEAD~1"), 0, "rendering the pages of 1")
+	h.ended(h.usher("check nowhere"), 2, "there is no file or directory nowhere, and as a commit: cannot resolve nowhere")
+	h.ended(h.usher("check ./nowhere"), 2, "cannot open the revision: stat ./nowhere: no such file or directory")
+	if left, err := filepath.Glob(h.path("usher-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
 }

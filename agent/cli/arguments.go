@@ -15,9 +15,9 @@ import (
 
 // argumentHint is what is said of an argument that is not there.
 var argumentHint = map[string]string{
-	"PATH": "name a revision: a directory, zip, tar or tgz",
-	"FILE": "name the file that says what is to be done",
-	"ENV":  "name an environment from usher.yml",
+	"PATH | REF": "name a revision: a directory, zip, tar or tgz, or a commit",
+	"FILE":       "name the file that says what is to be done",
+	"ENV":        "name an environment from usher.yml",
 
 	"REASON": "say why, in quotes: whoever is refused reads it",
 }

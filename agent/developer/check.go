@@ -9,16 +9,17 @@ import (
 	"usher/agent/bundle"
 	"usher/agent/cli"
 	"usher/agent/config"
+	"usher/agent/format"
 	"usher/agent/release"
 	"usher/agent/safepath"
 	"usher/hooks"
 )
 
-// CheckCommand is `usher check PATH`: what an instance finds out before it runs the first script.
+// CheckCommand is `usher check PATH | REF`: what an instance finds out before it runs the first script.
 func CheckCommand() cli.Command {
 	var errexit, roles, link string
 	var strict, asJSON bool
-	c := cli.Command{Name: "check", Args: []string{"PATH"}, Group: cli.Developer, About: "check a revision (a directory, zip, tar or tgz) as a server will",
+	c := cli.Command{Name: "check", Args: []string{"PATH | REF"}, Group: cli.Developer, About: "check a revision (a directory, zip, tar, tgz or commit) as a server will",
 		Flags: func(f *flag.FlagSet) {
 			f.StringVar(&errexit, "errexit", string(hooks.Enforce), "`MODE`: what the server does about scripts without set -e: enforce, require, report or off")
 			f.StringVar(&roles, "role-hooks", "", "also check the role hooks in `DIR` (on a server: /etc/usher/hooks.d)")
@@ -35,17 +36,22 @@ func CheckCommand() cli.Command {
 		if err != nil {
 			return in.Fail(cli.ExitUsage, err)
 		}
-		path := in.Arg(0)
-		if _, err := os.Stat(path); err != nil {
-			return in.Fail(cli.ExitUsage, fmt.Errorf("cannot open the revision: %w", err))
+		name := in.Arg(0)
+		path, notes, done, err := Named(ctx, name)
+		if err != nil {
+			return in.Fail(cli.ExitUsage, err)
 		}
-		found := findings{Path: path, strict: strict, json: asJSON}
+		defer done()
+		for _, note := range notes {
+			fmt.Fprintln(in.Stderr, format.Printable("usher check: "+note))
+		}
+		found := findings{Path: name, strict: strict, json: asJSON}
 		var odd []hooks.Problem
 		dir, stats, err := open(ctx, path, func(text string) {
-			odd = append(odd, hooks.Problem{File: path, Warning: true, Kind: hooks.KindBundle, Message: text})
+			odd = append(odd, hooks.Problem{File: name, Warning: true, Kind: hooks.KindBundle, Message: text})
 		})
 		if err != nil {
-			found.Problems = []hooks.Problem{{File: path, Kind: hooks.KindBundle, Message: err.Error()}}
+			found.Problems = []hooks.Problem{{File: name, Kind: hooks.KindBundle, Message: err.Error()}}
 			return found.show(in.Stdout)
 		}
 		defer safepath.RemoveAll(dir)

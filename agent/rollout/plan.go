@@ -39,6 +39,15 @@ func (r *Repository) Uncommitted(ctx context.Context) (files []string, err error
 	return files, nil
 }
 
+// Ignored are the files and directories of the working tree that .gitignore names: no commit has them.
+func (r *Repository) Ignored(ctx context.Context) (files []string, err error) {
+	out, err := r.git(ctx, nil, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+	if err != nil {
+		return nil, fmt.Errorf("cannot look what is ignored: %w", err)
+	}
+	return split(out), nil
+}
+
 // dirty warns of changes in the working tree.
 func (r *Repository) dirty(ctx context.Context, _ Commit) (string, error) {
 	files, err := r.Uncommitted(ctx)
