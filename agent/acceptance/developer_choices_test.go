@@ -172,3 +172,44 @@ func TestDeployToAFleetAtZero(t *testing.T) {
 	h.serve(1)
 	h.expect("live", h.live(), "1 1")
 }
+
+// A repository of several services: one of them is deployed, and only what concerns it is told.
+func TestDeployPartOfARepository(t *testing.T) {
+	h := newShop(t, 1, production())
+	part := func(n string) files {
+		f := files{}
+		for name, content := range edition(n) {
+			f["services/shop/"+name] = content
+		}
+		return f
+	}
+	h.environments("    path: services/shop\n")
+	first := h.commit("2", part("shop-1").with(files{"services/mail/appspec.yml": "not of the shop"}))
+	h.ended(h.usher("deploy production"), 0)
+	h.expect("live", h.live(), "shop-1")
+	if _, err := os.Lstat(h.servers[0].path("opt/app/services")); !os.IsNotExist(err) {
+		t.Error("the whole repository is there")
+	}
+	h.commit("of the mail", files{"services/mail/VERSION": "3"})
+	h.ended(h.usher("deploy --skip-unchanged production"), 0, "already: nothing was started")
+	h.commit("of the shop", part("shop-2"))
+	h.write("shop/services/mail/more", "not of the shop")
+	got := h.usher("deploy --forward-only production")
+	h.ended(got, 0, "adds       1 commit\n", "Version of the shop")
+	if strings.Contains(got.stdout, "not committed") || strings.Contains(got.stdout, "of the mail") {
+		t.Errorf("it is about the mail too:\n%s", got.stdout)
+	}
+	h.expect("live", h.live(), "shop-2")
+	h.ended(h.usher("rollback production "+first[:12]), 0)
+	h.expect("live", h.live(), "shop-1")
+
+	// usher.yml beside the service's appspec.yml says the same.
+	h.environments("")
+	h.must(os.Rename(h.path("shop/usher.yml"), h.path("shop/services/shop/usher.yml")))
+	h.repo = h.path("shop/services/shop")
+	h.ended(h.usher("deploy production"), 0, "usher.yml")
+	h.expect("live", h.live(), "shop-2")
+
+	h.write("shop/services/shop/usher.yml", "application: shop\nenvironments:\n  production: {deployment_group: production, bucket: acme-revisions, region: eu-west-1, path: ../mail}\n")
+	h.ended(h.usher("deploy production HEAD"), 2, "it must be a path below the directory of usher.yml, such as services/shop")
+}

@@ -103,7 +103,15 @@ func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error
 		return err
 	}
 	p.location = "s3://" + d.Env.Bucket + "/" + d.Env.Key(packed.Name())
-	if found && o.skipUnchanged && p.group.Failed == "" && p.group.Running == uploaded.Revision() {
+	same := found && p.group.Running == uploaded.Revision()
+	if running := p.group.Running.Commit(); !same && running != "" && d.repo.Path != "" && d.Env.Built == "" && !strings.HasSuffix(p.group.Running.Key, running+".tgz") { // of another commit, it may be the same
+		between, err := d.commitsBetween(ctx, running, commit.SHA)
+		if err != nil {
+			return err
+		}
+		same = !between.unknown && between.added+between.reverted == 0
+	}
+	if same && o.skipUnchanged && p.group.Failed == "" {
 		return ExitError{cli.ExitDone, rollout.EndedUnchanged, fmt.Sprintf("%s runs %s %s already: nothing was started", d.Env.Name, commit.Short(), commit.Subject)}
 	}
 	if found && !o.dryRun {

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 
+	"usher/agent/appspec"
 	"usher/agent/cli"
 	"usher/agent/clients"
 	"usher/agent/format"
@@ -65,6 +66,12 @@ func (d *Session) Begin(ctx context.Context, name string, stdout, stderr io.Writ
 	}
 	if d.repo, err = rollout.OpenRepository(ctx, filepath.Dir(file)); err != nil {
 		return cli.UsageError{Err: err}
+	}
+	switch _, err := os.Stat(filepath.Join(filepath.Dir(file), appspec.Name)); {
+	case d.Env.Path != "":
+		d.repo.Limit(d.Env.Path)
+	case err == nil: // where the application is, which may be a part of the repository
+		d.repo.Limit(".")
 	}
 	return d.connect(ctx)
 }

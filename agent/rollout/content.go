@@ -51,10 +51,12 @@ func (r *Repository) content(ctx context.Context, c Commit) ([]entry, error) {
 	all = slices.DeleteFunc(all, func(e entry) bool {
 		return slices.ContainsFunc(withParents(e.path, e.mode == "160000"), func(name string) bool { return ignored[name] })
 	})
+	all = slices.DeleteFunc(all, func(e entry) bool { _, ok := r.within(e.path); return !ok })
 	for i := range all {
 		if strings.HasPrefix(all[i].mode, "100") { // links have no filters
 			all[i].filter = filters[all[i].path]
 		}
+		all[i].path, _ = r.within(all[i].path)
 	}
 	return all, nil
 }

@@ -48,6 +48,7 @@ type Environment struct {
 	Region          string
 	Profile         string // of the developer's AWS configuration; "" is the default one
 	Branch          string // ref that is deployed when none is named; "" when one must be
+	Path            string // the directory that is deployed, relative to that of usher.yml; "" is the repository
 	Link            string // the application's path on the servers; "" is the usual one
 	Confirm         bool   // ask before deploying
 	Built           string // what is deployed in place of the commit's files: a directory or archive, absolute; "" for those
@@ -82,6 +83,7 @@ func Find(dir string) (string, error) {
 // contents is usher.yml as it is written.
 type contents struct {
 	Application  string              `yaml:"application"`
+	Path         string              `yaml:"path"`
 	Bundle       string              `yaml:"bundle"`
 	Build        string              `yaml:"build"`
 	Environments map[string]settings `yaml:"environments"`
@@ -98,6 +100,7 @@ type settings struct {
 	Branch          string `yaml:"branch"`
 	Link            string `yaml:"link"`
 	Confirm         bool   `yaml:"confirm"`
+	Path            string `yaml:"path"`
 	Bundle          string `yaml:"bundle"`
 	Build           string `yaml:"build"`
 }
@@ -129,6 +132,7 @@ func Load(file string) ([]Environment, error) {
 	for _, item := range order.Environments {
 		name := fmt.Sprint(item.Key)
 		set := c.Environments[name]
+		set.Path = cmp.Or(set.Path, c.Path)
 		set.Bundle, set.Build = cmp.Or(set.Bundle, c.Bundle), cmp.Or(set.Build, c.Build)
 		e, err := set.environment(name, c.Application)
 		if err != nil {
@@ -196,6 +200,8 @@ func (s settings) environment(name, application string) (Environment, error) {
 		return wrong("region", "is %q: it must be a Region such as eu-west-1", s.Region)
 	case s.Prefix != "" && !prefixForm().MatchString(s.Prefix):
 		return wrong("prefix", "is %q: it must be a folder such as revisions/, of letters, digits and !_.*'()-, without a slash before it", s.Prefix)
+	case s.Path != "" && !filepath.IsLocal(s.Path):
+		return wrong("path", "is %q: it must be a path below the directory of %s, such as services/shop", s.Path, FileName)
 	case s.Bundle != "" && !filepath.IsLocal(s.Bundle):
 		return wrong("bundle", "is %q: it must be a path below the directory of %s, such as dist/", s.Bundle, FileName)
 	case s.Build != "" && s.Bundle == "":
@@ -209,7 +215,7 @@ func (s settings) environment(name, application string) (Environment, error) {
 	return Environment{
 		Name: name, Application: s.Application, DeploymentGroup: s.DeploymentGroup, Bucket: s.Bucket, Prefix: s.Prefix,
 		Region: s.Region, Profile: s.Profile, Branch: s.Branch, Link: s.Link, Confirm: s.Confirm,
-		Built: s.Bundle, Build: s.Build,
+		Built: s.Bundle, Build: s.Build, Path: s.Path,
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -46,7 +47,7 @@ var archived = []string{
 }
 
 // Archive packs a commit, by git archive, as a tgz in the directory dir: all files of the commit, but for those
-// that .gitattributes marks export-ignore. The same commit gives the same bytes. The archive is compressed here,
+// that .gitattributes marks export-ignore; or of Path. The same commit gives the same bytes. The archive is compressed here,
 // not by git: which gzip that runs differs from machine to machine.
 func (r *Repository) Archive(ctx context.Context, c Commit, dir string) (Bundle, error) {
 	b := Bundle{Path: filepath.Join(dir, c.SHA+".tgz"), Commit: c}
@@ -64,25 +65,68 @@ func (r *Repository) Archive(ctx context.Context, c Commit, dir string) (Bundle,
 // pack writes the tgz and fills in what is to be known of it.
 func (r *Repository) pack(ctx context.Context, b *Bundle, f io.Writer) error {
 	args := slices.Concat(archived, []string{"archive", "--format=tar", b.Commit.SHA})
-	return b.compress(f, func(tar io.Writer) error {
-		_, err := r.run(ctx, command{args: args, stdout: tar})
+	if r.Path == "" {
+		return b.compress(f, func(out io.Writer) error {
+			_, err := r.run(ctx, command{args: args, stdout: out})
+			return err
+		})
+	}
+	b.built = true // the commit has other parts, of which other bundles are made
+	return b.compress(f, func(out io.Writer) error {
+		from, to := io.Pipe()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := r.run(ctx, command{args: append(args, "--", ":(literal)"+r.Path), stdout: to})
+			ended <- to.CloseWithError(err)
+		}()
+		err := r.part(out, from)
+		from.CloseWithError(err)
+		<-ended
 		return err
 	})
 }
 
+// part copies a tar with what is below Path, as if Path were its top.
+func (r *Repository) part(out io.Writer, in io.Reader) error {
+	from, to := tar.NewReader(in), tar.NewWriter(out)
+	for {
+		h, err := from.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		name, ok := r.within(h.Name)
+		if !ok || name == "" || h.Typeflag == tar.TypeXGlobalHeader {
+			continue
+		}
+		if err := to.WriteHeader(&tar.Header{Typeflag: h.Typeflag, Name: name, Linkname: h.Linkname, Mode: h.Mode, Size: h.Size, ModTime: h.ModTime}); err != nil {
+			return err
+		}
+		if _, err := io.Copy(to, from); err != nil {
+			return err
+		}
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil { // how git ended
+		return err
+	}
+	return to.Close()
+}
+
 // compress writes to f, as a tgz, the tar that is written by write.
-func (b *Bundle) compress(f io.Writer, write func(tar io.Writer) error) error {
-	sum, tar, crc := sha256.New(), sha256.New(), crc64.New(crc64NVMe)
+func (b *Bundle) compress(f io.Writer, write func(out io.Writer) error) error {
+	sum, inner, crc := sha256.New(), sha256.New(), crc64.New(crc64NVMe)
 	var packed, unpacked counter
 	gz := gzip.NewWriter(io.MultiWriter(f, sum, crc, &packed))
-	if err := write(io.MultiWriter(gz, tar, &unpacked)); err != nil {
+	if err := write(io.MultiWriter(gz, inner, &unpacked)); err != nil {
 		return err
 	}
 	if err := gz.Close(); err != nil {
 		return err
 	}
 	b.Size, b.Unpacked, b.SHA256, b.crc64 = int64(packed), int64(unpacked), hex.EncodeToString(sum.Sum(nil)), crc.Sum64()
-	b.tarSHA256 = hex.EncodeToString(tar.Sum(nil))
+	b.tarSHA256 = hex.EncodeToString(inner.Sum(nil))
 	return nil
 }
 

@@ -1,8 +1,10 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,7 +31,7 @@ func (r *Repository) Warnings(ctx context.Context, c Commit) ([]string, error) {
 
 // Uncommitted are the files of the working tree that are changed, or new and not ignored, and not committed.
 func (r *Repository) Uncommitted(ctx context.Context) (files []string, err error) {
-	out, err := r.git(ctx, nil, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=none")
+	out, err := r.git(ctx, nil, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=none", "--", ":(literal)"+cmp.Or(r.Path, "."))
 	if err != nil {
 		return nil, fmt.Errorf("cannot look what is not committed: %w", err)
 	}
@@ -123,12 +125,16 @@ func (r *Repository) filtered(ctx context.Context, c Commit) (string, error) {
 
 // Refusals are why c cannot be deployed: what a server needs is not in an archive of it.
 func (r *Repository) Refusals(ctx context.Context, c Commit) ([]string, error) {
+	of := ""
+	if r.Path != "" {
+		of = " in " + r.Path
+	}
 	content, err := r.content(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("cannot look what is in commit %s: %w", c.Short(), err)
 	}
 	if len(content) == 0 {
-		return []string{"commit " + c.Short() + " has no files: deploy another"}, nil
+		return []string{"commit " + c.Short() + " has no files" + of + ": deploy another"}, nil
 	}
 	var all, modules, large []string
 	spec := false
@@ -143,7 +149,7 @@ func (r *Repository) Refusals(ctx context.Context, c Commit) ([]string, error) {
 		}
 	}
 	if !spec {
-		all = append(all, fmt.Sprintf("commit %s has no %s at its top: add one, commit it, and see that export-ignore in .gitattributes does not leave it out", c.Short(), appspec.Name))
+		all = append(all, fmt.Sprintf("commit %s has no %s %s: add one, commit it, and see that export-ignore in .gitattributes does not leave it out", c.Short(), appspec.Name, strings.TrimSpace(cmp.Or(of, "at its top"))))
 	}
 	if len(modules) > 0 {
 		all = append(all, fmt.Sprintf("commit %s has submodules, whose files git does not pack (%s): put the files into the repository, or mark the submodule export-ignore in .gitattributes if servers do not need it",
@@ -176,14 +182,14 @@ func (r *Repository) Log(ctx context.Context, from, to string, max int) ([]Commi
 		}
 	}
 	between := from + ".." + to
-	count, err := r.line(ctx, "rev-list", "--count", between, "--")
+	count, err := r.line(ctx, slices.Concat([]string{"rev-list", "--count", between}, r.limit())...)
 	var total int
 	if err == nil {
 		total, err = strconv.Atoi(count)
 	}
 	var commits []Commit
 	if err == nil && max > 0 {
-		commits, err = r.log(ctx, "--max-count="+strconv.Itoa(max), between)
+		commits, err = r.log(ctx, slices.Concat([]string{"--max-count=" + strconv.Itoa(max), between}, r.limit())...)
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("cannot list the commits from %s to %s: %w", from, to, err)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +27,10 @@ var ErrUnknownCommit = errors.New("the commit is not in this repository")
 
 // Repository is the working tree of a git repository.
 type Repository struct {
-	Dir string // its top, absolute
+	Dir  string // its top, absolute
+	Path string // the directory of it that is deployed, with slashes; "" for all. Contents, archives and lists of commits are of it
+
+	opened string // the directory that it was opened by, relative to Dir: "" or ending with a slash
 }
 
 // Commit is one commit.
@@ -45,13 +50,39 @@ func OpenRepository(ctx context.Context, dir string) (*Repository, error) {
 	if _, err := exec.LookPath("git"); err != nil {
 		return nil, fmt.Errorf("cannot find git, which packs what is deployed: install it: %w", err)
 	}
-	r := &Repository{dir}
+	r := &Repository{Dir: dir}
 	top, err := r.line(ctx, "rev-parse", "--show-toplevel")
 	if err != nil {
 		return nil, fmt.Errorf("cannot use %s as the application's repository: %w", dir, err)
 	}
+	if r.opened, err = r.line(ctx, "rev-parse", "--show-prefix"); err != nil {
+		return nil, fmt.Errorf("cannot use %s as the application's repository: %w", dir, err)
+	}
 	r.Dir = top
 	return r, nil
+}
+
+// Limit limits the repository to a directory, relative to the one that it was opened by.
+func (r *Repository) Limit(dir string) {
+	if r.Path = path.Join(r.opened, filepath.ToSlash(dir)); r.Path == "." {
+		r.Path = ""
+	}
+}
+
+// limit is what limits a git command to Path: its last arguments.
+func (r *Repository) limit() []string {
+	if r.Path == "" {
+		return []string{"--"}
+	}
+	return []string{"--", ":(literal)" + r.Path}
+}
+
+// within is a path as it is below Path; false for one that is elsewhere.
+func (r *Repository) within(name string) (string, bool) {
+	if r.Path == "" {
+		return name, true
+	}
+	return strings.CutPrefix(name, r.Path+"/")
 }
 
 // Remote is the remote that ref names a branch of, such as origin for origin/main, "" when it names none.
@@ -97,7 +128,7 @@ func (r *Repository) Resolve(ctx context.Context, ref string) (Commit, error) {
 	case err != nil:
 		return Commit{}, r.unknown(ctx, ref, err)
 	}
-	commits, err := r.log(ctx, "-1", strings.TrimSpace(string(out)))
+	commits, err := r.log(ctx, "-1", strings.TrimSpace(string(out)), "--")
 	if err != nil {
 		return Commit{}, fmt.Errorf("cannot read commit %s: %w", ref, err)
 	}
@@ -160,7 +191,7 @@ const fields = "--format=%H%x00%s%x00%an%x00%ct"
 
 // log is the commits that git log lists.
 func (r *Repository) log(ctx context.Context, args ...string) ([]Commit, error) {
-	lines, err := r.lines(ctx, slices.Concat([]string{"log", fields}, args, []string{"--"})...)
+	lines, err := r.lines(ctx, slices.Concat([]string{"log", fields}, args)...)
 	if err != nil {
 		return nil, err
 	}
