@@ -148,7 +148,7 @@ const tagsLate = 30 * time.Second
 // identify finds out who this instance is, and whose server.
 func (a *agent) identify(ctx context.Context) (instance.Identity, error) {
 	for began := time.Now(); ; {
-		me, err := a.clients.Metadata.Discover(ctx, a.onMetadataRetry)
+		me, err := a.clients.Discover(ctx, a.onMetadataRetry)
 		if err != nil {
 			return me, err
 		}

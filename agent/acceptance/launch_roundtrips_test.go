@@ -3,82 +3,117 @@ package acceptance
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"usher/agent/standin"
 )
 
-// serviceTime is what every call to AWS takes here, but for those to metadata: long enough that two that are made side by side
-// are seen to be, on a busy machine too.
-const serviceTime = 300 * time.Millisecond
+// In AWS a launch's time is its calls one after the other. Here they are counted without a clock: AWS keeps the answers
+// of a round trip back until all of its calls have been made. A call that waits for another's answer of the same round is never
+// made, and the launch hangs.
 
-// chain is the longest series of calls of which each began when the one before had been answered.
-func chain(calls []standin.Call) (longest []string) {
-	best := make([][]string, len(calls))
-	slices.SortFunc(calls, func(a, b standin.Call) int { return a.At.Compare(b.At) })
-	for i, c := range calls {
-		for j, before := range calls[:i] {
-			if !c.At.Before(before.At.Add(before.Took)) && len(best[j]) > len(best[i]) {
-				best[i] = best[j]
-			}
-		}
-		best[i] = append(slices.Clone(best[i]), c.Op)
-		if len(best[i]) > len(longest) {
-			longest = best[i]
-		}
-	}
-	return longest
+// A trip are calls that are under way at the same time.
+type trips struct {
+	mu    sync.Mutex
+	calls []map[string]bool // of each trip: whether it was made
+	done  []chan struct{}   // closed when all of a trip's were
+	other []string          // what is in no trip
 }
 
-// In AWS a call takes as long as the way there and back, so what counts is how many are made one after the other.
-func TestRoundTripsOfALaunch(t *testing.T) {
-	s := newStage(t)
-	s.cloud.PutDeploymentGroup(fleetGroup())
-	s.publish("shop-1", s.app("1"))
-	s.cloud.Intercept(func(r standin.Request) *standin.Fault {
-		if r.Service == "imds" {
-			return nil
+// inTrips are trips of the calls in each line, but for what may happen at any time.
+func inTrips(lines ...string) *trips {
+	t := new(trips)
+	for _, line := range lines {
+		calls := map[string]bool{}
+		for call := range strings.FieldsSeq(line) {
+			calls[call] = false
 		}
-		return &standin.Fault{Delay: serviceTime}
-	})
-	server := s.cloud.Launch("web", standin.LaunchOptions{})
-	r := s.start(server)
-	s.waitFor(server, standin.InService)
-	r.says("completed the lifecycle action")
-	var calls []standin.Call
-	for _, c := range s.cloud.Calls() {
-		switch c.Op {
-		case "RecordLifecycleActionHeartbeat", "PollHostCommand": // nothing waits for them
+		t.calls, t.done = append(t.calls, calls), append(t.done, make(chan struct{}))
+	}
+	return t
+}
+
+// hold keeps a call until those of its trip are there. It is for Intercept.
+func (t *trips) hold(r standin.Request) *standin.Fault {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, calls := range t.calls {
+		made, in := calls[r.Op]
+		if !in {
 			continue
 		}
-		if c.InstanceID == server.ID && c.Service != "imds" {
-			calls = append(calls, c)
+		if made {
+			t.other = append(t.other, r.Op+" again")
+			return nil
 		}
-		if c.Op == "CompleteLifecycleAction" {
-			break
-		}
-	}
-	complete := slices.IndexFunc(calls, func(c standin.Call) bool { return c.Op == "CompleteLifecycleAction" })
-	if complete < 0 {
-		t.Fatal("the action was not completed")
-	}
-	got := chain(calls[:complete+1])
-	t.Logf("one after the other: %s", strings.Join(got, ", "))
-	if len(got) > 4 || got[len(got)-1] != "CompleteLifecycleAction" {
-		t.Errorf("%d calls one after the other: %s", len(got), strings.Join(got, ", "))
-	}
-	for _, op := range []string{"GetDeploymentGroup", "HeadObject", "DescribeAutoScalingInstances", "DescribeLifecycleHooks", "GetObject"} {
-		n := 0
-		for _, c := range calls[:complete+1] {
-			if c.Op == op {
-				n++
+		calls[r.Op] = true
+		for _, made := range calls {
+			if !made {
+				return &standin.Fault{Until: t.done[i]}
 			}
 		}
-		if n != 1 {
-			t.Errorf("%d calls of %s, want 1", n, op)
+		close(t.done[i])
+		return nil
+	}
+	t.other = append(t.other, r.Op)
+	return nil
+}
+
+// missing are the calls that were not made.
+func (t *trips) missing() (calls []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, trip := range t.calls {
+		for call, made := range trip {
+			if !made {
+				calls = append(calls, call)
+			}
 		}
 	}
+	slices.Sort(calls)
+	return calls
+}
+
+// others are the calls in no trip, but for heartbeats and what looks after the instance meanwhile.
+func (t *trips) others(meanwhile ...string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(slices.DeleteFunc(slices.Clone(t.other), func(op string) bool { return slices.Contains(meanwhile, op) }), " ")
+}
+
+// A small launch: three round trips of metadata, four of AWS's services.
+func TestRoundTripsOfALaunch(t *testing.T) {
+	s := newStage(t)
+	s.publish("shop-1", s.app("1"))
+	delete(s.config, "application")
+	server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true, Tags: map[string]string{"usher:application": "shop"}})
+
+	services := inTrips(
+		"DescribeAutoScalingInstances GetDeploymentGroup",
+		"DescribeLifecycleHooks HeadObject",
+		"GetObject",
+		"CompleteLifecycleAction")
+	const role = "meta-data/iam/security-credentials/"
+	metadata := inTrips(
+		"api/token",
+		"dynamic/instance-identity/document meta-data/services/partition meta-data/tags/instance meta-data/autoscaling/target-lifecycle-state "+role,
+		"meta-data/tags/instance/usher:application meta-data/tags/instance/aws:autoscaling:groupName "+role+"usher-instance")
+	s.cloud.Intercept(services.hold)
+	server.InterceptMetadata(metadata.hold)
+
+	r := s.start(server, "-once")
+	select {
+	case <-r.done:
+	case <-time.After(soon):
+		s.Fatalf("more round trips: these calls are not made before others are answered: %v %v; usher said:\n%s", metadata.missing(), services.missing(), r.text())
+	}
+	s.waitFor(server, standin.InService)
+	s.expect("live", s.live(), "1")
+	s.expect("calls that were not made", strings.Join(append(metadata.missing(), services.missing()...), " "), "")
+	s.expect("other calls of services", services.others("RecordLifecycleActionHeartbeat"), "")
+	s.expect("other calls of metadata", metadata.others("meta-data/autoscaling/target-lifecycle-state again"), "")
 }
 
 // What is asked for ahead is not more than was asked before: a deployment that begins meanwhile is not missed, and a failure is

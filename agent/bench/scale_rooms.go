@@ -40,17 +40,19 @@ func (s burst) prepare(ctx context.Context, cloud *standin.Cloud, server *standi
 // launch is what the agent does of a launch, but for the deployment.
 func (s burst) launch(ctx context.Context, scaling lifecycle.API, deploy revision.API, metadata lifecycle.TargetState, me instance.Identity) error {
 	var limiter retry.Limiter
+	latest := func(ctx context.Context) error {
+		return limiter.DoAfter(ctx, retry.CodeDeployDelay, func() error { _, err := revision.Latest(ctx, deploy, "shop", "production"); return err })
+	}
+	ahead := make(chan error, 1)
+	go func() { ahead <- latest(ctx) }() // beside: source.Finder.Ahead
 	launch, err := lifecycle.Find(ctx, scaling, metadata, me, lifecycle.Options{Transition: lifecycle.Launching, Began: me.PendingTime, Limiter: &limiter})
 	if err != nil {
 		return err
 	}
 	work := launch.Start(ctx)
 	defer launch.Stop()
-	for {
-		err = limiter.DoAfter(work, retry.CodeDeployDelay, func() error { _, err := revision.Latest(work, deploy, "shop", "production"); return err })
-		if !retry.Throttled(err) {
-			break
-		}
+	for err = <-ahead; retry.Throttled(err); {
+		err = latest(work)
 	}
 	if err == nil {
 		err = wait(work, s.work)

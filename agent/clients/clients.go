@@ -2,12 +2,14 @@
 // come from, how long an answer may take to begin, which proxy, endpoints and certificates the service's environment names, and
 // how far this server's clock is off.
 //
-//	s := clients.New()                  // metadata: who is this instance?
+//	s := clients.New()                  // metadata
+//	me, err := s.Discover(ctx, waiting) // who is this instance?
 //	err := s.Connect(ctx, options)      // everything else; nothing is called yet
 //
 // The contract:
 //
-//   - Nothing is asked of AWS before the first call: credentials come from metadata then. Root's ~/.aws does not count.
+//   - Nothing is asked of AWS before the first call. The role's credentials come from metadata: at the first call, or beside
+//     the identity that Discover asks for. Root's ~/.aws does not count.
 //   - Credentials that AWS says have expired are dropped, and metadata is asked for new ones at the next call.
 //   - The clients of Auto Scaling and CodeDeploy do not repeat throttled calls by themselves (see package retry); that of S3 does.
 //   - [CheckEnvironment] finds every variable that cannot be used, before anybody is asked anything.
@@ -52,6 +54,8 @@ type Server struct {
 	S3          *s3.Client
 	Commands    *hostcommand.Client // nil: CodeDeploy's deployments are not answered
 	HTTP        *http.Client        // without a timeout of its own: for GitHub, where bundle bounds each attempt
+
+	role *aws.CredentialsCache // of the instance's role; nil before Discover
 }
 
 // Options are for whom and how the clients are made.
@@ -78,6 +82,20 @@ func New() Server {
 	return Server{Metadata: instance.NewMetadata(clock.ofMetadata), Clock: clock}
 }
 
+// Discover is Metadata.Discover with the credentials of the instance's role fetched beside it, once: at the first call they
+// are there. Where that fails they are asked for at that call.
+func (s *Server) Discover(ctx context.Context, waiting func(err error, next time.Duration)) (instance.Identity, error) {
+	if s.role == nil {
+		s.role = aws.NewCredentialsCache(ec2rolecreds.New(func(r *ec2rolecreds.Options) { r.Client = s.Metadata.Client() }))
+		go func(role *aws.CredentialsCache) {
+			if s.Metadata.Ready(ctx) {
+				_, _ = role.Retrieve(ctx)
+			}
+		}(s.role)
+	}
+	return s.Metadata.Discover(ctx, waiting)
+}
+
 // answerTimeout is how long an attempt of a call may take, to the last byte of its answer. The SDK itself waits for
 // ever, and on a connection that a NAT has dropped that is one heartbeat, then the launch. It is less than a third of the
 // shortest hook (30 s), so that a heartbeat that is lost is followed by another in time.
@@ -97,6 +115,9 @@ func (s *Server) Connect(ctx context.Context, o Options) error {
 		})))
 	if err != nil {
 		return fmt.Errorf("cannot set the AWS clients up: %w", err)
+	}
+	if s.role != nil && aws.IsCredentialsProvider(cfg.Credentials, (*ec2rolecreds.Provider)(nil)) { // and not the environment's
+		cfg.Credentials = s.role
 	}
 	if cached, ok := cfg.Credentials.(*aws.CredentialsCache); ok {
 		cfg.APIOptions = append(cfg.APIOptions, forgetExpired(cached))

@@ -1,12 +1,15 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
@@ -90,33 +93,49 @@ func (m *Metadata) Discover(ctx context.Context, waiting func(err error, next ti
 	}
 }
 
-// identity is one try: everything but the boot id, or an error.
-func (m *Metadata) identity(ctx context.Context) (Identity, error) {
-	me, err := m.document(ctx)
-	if err != nil {
+// identity is one try: everything but the boot id, or an error. It takes three round trips: one for the session token, one
+// for all that needs nothing else, one for the values of the tags. Nothing is asked beside the document before there is a
+// token, so that metadata that is not ready is asked by one request at a time. The target lifecycle state, which the
+// agent asks for next, comes with the rest.
+func (m *Metadata) identity(ctx context.Context) (me Identity, err error) {
+	var partition, list string
+	var errPartition, errList error
+	ready, stop := context.WithCancel(ctx) // ends when there is no token to be had
+	defer stop()
+	var beside sync.WaitGroup
+	for _, ask := range []func(){
+		func() { partition, errPartition = m.partition(ctx) },
+		func() { list, _, errList = m.value(ctx, "tags/instance") },
+		func() { m.readTarget(ctx) },
+	} {
+		beside.Go(func() {
+			if m.Ready(ready) {
+				ask()
+			}
+		})
+	}
+	me, err = m.document(ctx)
+	stop()
+	beside.Wait()
+	if err = cmp.Or(err, errPartition, errList); err != nil {
 		return Identity{}, err
 	}
-	if me.Partition, err = m.partition(ctx); err != nil {
-		return Identity{}, err
+	me.Partition, me.Tags = partition, make(map[string]string)
+	keys := slices.DeleteFunc(strings.Fields(list), func(key string) bool { return key != groupTag && !strings.HasPrefix(key, tagPrefix) })
+	values, there, errs := make([]string, len(keys)), make([]bool, len(keys)), make([]error, len(keys))
+	for i, key := range keys {
+		beside.Go(func() { values[i], there[i], errs[i] = m.Tag(ctx, key) })
 	}
-	list, _, err := m.value(ctx, "tags/instance")
-	if err != nil {
-		return Identity{}, err
-	}
-	me.Tags = make(map[string]string)
-	for _, key := range strings.Fields(list) {
-		if key != groupTag && !strings.HasPrefix(key, tagPrefix) {
-			continue
-		}
-		value, ok, err := m.Tag(ctx, key)
+	beside.Wait()
+	for i, key := range keys {
 		switch {
-		case err != nil:
-			return Identity{}, err
-		case !ok: // removed since the list was read
+		case errs[i] != nil:
+			return Identity{}, errs[i]
+		case !there[i]: // removed since the list was read
 		case key == groupTag:
-			me.AutoScalingGroup = value
+			me.AutoScalingGroup = values[i]
 		default:
-			me.Tags[key] = value
+			me.Tags[key] = values[i]
 		}
 	}
 	return me, nil

@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -61,12 +62,19 @@ type Metadata struct {
 	client   *imds.Client
 	endpoint string // "" is EC2's
 	mode     imds.EndpointModeState
+
+	session chan struct{} // closed when the first session token has arrived: what is asked beside something else waits for it
+	opened  sync.Once     // closes it
+
+	mu     sync.Mutex // guards what follows
+	target string     // the target lifecycle state that identity saw, for the next question; "": none
+	seen   time.Time  // when
 }
 
 // NewMetadata is the instance's metadata service. The options come last and win, except that IMDSv1
 // stays off; they are for a logger or a client of the caller's own.
 func NewMetadata(options ...func(*imds.Options)) *Metadata {
-	m := new(Metadata)
+	m := &Metadata{session: make(chan struct{})}
 	o := imds.Options{
 		HTTPClient: httpClient(),
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
@@ -79,7 +87,7 @@ func NewMetadata(options ...func(*imds.Options)) *Metadata {
 	}
 	last := func(o *imds.Options) {
 		o.EnableFallback = aws.FalseTernary
-		o.HTTPClient = watched{client: o.HTTPClient}
+		o.HTTPClient = watched{client: o.HTTPClient, opened: func() { m.opened.Do(func() { close(m.session) }) }}
 		m.endpoint, m.mode = cmp.Or(o.Endpoint, os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")), o.EndpointMode
 	}
 	m.client = imds.New(o, append(options[:len(options):len(options)], last)...)
@@ -124,10 +132,52 @@ func (m *Metadata) Endpoint() string {
 // (autoscaling/target-lifecycle-state): InService, Terminated, Detached, Standby, Warmed:Hibernated,
 // Warmed:Running, Warmed:Stopped or Warmed:Terminated. It is InService during Pending:Wait as well as
 // in service. It is "" when the service does not say: no group, or none yet. A value not listed here
-// is returned as it is: Auto Scaling adds states now and then.
+// is returned as it is: Auto Scaling adds states now and then. What [Metadata.Discover] saw of it within targetFresh is
+// the answer to one question.
 func (m *Metadata) TargetLifecycleState(ctx context.Context) (string, error) {
-	state, _, err := m.value(ctx, "autoscaling/target-lifecycle-state")
+	m.mu.Lock()
+	state, fresh := m.target, time.Since(m.seen) < targetFresh
+	m.target = ""
+	m.mu.Unlock()
+	if state != "" && fresh {
+		return state, nil
+	}
+	state, _, err := m.value(ctx, targetState)
 	return state, err
+}
+
+const targetState = "autoscaling/target-lifecycle-state"
+
+// targetFresh is how long the state that was read beside the identity is the present one: the agent asks for it some
+// milliseconds later. A state that has changed meanwhile would be seen as late by a question of its own.
+const targetFresh = time.Second
+
+// readTarget reads the target lifecycle state for the next question of it. What goes wrong is that question's matter.
+func (m *Metadata) readTarget(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, headerTimeout)
+	defer cancel()
+	state, _, err := m.value(ctx, targetState)
+	if err != nil {
+		state = ""
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.target, m.seen = state, time.Now()
+}
+
+// Ready waits until the service has given a session token, and says whether it has before ctx ended. What is asked then
+// costs one round trip, and nothing is asked of a service that is not there yet.
+func (m *Metadata) Ready(ctx context.Context) bool {
+	select {
+	case <-m.session:
+	case <-ctx.Done():
+	}
+	select {
+	case <-m.session:
+		return true
+	default:
+		return false
+	}
 }
 
 // Tag is the value of this instance's tag key (tags/instance/KEY). ok is false when there is no such
@@ -209,7 +259,10 @@ type statuses struct{ token, item int }
 type statusKey struct{}
 
 // watched notes the statuses that pass through an HTTP client.
-type watched struct{ client imds.HTTPClient }
+type watched struct {
+	client imds.HTTPClient
+	opened func() // a session token has arrived
+}
 
 func (w watched) Do(r *http.Request) (*http.Response, error) {
 	answer, err := w.client.Do(r)
@@ -220,6 +273,9 @@ func (w watched) Do(r *http.Request) (*http.Response, error) {
 		} else {
 			seen.item = answer.StatusCode
 		}
+	}
+	if err == nil && r.Method == http.MethodPut && answer.StatusCode == http.StatusOK {
+		w.opened()
 	}
 	return answer, err
 }

@@ -70,8 +70,11 @@ func (l *Limiter) DoAfter(ctx context.Context, delay time.Duration, call func() 
 		return err
 	}
 	defer answered()
+	l.mu.Lock()
+	before := l.until
+	l.mu.Unlock()
 	err = call()
-	l.Observe(err)
+	l.observe(err, before)
 	return err
 }
 
@@ -134,13 +137,17 @@ func (l *Limiter) turn() (ended func()) {
 
 // Observe takes note of the answer to a call. A pause under way is not made longer: heartbeats, which do not wait for its
 // end, would put it off for ever.
-func (l *Limiter) Observe(err error) {
+func (l *Limiter) Observe(err error) { l.observe(err, time.Now().Add(resetAfter)) }
+
+// observe is Observe for a call that was begun when the pause ended at before. Of calls that were under way together the
+// first that is throttled tells of the crowd; the others say the same of the same moment, and make no pause longer.
+func (l *Limiter) observe(err error, before time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
 		l.window = scaled(l.window, recoveryFactor)
 	}
-	if !Throttled(err) {
+	if !Throttled(err) || l.until.After(before) {
 		return
 	}
 	if !l.throttling() {

@@ -275,3 +275,30 @@ func TestATurnEnds(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// A launch asks Auto Scaling and CodeDeploy at the same time. Both are throttled: that is one crowd, met once.
+func TestLimiterCountsWhatWentTogetherOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Limiter
+		answer := make(chan struct{})
+		var calls sync.WaitGroup
+		for range 2 {
+			calls.Go(func() {
+				_ = l.Do(t.Context(), func() error {
+					<-answer
+					return errThrottled
+				})
+			})
+		}
+		synctest.Wait()
+		close(answer)
+		calls.Wait()
+		if l.window != minThrottlePause {
+			t.Errorf("the longest next pause is counted from %s, want %s", l.window, minThrottlePause)
+		}
+		l.Observe(errThrottled) // a heartbeat's
+		if want := scaled(minThrottlePause, growthFactor); l.window != want {
+			t.Errorf("after a throttled heartbeat it is %s, want %s", l.window, want)
+		}
+	})
+}

@@ -99,6 +99,7 @@ type Request struct {
 // Fault is what goes wrong with a call. The zero Fault is no fault: the call is served.
 type Fault struct {
 	Delay          time.Duration // before anything else
+	Until          chan struct{} // the call is served when this is closed; nil: at once
 	DropConnection bool          // no answer: the connection is closed (Go's client repeats a GET once by itself)
 	Stall          bool          // the call is served; of its answer only the head and half of the body arrive, and the connection stays open
 	AfterEffect    bool          // the call takes effect first, then its answer is replaced by this fault
@@ -173,10 +174,12 @@ func (c *Cloud) Heal(op string) { c.faults.disarm(op) }
 
 // Intercept lets decide say, for every call that Fail left alone, what goes wrong with it; nil is
 // nothing. It replaces an earlier function, and must not call the Cloud's Fail, Heal or Intercept.
-func (c *Cloud) Intercept(decide func(Request) *Fault) {
-	c.faults.mu.Lock()
-	defer c.faults.mu.Unlock()
-	c.faults.intercept = decide
+func (c *Cloud) Intercept(decide func(Request) *Fault) { c.faults.decide(decide) }
+
+func (l *faultList) decide(decide func(Request) *Fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.intercept = decide
 }
 
 // budget is a token bucket.

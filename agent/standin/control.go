@@ -82,7 +82,7 @@ func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 	req.instance, req.gone = cred.instance, r.Context().Done()
 
 	fault := c.faults.next(Request{call.Service, call.Op, call.InstanceID, call.Params})
-	if err := c.pause(r.Context(), c.options.Latency+fault.Delay); err != nil {
+	if err := c.pause(r.Context(), c.options.Latency+fault.Delay, fault.Until); err != nil {
 		call.ErrorCode = clientGone.code
 		panic(http.ErrAbortHandler)
 	}

@@ -87,6 +87,9 @@ func (i *Instance) SetMetadata(mode MetadataMode) {
 // to give.
 func (i *Instance) FailMetadata(path string, n int, f Fault) { i.metadata.faults.arm(path, n, f) }
 
+// InterceptMetadata is Intercept for the instance's metadata service, with the path below /latest/ as the operation.
+func (i *Instance) InterceptMetadata(decide func(Request) *Fault) { i.metadata.faults.decide(decide) }
+
 // HealMetadata forgets the faults asked for by FailMetadata; "*" forgets all.
 func (i *Instance) HealMetadata(path string) { i.metadata.faults.disarm(path) }
 
@@ -126,7 +129,7 @@ func (m *metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() { m.cloud.imds.add(call) }()
 
 	fault := m.faults.next(Request{Service: "imds", Op: path, InstanceID: m.inst.ID})
-	if err := m.cloud.pause(r.Context(), fault.Delay); err != nil || fault.DropConnection {
+	if err := m.cloud.pause(r.Context(), fault.Delay, fault.Until); err != nil || fault.DropConnection {
 		call.ErrorCode = "ConnectionDropped"
 		panic(http.ErrAbortHandler)
 	}

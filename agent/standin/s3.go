@@ -53,7 +53,7 @@ func (c *Cloud) s3Front() http.Handler {
 			return
 		}
 		fault := c.faults.next(Request{call.Service, call.Op, call.InstanceID, call.Params})
-		if err := c.pause(r.Context(), fault.Delay); err != nil || (fault.DropConnection && !fault.AfterEffect) {
+		if err := c.pause(r.Context(), fault.Delay, fault.Until); err != nil || (fault.DropConnection && !fault.AfterEffect) {
 			call.ErrorCode = "ConnectionDropped"
 			panic(http.ErrAbortHandler)
 		}

@@ -203,7 +203,16 @@ func newUUID() string {
 }
 
 // pause waits for d, or until a client has gone or the Cloud is closed.
-func (c *Cloud) pause(ctx context.Context, d time.Duration) error {
+func (c *Cloud) pause(ctx context.Context, d time.Duration, until <-chan struct{}) error {
+	if until != nil {
+		select {
+		case <-until:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.stopped.Done():
+			return errors.New("the cloud is closed")
+		}
+	}
 	if d <= 0 {
 		return nil
 	}
