@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"usher/agent/bundle"
@@ -25,6 +27,7 @@ type deployOptions struct {
 
 	message, bundle string
 	wait            time.Duration
+	choices         rollout.Choices
 }
 
 func (o *deployOptions) flags(f *flag.FlagSet) {
@@ -34,6 +37,19 @@ func (o *deployOptions) flags(f *flag.FlagSet) {
 	f.DurationVar(&o.wait, "wait", 0, "wait up to `D` for a deployment that is in progress to end")
 	f.BoolVar(&o.forwardOnly, "forward-only", false, "refuse a commit that does not have all that runs now")
 	f.BoolVar(&o.skipUnchanged, "skip-unchanged", false, "exit with 0 when what is to be deployed runs already")
+	f.StringVar(&o.choices.Config, "config", "", "deployment configuration `NAME`, in place of the deployment group's")
+	f.StringVar(&o.choices.FileExists, "file-exists", "", "what to do about a file in the way outside of the application's path: `disallow`, overwrite or retain")
+	f.BoolVar(&o.choices.NoRollback, "no-rollback", false, "let no failure be rolled back by CodeDeploy")
+}
+
+// check makes CodeDeploy's words of what was typed.
+func (o *deployOptions) check() error {
+	typed := o.choices.FileExists
+	o.choices.FileExists = strings.ToUpper(typed)
+	if !slices.Contains([]string{"", "DISALLOW", "OVERWRITE", "RETAIN"}, o.choices.FileExists) {
+		return cli.UsageError{Err: fmt.Errorf("--file-exists is %q: it must be disallow, overwrite or retain", typed)}
+	}
+	return nil
 }
 
 // turnInterval is between two looks whether the deployment in progress has ended.

@@ -42,6 +42,9 @@ func DeployCommand() cli.Command {
 		Run: func(ctx context.Context, in cli.Call) int {
 			err := d.Begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
 			if err == nil {
+				err = o.check()
+			}
+			if err == nil {
 				err = d.deploy(ctx, in.Arg(1), o)
 			}
 			return d.End(ctx, err)
@@ -84,6 +87,10 @@ func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error
 	if err := d.count(ctx, &p, o.dryRun); err != nil {
 		return err
 	}
+	if p.group.Active != "" && o.dryRun {
+		p.warnings = append(p.warnings, "deployment "+p.group.Active+" is in progress: another cannot begin before its end")
+	}
+	d.choices, p.choices = o.choices, o.choices
 	if o.forwardOnly {
 		if err := d.forwardOnly(ctx, p.group, commit); err != nil {
 			return err
@@ -124,6 +131,11 @@ func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error
 		p.bundle = fmt.Sprintf("%s, %s, valid", format.Bytes(packed.Size), format.Plural(stats.Files, "file"))
 		if len(problems) > 0 {
 			p.bundle += fmt.Sprintf(", %s (`usher check` shows them)", format.Plural(len(problems), "warning"))
+		}
+		for _, problem := range problems {
+			if o.dryRun {
+				p.warnings = append(p.warnings, problem.String())
+			}
 		}
 	}
 	if err := d.show(ctx, p); err != nil {
@@ -218,7 +230,7 @@ func (d *Session) createAndFollow(ctx context.Context, r rollout.Revision, descr
 	if _, err := d.heedLock(ctx, false); err != nil { // it may have been locked since the plan was made
 		return err
 	}
-	id, err := rollout.Create(ctx, d.AWS.CodeDeploy, d.Env, r, description, rollout.Who(d.arn, os.Getenv))
+	id, err := rollout.Create(ctx, d.AWS.CodeDeploy, d.Env, r, description, rollout.Who(d.arn, os.Getenv), d.choices)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ type plan struct {
 	location     string         // where it is, or will be
 	stops        string         // the deployment that is stopped first
 	warnings     []string
+	choices      rollout.Choices
 }
 
 // show prints the plan.
@@ -61,7 +62,13 @@ func (d *Session) show(ctx context.Context, p plan) error {
 		selected = append(selected, "tagged "+strings.Join(p.group.Tags, ", "))
 	}
 	servers := cmp.Or(strings.Join(selected, "; "), "none are selected by the deployment group")
-	line("servers", "%s; %s", servers, strings.TrimPrefix(p.group.Config, "CodeDeployDefault."))
+	line("servers", "%s; %s", servers, strings.TrimPrefix(cmp.Or(p.choices.Config, p.group.Config), "CodeDeployDefault."))
+	if len(p.group.Alarms) > 0 {
+		line("alarms", "%s: each stops the deployment", strings.Join(p.group.Alarms, ", "))
+	}
+	if p.choices.NoRollback {
+		line("rollback", "none, if it fails (--no-rollback)")
+	}
 	line("running", "%s", d.whatRuns(ctx, p.group))
 	if g := p.group; g.Failed != "" && g.Failed != p.stops {
 		line("failed", "deployment %s: some servers may run it", g.Failed)

@@ -38,6 +38,7 @@ type Session struct {
 	stderr       io.Writer
 	json, noWait bool
 	despiteLock  bool
+	choices      rollout.Choices
 	timeout      time.Duration
 	deployment   string // its id, once it is there
 	arn          string // of the identity, once it was asked for

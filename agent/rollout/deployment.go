@@ -102,6 +102,7 @@ func revisionAt(l *types.RevisionLocation) Revision {
 type Group struct {
 	Config            string   // the deployment configuration: how many servers at a time
 	AutoScalingGroups []string // whose servers are deployed to
+	Alarms            []string // CloudWatch alarms that stop a deployment
 	Tags              []string // EC2 tags that servers are selected by, "name=value"; alternatives are joined by " or "
 	Running           Revision // of the last deployment that succeeded: what a new server gets; zero when there was none
 	By                string   // that deployment
@@ -128,6 +129,11 @@ func DescribeGroup(ctx context.Context, api CodeDeploy, env Environment) (Group,
 		g.AutoScalingGroups = append(g.AutoScalingGroups, aws.ToString(a.Name))
 	}
 	g.Tags = tags(info)
+	if a := info.AlarmConfiguration; a != nil && a.Enabled {
+		for _, alarm := range a.Alarms {
+			g.Alarms = append(g.Alarms, aws.ToString(alarm.Name))
+		}
+	}
 	if last := info.LastSuccessfulDeployment; last != nil {
 		g.By, g.When = aws.ToString(last.DeploymentId), aws.ToTime(last.EndTime)
 	}
@@ -254,10 +260,17 @@ func IsDeployment(s string) bool { return deploymentID().FindString(s) == s && s
 // a deployment, and somebody must be told its id.
 const createTimeout = time.Minute
 
+// Choices are what one deployment does in another way than its group says. The zero Choices are none.
+type Choices struct {
+	Config     string // deployment configuration
+	FileExists string // DISALLOW, OVERWRITE or RETAIN
+	NoRollback bool   // CodeDeploy does not roll it back
+}
+
 // Create registers the revision, begins its deployment to the environment and returns its id. A Ctrl-C does
 // not cut it off between the request and its answer. by is who begins it, see Who, and stands in the deployment's description.
 // The error is InProgressError when another deployment is under way.
-func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, description, by string) (string, error) {
+func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, description, by string, c Choices) (string, error) {
 	if _, err := api.RegisterApplicationRevision(ctx, &codedeploy.RegisterApplicationRevisionInput{ApplicationName: &env.Application,
 		Revision: r.location(), Description: aws.String(shortened(description, longestDescription))}); err != nil {
 		return "", Explain("register "+r.String()+" with application "+env.Application, env, err)
@@ -268,10 +281,17 @@ func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, de
 	mark := make([]byte, 4)
 	rand.Read(mark) // never fails
 	description = withMark(description, hex.EncodeToString(mark), by)
+	in := &codedeploy.CreateDeploymentInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup,
+		Revision: r.location(), Description: &description, FileExistsBehavior: types.FileExistsBehavior(c.FileExists)}
+	if c.Config != "" {
+		in.DeploymentConfigName = &c.Config
+	}
+	if c.NoRollback {
+		in.AutoRollbackConfiguration = &types.AutoRollbackConfiguration{Enabled: false}
+	}
 	began := time.Now()
 	for try := 1; ; try++ {
-		out, err := api.CreateDeployment(ctx, &codedeploy.CreateDeploymentInput{ApplicationName: &env.Application, DeploymentGroupName: &env.DeploymentGroup,
-			Revision: r.location(), Description: &description}, func(o *codedeploy.Options) { o.RetryMaxAttempts = 1 })
+		out, err := api.CreateDeployment(ctx, in, func(o *codedeploy.Options) { o.RetryMaxAttempts = 1 })
 		if err == nil {
 			return aws.ToString(out.DeploymentId), nil
 		}

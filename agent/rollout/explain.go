@@ -53,6 +53,8 @@ func advice(env Environment, err error) string {
 	case "DeploymentGroupDoesNotExistException":
 		return fmt.Sprintf("application %s has no deployment group %s: correct deployment_group in usher.yml; `aws deploy list-deployment-groups --application-name %s` lists those there are",
 			env.Application, env.DeploymentGroup, env.Application)
+	case "DeploymentConfigDoesNotExistException":
+		return "there is no such deployment configuration in this account and " + env.Region + ": `aws deploy list-deployment-configs` lists those there are"
 	case "DeploymentDoesNotExistException":
 		return "there is no such deployment in this account and " + env.Region + ": `usher deploy status ENV` shows the newest one"
 	}

@@ -63,7 +63,7 @@ const longestLock = 64 << 10
 func Locked(ctx context.Context, api LockAPI, e Environment) (*Lock, error) {
 	key := e.lockKey()
 	out, err := api.GetObject(ctx, &s3.GetObjectInput{Bucket: &e.Bucket, Key: &key})
-	if retry.Status(err) == http.StatusNotFound {
+	if retry.Status(err) == http.StatusNotFound && retry.Code(err) != "NoSuchBucket" { // a HEAD would not tell the two apart
 		return nil, nil
 	}
 	if err != nil {

@@ -25,9 +25,10 @@ type DeploymentGroup struct {
 	// and also while they launch. That is how AWS selects by tag: whoever runs.
 	EC2Tags map[string]string
 
-	Config       string // OneAtATime (the default), HalfAtATime or AllAtOnce, with "CodeDeployDefault." in front
-	AutoRollback bool   // a deployment that fails is followed by one of the last successful revision
-	LoadBalancer bool   // the traffic events are sent too; Block- and AllowTraffic themselves are the service's
+	Config       string   // OneAtATime (the default), HalfAtATime or AllAtOnce, with "CodeDeployDefault." in front
+	Alarms       []string // CloudWatch alarms, only shown: none ever goes off here
+	AutoRollback bool     // a deployment that fails is followed by one of the last successful revision
+	LoadBalancer bool     // the traffic events are sent too; Block- and AllowTraffic themselves are the service's
 
 	// Managed is CodeDeploy's own integration with Auto Scaling, which AWS puts in place with the
 	// association: a launch hook, whose wait state is answered by a deployment to that instance. Without it the group
@@ -251,7 +252,7 @@ func (g *deploymentGroup) info(o outcome) map[string]any {
 		"deploymentConfigName": g.Config, "computePlatform": "Server",
 		"serviceRoleArn": g.role, "autoScalingGroups": associated, "ec2TagFilters": []any{},
 		"onPremisesInstanceTagFilters": []any{}, "triggerConfigurations": []any{},
-		"alarmConfiguration": map[string]any{"enabled": false, "ignorePollAlarmFailure": false, "alarms": []any{}},
+		"alarmConfiguration": map[string]any{"enabled": len(g.Alarms) > 0, "ignorePollAlarmFailure": false, "alarms": g.alarms()},
 		"deploymentStyle":    g.style(), "outdatedInstancesStrategy": "UPDATE",
 	}
 	if len(g.EC2Tags) > 0 {
@@ -270,6 +271,15 @@ func (g *deploymentGroup) info(o outcome) map[string]any {
 		info["lastAttemptedDeployment"] = o.tried.brief()
 	}
 	return info
+}
+
+// alarms are Alarms as the API has them.
+func (g *deploymentGroup) alarms() any {
+	all := []map[string]string{}
+	for _, name := range g.Alarms {
+		all = append(all, map[string]string{"name": name})
+	}
+	return all
 }
 
 // tagSet is EC2Tags as the API has them: of every list one filter must match.
