@@ -18,6 +18,7 @@ func TestCompletionInBash(t *testing.T) {
 	h := newShop(t, 0, production())
 	h.environments("  staging:\n    deployment_group: staging\n    bucket: " + h.cloud.Bucket + "\n    region: eu-west-1\n")
 	h.in("tag", "v1.0")
+	h.in("tag", "z$(id)")
 	for _, c := range []struct {
 		typed string
 		want  string
@@ -28,7 +29,7 @@ func TestCompletionInBash(t *testing.T) {
 		{"usher deploy prod", "production"},
 		{"usher deploy --yes --timeout 5m st", "staging status"},
 		{"usher deploy --timeout ", ""},
-		{"usher deploy production ", "main origin/main v1.0"},
+		{"usher deploy production ", "main origin/main v1.0 z\\$\\(id\\)"},
 		{"usher deploy production or", "origin/main"},
 		{"usher deploy production main ", ""},
 		{"usher deploy -d", "--despite-lock --dry-run"},

@@ -13,11 +13,14 @@ import (
 )
 
 // shells are the scripts. Each asks usher itself what may stand where the cursor is: `usher completion --words`
-// with the words up to there. When usher knows nothing, the shell offers files.
+// with the words up to there. A ref may have what a shell would act on: it is quoted. When usher knows nothing, the shell offers files.
 var shells = map[string]string{
 	"bash": `_usher() {
-	local IFS=$'\n'
-	COMPREPLY=($(usher completion --words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+	local found
+	COMPREPLY=()
+	while IFS= read -r found; do
+		COMPREPLY+=("$(printf %q "$found")")
+	done < <(usher completion --words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -o default -F _usher usher
 `,

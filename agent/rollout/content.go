@@ -61,7 +61,7 @@ func (r *Repository) content(ctx context.Context, c Commit) ([]entry, error) {
 	return all, nil
 }
 
-// attributes are which of the names in ask are export-ignore in a commit, and which have a filter.
+// attributes are which of the names in ask are export-ignore in a commit, and which have a filter: export-subst is one.
 func (r *Repository) attributes(ctx context.Context, c Commit, ask *bytes.Buffer) (ignored map[string]bool, filters map[string]string, err error) {
 	dir, err := os.MkdirTemp("", "usher-index-")
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *Repository) attributes(ctx context.Context, c Commit, ask *bytes.Buffer
 	if _, err := r.run(ctx, command{env: index, args: []string{"read-tree", c.SHA}}); err != nil {
 		return nil, nil, err
 	}
-	out, err := r.run(ctx, command{env: index, stdin: ask, args: slices.Concat(archived, []string{"check-attr", "-z", "--cached", "--stdin", "export-ignore", "filter"})})
+	out, err := r.run(ctx, command{env: index, stdin: ask, args: slices.Concat(archived, []string{"check-attr", "-z", "--cached", "--stdin", "export-ignore", "filter", "export-subst"})})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,6 +85,8 @@ func (r *Repository) attributes(ctx context.Context, c Commit, ask *bytes.Buffer
 			ignored[name] = true
 		case attribute == "filter" && value != "set":
 			filters[name] = value
+		case attribute == "export-subst" && filters[name] == "": // what stands for $Format:$ depends on the git, and its refs
+			filters[name] = attribute
 		}
 	}
 	return ignored, filters, nil

@@ -74,11 +74,11 @@ func TestWarnings(t *testing.T) {
 	alone.commit("alone")
 	warned(t, alone, "HEAD", unpushed)
 	alone.write("a", "secret")
-	alone.write(".gitattributes", "a filter=git-crypt\nb -filter\nlarge filter=lfs\n")
+	alone.write(".gitattributes", "a filter=git-crypt\nb -filter export-subst\nlarge filter=lfs\n")
 	alone.write("b", "")
 	alone.write("large", "")
 	alone.commit("filtered")
-	warned(t, alone, "HEAD", unpushed, "git's filters of this machine make what is packed of a (git-crypt): another machine may pack something else for the same commit")
+	warned(t, alone, "HEAD", unpushed, "git's filters of this machine make what is packed of a (git-crypt), b (export-subst): another machine may pack something else for the same commit")
 }
 
 // To look changes nothing of the developer's: not even the index is refreshed.

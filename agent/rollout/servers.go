@@ -114,6 +114,7 @@ type Fleet struct {
 // None tells whether there is nothing to deploy to.
 func (f Fleet) None() bool { return f.Known && f.InService+f.Launching+f.Others == 0 }
 
+// String is the fleet in a plan, "" when it is not known.
 func (f Fleet) String() string {
 	if !f.Known {
 		return ""
