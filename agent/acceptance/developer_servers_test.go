@@ -91,3 +91,22 @@ func TestServersOfNothing(t *testing.T) {
 	h.must(os.Remove(h.path("shop/usher.yml")))
 	h.ended(h.usher("servers production"), 2, "there is no usher.yml")
 }
+
+// A deployment group that selects by tags has no Auto Scaling group to be asked: its servers are those of its newest deployment.
+func TestServersByTags(t *testing.T) {
+	h := newShop(t, 0, production())
+	h.cloud.CreateGroup(standin.Group{Name: "web", NoReplacement: true, Tags: map[string]string{"role": "shop"}})
+	h.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "shop", Name: "production", EC2Tags: map[string]string{"role": "shop"}})
+	h.serve(2)
+	h.ended(h.usher("servers production"), 0, "There is no server now.")
+	h.ended(h.usher("deploy production"), 0)
+	h.expect("live", h.live(), "1 1")
+	got := h.usher("servers production")
+	h.ended(got, 0)
+	h.expect("it printed", h.table(got.stdout), `New servers of production get commit1 Version 1 (deployment1, AGO)
+
+SERVER STATE SINCE BY RUNS
+server1 in no group WHEN deployment1 commit1 Version 1
+server2 in no group WHEN deployment1 commit1 Version 1
+`)
+}
