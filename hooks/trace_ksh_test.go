@@ -1,3 +1,5 @@
+//go:build linux && !developer
+
 package hooks_test
 
 import (
