@@ -58,6 +58,7 @@ hooks: {ValidateService: [{location: "`+strings.NewReplacer("\x1b", `\e`, "\x07"
 		"deploy list": {"deploy list production", "deploy list --json production"}, "rollback": {"rollback production", "rollback production " + obeyed},
 		"servers": {"servers production", "servers --json production"}, "doctor": {"doctor production", "doctor --json production", "doctor" + config},
 		"bake": {"bake --check --root " + h.path("image"), "bake --check --root " + obeyed}, "attach": {"attach --dry-run production"},
+		"lock": {"lock production " + obeyed, "lock " + obeyed + " x"}, "unlock": {"unlock production", "unlock " + obeyed},
 		"iam-policy": {"iam-policy --bucket " + obeyed}, "version": {"version " + obeyed}, "completion": {"completion " + obeyed},
 	}
 	shown := 0
