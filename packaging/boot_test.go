@@ -64,9 +64,7 @@ func prepare(b *box.Box) {
 	b.Run("sh", "-c", "{ systemctl is-active usher; systemctl is-enabled usher; ls -A /var/lib/usher 2>/dev/null || echo no state; } >/root/installed")
 	b.Write("/opt/app-base/VERSION", "base\n", 0o644)
 	b.Write("/etc/usher/agent.yml", "application: shop\ndeployment_group: production\n", 0o644)
-	// The id of the box's boot, for a unit that has a /proc of its own: see systemd/box/base.sh.
-	b.Write("/etc/systemd/system/usher.service.d/box.conf", "[Service]\nBindReadOnlyPaths=/run/boot-id:/proc/sys/kernel/random/boot_id\n", 0o644)
-	b.Write("/etc/default/usher", "AWS_ENDPOINT_URL=http://"+awsAddress+"\nAWS_ENDPOINT_URL_S3=http://"+s3Address+"\n", 0o644)
+	meetStandin(b)
 }
 
 // needPackages ends a test that cannot have them.
@@ -296,7 +294,7 @@ func TestAHookThatFails(t *testing.T) {
 	m.ends(standin.Abandon, "base")
 
 	m.said("AfterInstall script scripts/after.sh failed with exit code 3", "with ABANDON")
-	out := m.Journal("HOOK_OUTPUT=true", "HOOK_SCRIPT=scripts/after.sh")
+	out := m.Journal("SYSLOG_IDENTIFIER=usher", "HOOK_OUTPUT=true", "HOOK_SCRIPT=scripts/after.sh")
 	if len(out) != 2 || out[0].Message != "migrating" || out[1].Message != "the database says no" {
 		s.Errorf("the script's output in the journal: %v", out)
 	}

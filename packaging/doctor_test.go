@@ -16,7 +16,7 @@ func TestDoctor(t *testing.T) {
 	m.ends(standin.Continue, "1")
 	said := m.Run("usher", "doctor")
 	for _, want := range []string{
-		"ok       unit         usher.service is enabled\n", "ok       service      usher.service runs\n", "ok       ordering     usher.service waits for nothing that waits for it\n",
+		", and the unit needs 249\n", "ok       unit         usher.service is enabled\n", "ok       service      usher.service runs\n", "ok       ordering     usher.service waits for nothing that waits for it\n",
 		"ok       other agent  none is enabled\n", "ok       catalog      journalctl -x explains usher's messages\n",
 		"ok       link         /opt/app -> /opt/app-releases/shop-1-", "ok       record       the last deployment (d-",
 		"ok       metadata     " + m.server.ID, "ok       hook         hook usher-launch of group web: ABANDON, heartbeat timeout 5m0s\n",

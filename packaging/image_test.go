@@ -40,7 +40,7 @@ func TestTwoInstances(t *testing.T) {
 		t.Errorf("machine ids %q and %q", a, b)
 	}
 	for _, m := range []*machine{good, bad} {
-		s.expect("whose script it was", m.WaitForEntry("HOOK_SCRIPT=scripts/after.sh", "HOOK_OUTPUT=true").Message, "for "+m.server.ID)
+		s.expect("whose script it was", m.WaitForEntry("SYSLOG_IDENTIFIER=usher", "HOOK_SCRIPT=scripts/after.sh", "HOOK_OUTPUT=true").Message, "for "+m.server.ID)
 	}
 	s.expect("complete calls", fmt.Sprint(len(s.cloud.CallsOf("CompleteLifecycleAction"))), "2")
 }

@@ -42,6 +42,7 @@ func imageTreeOf(t *testing.T) *imageTree {
 		"usr/bin/usher": "#!/bin/sh\n", "bin/sh": "", "bin/bash": "", "usr/bin/env": "",
 		"usr/lib/systemd/system/usher.service":            "[Unit]\nAfter=network-online.target\nAfter=cloud-config.service\n",
 		"usr/lib/systemd/system/chrony.service":           "[Unit]\n",
+		"usr/lib/systemd/libsystemd-shared-249.so":        "",
 		"usr/lib/systemd/catalog/usher.catalog":           "Subject: usher runs on instance @INSTANCE_ID@\n",
 		"var/lib/systemd/catalog/database":                "RHHHKSLP usher runs on instance @INSTANCE_ID@",
 		"etc/usher/agent.yml":                             "application: shop\n",
@@ -147,6 +148,7 @@ func TestBake(t *testing.T) {
 	before := i.files()
 	got := i.bake("--check")
 	const checks = `ok       agent.yml    /etc/usher/agent.yml
+ok       systemd      249, and the unit needs 249
 ok       unit         usher.service is enabled
 ok       ordering     usher.service waits for nothing that waits for it
 ok       other agent  none is enabled
@@ -156,7 +158,7 @@ ok       agent        none runs here
 ok       base         /opt/app-base is not empty
 ok       link         /opt/app -> /opt/app-base
 ok       role hooks   fit to run
-The image is complete. (10 checks, 0 warnings)
+The image is complete. (11 checks, 0 warnings)
 `
 	if got.code != 0 || got.stdout != checks || got.stderr != "" {
 		t.Errorf("exit %d\n%s%s", got.code, got.stdout, got.stderr)
@@ -246,6 +248,12 @@ func TestBakeRefuses(t *testing.T) {
 		want  string
 	}{
 		{"no program", func(i *imageTree) { i.remove("usr/bin/usher") }, "problem  program      /usr/bin/usher is not here, or not executable: install usher's package"},
+		{"an old systemd", func(i *imageTree) {
+			i.remove("usr/lib/systemd/libsystemd-shared-249.so")
+			i.write("usr/lib64/systemd/libsystemd-shared-239-78.el8.so", "")
+		}, "problem  systemd      systemd is 239, and the unit needs 249: use a base image with a later one"},
+		{"a systemd of Amazon Linux 2", func(i *imageTree) { i.remove("usr/lib/systemd/libsystemd-shared-249.so") },
+			"problem  systemd      there is no libsystemd-shared here, which systemd has had since 231: the unit needs 249: use a base image"},
 		{"no unit", func(i *imageTree) { i.remove("usr/lib/systemd/system/usher.service") }, "problem  unit         usher.service is not here: install usher's package"},
 		{"not enabled", func(i *imageTree) { i.remove("etc/systemd/system/multi-user.target.wants/usher.service") },
 			"problem  unit         usher.service is not enabled: no boot starts it: systemctl enable usher.service"},

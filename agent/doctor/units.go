@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -68,6 +69,38 @@ func (r *Report) Unit(unit string) {
 
 // late are the units of cloud-init that come after multi-user.target.
 var late = []string{"cloud-final.service", "cloud-init.target"}
+
+// leastSystemd is the oldest systemd that the unit can be used with, as the packages and the unit say. [Report.Systemd] holds
+// images that were not made with a package to it.
+const leastSystemd = 249
+
+// Where systemd keeps the library that all of its programs share, whose name ends in the version: libsystemd-shared-252.so, or
+// libsystemd-shared-252.23-3.amzn2023.so. A tree that is not this machine can be asked too, and nothing is run.
+var sharedLibraries = []string{"/usr/lib/systemd/", "/lib/systemd/", "/usr/lib64/systemd/", "/usr/lib/*-linux-gnu/systemd/", "/lib/*-linux-gnu/systemd/"}
+
+// Systemd finds out whether systemd is new enough for the unit.
+func (r *Report) Systemd() {
+	const upgrade = "use a base image with a later one: Amazon Linux 2023, Ubuntu 22.04, Debian 12"
+	version := 0
+	for _, folder := range sharedLibraries {
+		found, _ := filepath.Glob(folder + "libsystemd-shared-*.so") // the pattern is good
+		for _, file := range found {
+			name := strings.TrimPrefix(filepath.Base(file), "libsystemd-shared-")
+			if end := strings.IndexFunc(name, func(c rune) bool { return c < '0' || c > '9' }); end > 0 {
+				n, _ := strconv.Atoi(name[:end])
+				version = max(version, n)
+			}
+		}
+	}
+	switch {
+	case version == 0:
+		r.Problem("systemd", upgrade, "there is no libsystemd-shared here, which systemd has had since 231: the unit needs %d", leastSystemd)
+	case version < leastSystemd:
+		r.Problem("systemd", upgrade, "systemd is %d, and the unit needs %d", version, leastSystemd)
+	default:
+		r.OK("systemd", "%d, and the unit needs %d", version, leastSystemd)
+	}
+}
 
 // Ordering finds out whether the unit waits for something that waits for it: systemd then drops its start.
 func (r *Report) Ordering(unit string) {

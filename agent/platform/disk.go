@@ -49,6 +49,7 @@ func loadServiceEnvironment(r *doctor.Report) {
 
 // examineDisk is what needs no AWS.
 func examineDisk(ctx context.Context, r *doctor.Report, cfg config.Config) {
+	r.Systemd()
 	r.Unit(usherUnit)
 	r.Ordering(usherUnit)
 	var active func(string) bool

@@ -39,6 +39,7 @@ func checkImage(ctx context.Context, r *doctor.Report, cfg config.Config, elsewh
 	if info, err := os.Stat(usherBinary); err != nil || info.Mode()&0o111 == 0 {
 		r.Problem("program", "install usher's package", "%s is not here, or not executable", usherBinary)
 	}
+	r.Systemd()
 	r.Unit(usherUnit)
 	r.Ordering(usherUnit)
 	var active func(string) bool
