@@ -294,6 +294,28 @@ func TestWhatWasLiveDoesNotServe(t *testing.T) {
 	}
 }
 
+// The link cannot be put back: a script of the failed release has made a folder of it. That the server serves a mixture is
+// said everywhere, and nothing of what is in the folder is removed.
+func TestTheLinkCannotBePutBack(t *testing.T) {
+	s := newStage(t)
+	at, r := s.webServing()
+	spoil := "rm " + s.path("opt/app") + "\nmkdir " + s.path("opt/app") + "\necho mine >" + s.path("opt/app") + "/mine\nexit 3\n"
+	id, status := s.deploy(s.revision("shop-2", s.web(at, "2").appends("scripts/validate.sh", spoil)))
+	s.expect("deployment", status, "Failed")
+	if told := s.diagnosticsOf(id, "ValidateService"); !strings.Contains(told, "and the rollback failed: ") || !strings.Contains(told, s.path("opt/app")) {
+		t.Errorf("CodeDeploy was told: %s", told)
+	}
+	s.said(r, "and the rollback failed: ")
+	now, _ := s.status()
+	s.expect("status", now.Last.Ending(), "failed in ValidateService, NOT rolled back")
+	if got := s.types("history"); !strings.Contains(s.plain(got.stdout), "failed in ValidateService, NOT rolled back") {
+		t.Errorf("history:\n%s", got.stdout)
+	}
+	text, err := os.ReadFile(s.path("opt/app") + "/mine")
+	s.must(err)
+	s.expect("what is in the folder", string(text), "mine\n")
+}
+
 // rollbackOf is CodeDeploy's own rollback of a deployment.
 func (s *stage) rollbackOf(id string) (back string) {
 	s.Helper()

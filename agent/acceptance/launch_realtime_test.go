@@ -114,6 +114,8 @@ func TestTheClockIsOff(t *testing.T) {
 	}{
 		{"behind AWS's", 3 * time.Hour, "the clock of this server is 3h0m0s behind AWS's"},
 		{"ahead of AWS's", -10 * time.Hour, "the clock of this server is 10h0m0s ahead of AWS's"},
+		{"a day behind AWS's", 25 * time.Hour, "behind AWS's"},
+		{"a day ahead of AWS's", -25 * time.Hour, "ahead of AWS's"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t, standin.Options{ClockAhead: c.ahead})

@@ -127,8 +127,9 @@ func statusOf(ctx context.Context, file string) (*ServerStatus, error) {
 	case !errors.Is(err, control.ErrNoAgent):
 		return nil, err
 	}
-	if err := s.look(cfg, h); err != nil {
-		return nil, err
+	unread := s.look(cfg, h)
+	if unread != nil { // the rest is what a person needs then
+		s.Live.Status, s.Notice = "unknown", strings.TrimPrefix(s.Notice+"\n"+unread.Error(), "\n")
 	}
 	for _, p := range h.Deployments {
 		d := describe(p, time.Now())
@@ -142,6 +143,9 @@ func statusOf(ctx context.Context, file string) (*ServerStatus, error) {
 		s.Command = &commandStatus{due.ID, due.Event}
 	}
 	s.health(h.State)
+	if unread != nil && s.Health != "bad" {
+		s.Health, s.Why = "bad", unread.Error()
+	}
 	return s, nil
 }
 
