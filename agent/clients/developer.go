@@ -22,6 +22,7 @@ import (
 // Developer are the clients of a person's commands, or of a CI job's.
 type Developer struct {
 	Region      string
+	Given       bool // the credentials are of the environment, which wins over a profile
 	AutoScaling *autoscaling.Client
 	CodeDeploy  *codedeploy.Client
 	S3          *s3.Client
@@ -66,7 +67,7 @@ func ForDeveloper(ctx context.Context, region, profile string, observe func(*mid
 	if observe != nil {
 		cfg.APIOptions = append(cfg.APIOptions, observe)
 	}
-	return Developer{Region: cfg.Region, AutoScaling: autoscaling.NewFromConfig(cfg), CodeDeploy: codedeploy.NewFromConfig(cfg),
+	return Developer{Region: cfg.Region, Given: givenCredentials(), AutoScaling: autoscaling.NewFromConfig(cfg), CodeDeploy: codedeploy.NewFromConfig(cfg),
 		S3: s3.NewFromConfig(cfg), STS: sts.NewFromConfig(cfg)}, nil
 }
 

@@ -50,7 +50,9 @@ func (d *Session) show(ctx context.Context, p plan) error {
 	line := func(name, form string, args ...any) {
 		fmt.Fprintf(d.People, "  %-10s %s\n", name, format.Printable(fmt.Sprintf(form, args...)))
 	}
-	line("as", "%s", p.arn)
+	if line("as", "%s", p.arn); d.Env.Profile != "" && d.AWS.Given {
+		line("", "by credentials in the environment, which win over profile %s", d.Env.Profile)
+	}
 	var selected []string
 	if len(p.group.AutoScalingGroups) > 0 {
 		selected = append(selected, "Auto Scaling group "+format.Limited(p.group.AutoScalingGroups))

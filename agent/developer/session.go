@@ -130,8 +130,15 @@ func (d *Session) WhoAmI(ctx context.Context) (account, arn string, err error) {
 	if err != nil {
 		return "", "", rollout.Explain("determine your AWS identity", d.Env, err)
 	}
-	d.arn = aws.ToString(out.Arn)
-	return aws.ToString(out.Account), d.arn, nil
+	account, d.arn = aws.ToString(out.Account), aws.ToString(out.Arn)
+	if d.Env.Account != "" && account != d.Env.Account {
+		whose := "use credentials of it"
+		if d.Env.Profile != "" && d.AWS.Given {
+			whose = "credentials in the environment win over profile " + d.Env.Profile + " of usher.yml: unset AWS_ACCESS_KEY_ID and its like"
+		}
+		return "", "", cli.UsageError{Err: fmt.Errorf("%s is in AWS account %s (account in usher.yml), and you are %s, of account %s: %s", d.Env.Name, d.Env.Account, d.arn, account, whose)}
+	}
+	return account, d.arn, nil
 }
 
 // confirm asks a person for the environment's name, when the environment wants that. y would be typed too soon.

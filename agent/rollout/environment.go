@@ -47,6 +47,7 @@ type Environment struct {
 	Prefix          string // folder in the bucket: "" or ends with a slash
 	Region          string
 	Profile         string // of the developer's AWS configuration; "" is the default one
+	Account         string // AWS account that it is in; "" does not say
 	Branch          string // ref that is deployed when none is named; "" when one must be
 	Path            string // the directory that is deployed, relative to that of usher.yml; "" is the repository
 	Link            string // the application's path on the servers; "" is the usual one
@@ -97,6 +98,7 @@ type settings struct {
 	Prefix          string `yaml:"prefix"`
 	Region          string `yaml:"region"`
 	Profile         string `yaml:"profile"`
+	Account         string `yaml:"account"`
 	Branch          string `yaml:"branch"`
 	Link            string `yaml:"link"`
 	Confirm         bool   `yaml:"confirm"`
@@ -198,6 +200,8 @@ func (s settings) environment(name, application string) (Environment, error) {
 		return wrong("region", "is missing: give the AWS Region of the deployment group, such as eu-west-1")
 	case !regionForm().MatchString(s.Region):
 		return wrong("region", "is %q: it must be a Region such as eu-west-1", s.Region)
+	case s.Account != "" && (len(s.Account) != 12 || strings.Trim(s.Account, "0123456789") != ""):
+		return wrong("account", "is %q: it must be the 12 digits of an AWS account, in quotes", s.Account)
 	case s.Prefix != "" && !prefixForm().MatchString(s.Prefix):
 		return wrong("prefix", "is %q: it must be a folder such as revisions/, of letters, digits and !_.*'()-, without a slash before it", s.Prefix)
 	case s.Path != "" && !filepath.IsLocal(s.Path):
@@ -214,7 +218,7 @@ func (s settings) environment(name, application string) (Environment, error) {
 	}
 	return Environment{
 		Name: name, Application: s.Application, DeploymentGroup: s.DeploymentGroup, Bucket: s.Bucket, Prefix: s.Prefix,
-		Region: s.Region, Profile: s.Profile, Branch: s.Branch, Link: s.Link, Confirm: s.Confirm,
+		Region: s.Region, Profile: s.Profile, Account: s.Account, Branch: s.Branch, Link: s.Link, Confirm: s.Confirm,
 		Built: s.Bundle, Build: s.Build, Path: s.Path,
 	}, nil
 }
