@@ -51,6 +51,7 @@ type part struct {
 // parts in the order of the report. What an idle agent takes is measured last, when the disk has come to rest.
 var parts = []part{
 	{"launch", (*bench).launches},
+	{"distance", (*bench).distances},
 	{"unpack-small", (*bench).unpackSmall},
 	{"unpack-big", (*bench).unpackBig},
 	{"unpack-huge", (*bench).unpackHuge},

@@ -18,12 +18,13 @@ type report struct {
 
 // A row is one piece of work, and who did it: usher first, then what it is compared with.
 type row struct {
-	Part    string  `json:"part"`
-	Name    string  `json:"name"`
-	Unit    string  `json:"unit"` // of the figures: "s", "bytes", or what is counted
-	Entries []entry `json:"entries"`
-	Goals   []goal  `json:"goals,omitempty"`
-	Note    string  `json:"note,omitempty"`
+	Part    string   `json:"part"`
+	Name    string   `json:"name"`
+	Unit    string   `json:"unit"` // of the figures: "s", "bytes", or what is counted
+	Entries []entry  `json:"entries"`
+	Goals   []goal   `json:"goals,omitempty"`
+	Note    string   `json:"note,omitempty"`
+	Picture []string `json:"picture,omitempty"` // lines under it
 }
 
 // An entry is one subject's figures.

@@ -94,6 +94,9 @@ func (w row) text(b *strings.Builder, earlier bool) {
 	if w.Note != "" {
 		fmt.Fprintf(b, "  %-32s %s\n", "", w.Note)
 	}
+	for _, line := range w.Picture {
+		fmt.Fprintf(b, "    %s\n", line)
+	}
 }
 
 // figure is a number with its unit, to three digits.
