@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"usher/agent/standin"
 )
 
 // What was deployed before, when, by whom, and what became of it.
@@ -76,9 +78,10 @@ WHEN deployment5 succeeded operator commit1 Version 1
 func TestDeployListIsLong(t *testing.T) {
 	h := newShop(t, 0, production())
 	for range 60 {
-		h.ended(h.usher("deploy --no-wait production"), 0)
+		h.cloud.PublishRevision("shop", "production", standin.S3Revision(h.cloud.Bucket, "by-hand.zip", "zip", "", ""))
 	}
 	count := func(line string) string { return itoa(strings.Count(h.usher(line).stdout, "\n")) }
 	h.expect("lines", count("deploy list production"), "21")
+	h.ended(h.usher("deploy list --limit 1 production"), 0, "succeeded", "user", "s3://"+h.cloud.Bucket+"/by-hand.zip")
 	h.expect("all lines", count("deploy list --limit 0 production"), "61")
 }
