@@ -13,7 +13,7 @@ func TestFiveCommands(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "bin")
-	if err := os.CopyFS(filepath.Join(dir, "shop"), os.DirFS("testdata/codedeploy")); err != nil {
+	if err := os.CopyFS(filepath.Join(dir, "shop"), os.DirFS(filepath.Join(house, "agent/acceptance/testdata/codedeploy"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(bin, 0o755); err != nil {

@@ -499,7 +499,7 @@ func TestOddClients(t *testing.T) {
 	_, r := s.inService(s.app("1"))
 	for _, c := range []struct{ says, answer string }{
 		{"rubble\n", `{"done":true,"code":2,"error":"the agent does not understand what it is asked: invalid character 'r' looking for beginning of value"}` + "\n"},
-		{`{"do":"hold","for":"1h"}` + "\n", `{"done":true,"code":2,"error":"the agent does not understand what it is asked: json: cannot unmarshal string into Go struct field Ask.for of type time.Duration"}` + "\n"},
+		{`{"do":"hold","for":"1h"}` + "\n", `{"done":true,"code":2,"error":"the agent does not understand what it is asked: json: cannot unmarshal string into Go struct field Request.for of type time.Duration"}` + "\n"},
 		{`{"do":"fly"}` + "\n", `{"done":true,"code":2,"error":"the agent, usher ` + "VERSION" + `, does not know how to \"fly\": is it of another version than this command? systemctl restart usher"}` + "\n"},
 		{strings.Repeat("x", control.MaxAsk+1), `{"done":true,"code":2,"error":"the agent does not understand what it is asked: invalid character 'x' looking for beginning of value"}` + "\n"},
 		{"\x00\xff\n", ""},
