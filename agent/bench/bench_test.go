@@ -176,7 +176,7 @@ func TestCorpora(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
-		{"-only flop", `there is no part "flop": -only takes launch, unpack-small,`},
+		{"-only flop", `there is no part "flop": -only takes launch, distance, unpack-small,`},
 		{"-only launch,", `there is no part ""`},
 		{"more", "takes no arguments"},
 		{"-fast", "flag provided but not defined: -fast"},

@@ -116,9 +116,10 @@ func TestDemo(t *testing.T) {
 		`i-[0-9a-f]{17} ValidateService failed after \S+: script scripts/validate\.sh failed with exit code 1 after `,
 		`        \| asking release \S+ for its page of orders\n        \| cat: .*/www/orders\.html: No such file or directory\n`,
 		`    \d\d:\d\d:\d\d i-[0-9a-f]{17} failed after \S+\n(    \d\d:\d\d:\d\d i-[0-9a-f]{17} skipped\n){3}`,
+		`\n    Rollback: CodeDeploy rolls d-[0-9A-Z]{9} back with d-[0-9A-Z]{9}\n\n`,
 		`(    \d\d:\d\d:\d\d i-[0-9a-f]{17} succeeded in \S+\n){4}    \d\d:\d\d:\d\d d-[0-9A-Z]{9} succeeded\n`,
 		`    usher deploy: deployment d-[0-9A-Z]{9} failed on i-[0-9a-f]{17}\n`,
-		`    deployment d-[0-9A-Z]{9} rolled it back\n    ValidateService: script scripts/validate\.sh failed with exit code 1 after \S+; its last line: cat: `,
+		`    deployment d-[0-9A-Z]{9} rolled it back\n    ValidateService: script scripts/validate\.sh failed with exit code 1 after \S+ errexit \(-e\) ended it at scripts/validate\.sh:4, .*; its last line: cat: `,
 		`    \d\d:\d\d:\d\d\.\d{3} Rollback finished in .*/opt/app -> /opt/app-releases/`,
 		`    \d\d:\d\d:\d\d\.\d{3} deployment d-[0-9A-Z]{9} needs nothing: release `,
 

@@ -86,7 +86,7 @@ func TestMistakes(t *testing.T) {
 		"no environments":     {"application: shop\n", "usher.yml: environments is empty: name at least one, such as production, with its deployment_group, bucket and region"},
 		"empty environments":  {"environments:\n", "usher.yml:1:1: environments is empty: name at least one, such as production, with its deployment_group, bucket and region"},
 		"a key misspelt":      {strings.Replace(good, "bucket", "buckt", 1), `usher.yml:5:5: unknown key "buckt": did you mean bucket?`},
-		"a key of old":        {good + "    strategy: fast\n", `usher.yml:7:5: unknown key "strategy": the keys here are application, deployment_group, bucket, prefix, region, profile, branch, link, confirm, path, bundle, build`},
+		"a key of old":        {good + "    strategy: fast\n", `usher.yml:7:5: unknown key "strategy": the keys here are application, deployment_group, bucket, prefix, region, profile, account, branch, link, confirm, path, bundle, build`},
 		"a key on top":        {"enviroments: {}\n", `usher.yml:1:1: unknown key "enviroments": did you mean environments?`},
 		"a key on top of old": {"name: x\n" + good, `usher.yml:1:1: unknown key "name": the keys here are application, path, bundle, build, environments`},
 		"a key twice":         {good + "    region: eu-west-1\n", `usher.yml:7:5: "region" is given twice`},

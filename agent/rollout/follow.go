@@ -141,8 +141,12 @@ func (f *follower) look(ctx context.Context) (*types.DeploymentInfo, error) {
 	if f.out.Status != "" { // everything was emitted: the rollback alone is waited for
 		return info, nil
 	}
-	if !hasEnded(string(info.Status)) {
+	switch {
+	case !hasEnded(string(info.Status)):
 		f.deployment(info)
+	case f.undoes != "" && f.status == "": // over before the first look: what it is comes before what it did
+		f.status = Created
+		f.emit(Event{Time: aws.ToTime(info.CreateTime).UTC(), Type: DeploymentChanged, Deployment: f.id, Status: Created, RollbackOf: f.undoes})
 	}
 	if err := f.lookAtTargets(ctx); err != nil {
 		return nil, err

@@ -2,8 +2,6 @@ package standin
 
 import (
 	"encoding/json"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -280,15 +278,6 @@ func (g *deploymentGroup) alarms() any {
 		all = append(all, map[string]string{"name": name})
 	}
 	return all
-}
-
-// tagSet is EC2Tags as the API has them: of every list one filter must match.
-func (g *deploymentGroup) tagSet() any {
-	lists := [][]map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(g.EC2Tags)) {
-		lists = append(lists, []map[string]string{{"Key": name, "Value": g.EC2Tags[name], "Type": "KEY_AND_VALUE"}})
-	}
-	return map[string]any{"ec2TagSetList": lists}
 }
 
 func listDeploymentGroups(c *Cloud, r request) (any, *apiError) {

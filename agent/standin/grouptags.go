@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,4 +45,13 @@ func matchTags(tags map[string]string, filters map[string][]string) bool {
 		}
 	}
 	return true
+}
+
+// tagSet is EC2Tags as the API has them: of every list one filter must match.
+func (g *deploymentGroup) tagSet() any {
+	lists := [][]map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(g.EC2Tags)) {
+		lists = append(lists, []map[string]string{{"Key": name, "Value": g.EC2Tags[name], "Type": "KEY_AND_VALUE"}})
+	}
+	return map[string]any{"ec2TagSetList": lists}
 }
