@@ -18,7 +18,8 @@ ExecStart=/bin/sh -c 'until test -e /run/go-on; do sleep 0.2; done'
 `
 
 // The hook's timeout does not wait for cloud-init: heartbeats hold the launch while its stages go on, and the
-// deployment, with everything it asks of CodeDeploy and every script, comes after them.
+// deployment, with its download and every script, comes after them. CodeDeploy is asked once ahead of it, beside Auto Scaling: an
+// answer that got old meanwhile is not used.
 func TestHeartbeatsBeforeTheMachineIsReady(t *testing.T) {
 	s := newShop(t)
 	s.cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: 9 * time.Second})
@@ -30,7 +31,8 @@ func TestHeartbeatsBeforeTheMachineIsReady(t *testing.T) {
 	_, err := s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", 3) // one each 3 s
 	s.must(err)
 	s.expect("the state meanwhile", string(m.server.State()), string(standin.PendingWait))
-	s.expect("CodeDeploy was asked", strings.Repeat("x", len(s.cloud.CallsOf("GetDeploymentGroup"))), "")
+	s.expect("CodeDeploy was asked", strings.Repeat("x", len(s.cloud.CallsOf("GetDeploymentGroup"))), "x")
+	s.expect("downloads", strings.Repeat("x", len(s.cloud.CallsOf("GetObject"))), "")
 	s.expect("scripts that ran", m.trace(), "")
 	m.Run("touch", "/run/go-on")
 	m.ends(standin.Continue, "1")

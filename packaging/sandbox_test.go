@@ -239,7 +239,7 @@ func TestOtherPlaces(t *testing.T) {
 				s.expect("live", m.Run("cat", "/srv/app/VERSION"), "1")
 				return
 			}
-			if failed := m.WaitForEntry(message(systemd.MessageDeploymentFailed)).Message; !strings.Contains(failed, "cannot write to /srv: ") ||
+			if failed := m.WaitForEntry(message(systemd.MessageFailed)).Message; !strings.Contains(failed, "cannot write to /srv: ") ||
 				!strings.Contains(failed, "ReadWritePaths=/srv ") {
 				t.Errorf("the reason does not say what to do: %s", failed)
 			}
