@@ -29,9 +29,18 @@ func (f openFile) write(b []byte) (int, error)  { return f.Write(b) }
 func (f openFile) chmod(perm fs.FileMode) error { return f.Chmod(perm) }
 func (f openFile) close() error                 { return f.Close() }
 
+// possible tells whether a name, which can be good on a server, does not mean another place here: a backslash or a drive's colon on
+// Windows. Elsewhere the system itself refuses what it cannot have.
+func possible(name string) bool {
+	if runtime.GOOS != "windows" {
+		return true
+	}
+	_, err := filepath.Localize(name)
+	return err == nil
+}
+
 func (c *cursor) open(name string, perm fs.FileMode) (openFile, error) {
-	// A name can be good on a server and mean another place here: a backslash or a drive's colon on Windows.
-	if _, err := filepath.Localize(name); err != nil {
+	if !possible(name) {
 		return openFile{}, fmt.Errorf("no file of %s can have this name", runtime.GOOS)
 	}
 	f, err := c.tree.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
@@ -43,7 +52,7 @@ func (c *cursor) remove(name string) error { return c.tree.root.Remove(name) }
 
 // makeDir makes a directory.
 func (c *cursor) makeDir(name string, perm fs.FileMode) error {
-	if _, err := filepath.Localize(name); err != nil {
+	if !possible(name) {
 		return fmt.Errorf("no directory of %s can have this name", runtime.GOOS)
 	}
 	return c.tree.root.Mkdir(name, perm)
