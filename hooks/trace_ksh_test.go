@@ -123,13 +123,7 @@ func TestErrexitReportInKsh(t *testing.T) {
 			t.Run(c.name+"/"+shell, func(t *testing.T) {
 				needs(t, shell)
 				r, err := run(t, revision(t, "#!/usr/bin/env "+shell+"\n"+c.script, nil), hooks.Report)
-				var got []string
-				for _, f := range r.WouldEnd {
-					got = append(got, f.String())
-				}
-				if strings.Join(got, "\n") != strings.Join(c.want, "\n") || r.ExitCode != c.code {
-					t.Errorf("exit %d, %v\n got %q\nwant %q", r.ExitCode, err, got, c.want)
-				}
+				reports(t, r, err, c.want, c.code)
 			})
 		}
 	}

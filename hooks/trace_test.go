@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -185,14 +186,20 @@ func TestErrexitReport(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := run(t, revision(t, c.script, nil), hooks.Report)
-			var got []string
-			for _, f := range r.WouldEnd {
-				got = append(got, f.String())
-			}
-			if strings.Join(got, "\n") != strings.Join(c.want, "\n") || r.ExitCode != c.code {
-				t.Errorf("exit %d, %v\n got %q\nwant %q", r.ExitCode, err, got, c.want)
-			}
+			reports(t, r, err, c.want, c.code)
 		})
+	}
+}
+
+// reports compares where enforce would have ended a script.
+func reports(t *testing.T, r hooks.Result, err error, want []string, code int) {
+	t.Helper()
+	var got []string
+	for _, f := range r.WouldEnd {
+		got = append(got, f.String())
+	}
+	if !slices.Equal(got, want) || r.ExitCode != code {
+		t.Errorf("exit %d, %v\n got %q\nwant %q", r.ExitCode, err, got, want)
 	}
 }
 

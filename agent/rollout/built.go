@@ -97,9 +97,12 @@ func writeTree(ctx context.Context, out io.Writer, from string, c Commit) error 
 	return errors.Join(err, w.Close())
 }
 
-// ConsoleURL is the page of a deployment in AWS's console, "" without one.
+// otherConsoles begin the Regions whose console is somewhere else: China's, the government's, the isolated ones, Europe's own.
+var otherConsoles = form(`^(cn|us-gov|us-iso[a-z]*|eu-isoe|eusc)-`)
+
+// ConsoleURL is the page of a deployment in AWS's console, "" without one, and where the console is not the usual one.
 func ConsoleURL(e Environment, deployment string) string {
-	if deployment == "" || e.Region == "" {
+	if deployment == "" || e.Region == "" || otherConsoles().MatchString(e.Region) {
 		return ""
 	}
 	return fmt.Sprintf("https://%s.console.aws.amazon.com/codesuite/codedeploy/deployments/%s?region=%s", e.Region, deployment, e.Region)
