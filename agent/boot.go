@@ -33,12 +33,13 @@ func (a *agent) boot(ctx context.Context) (was launched, err error) {
 	defer a.requests.launching(ctx)()
 	a.deploy.Reconcile()
 	began := time.Now()
+	options := a.lifecycleOptions(lifecycle.Launching)
 	if a.state().Last == nil { // a new server: whatever Auto Scaling answers, the group's revision is what it needs
 		asking, cancel := context.WithCancel(ctx)
 		defer cancel()
-		a.revisions.Ahead(asking)
+		options.Ahead = func() { a.revisions.Ahead(asking) }
 	}
-	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), a.lifecycleOptions(lifecycle.Launching))
+	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), options)
 	a.deploy.Record.Timings.Since(began, "", record.PartLifecycle)
 	was.target = launch.Target()
 	if err != nil {

@@ -81,6 +81,7 @@ type Options struct {
 	Began      time.Time      // when the wait began at the earliest; zero: when it was found
 	Grace      time.Duration  // how long after its launch an instance without a target state may get one; 0: DefaultGrace
 	Notify     func(Event)    // what happened in the background, for the journal; may be nil; may be called concurrently
+	Ahead      func()         // called by Find when metadata says that the instance is not on its way out, before Auto Scaling is asked; may be nil
 	Limiter    *retry.Limiter // which the caller's other calls pass, too; nil: there are none
 	Alive      func()         // called whenever this package has done something; may be nil
 }
@@ -219,6 +220,7 @@ func Find(ctx context.Context, api API, gate TargetState, me instance.Identity, 
 	}
 	l := &Launch{api: api, gate: gate, me: me, opt: opt, known: make(chan struct{}), waiting: make(chan struct{})}
 	l.failed = l.check(ctx) // told by Start, which tries again
+	l.opt.Ahead = nil
 	return l, l.err
 }
 

@@ -27,6 +27,9 @@ func (l *Launch) check(ctx context.Context) error {
 		l.resolve(Leaving, "", target)
 		return nil
 	}
+	if l.opt.Ahead != nil {
+		l.opt.Ahead()
+	}
 	group, state := l.pendingHook.group, l.pendingHook.state
 	if time.Since(l.pendingHook.at) > lateTimeout {
 		if group, state, err = l.describe(ctx); err != nil || group == "" {
