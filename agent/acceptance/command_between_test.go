@@ -48,6 +48,33 @@ func TestEndedWhileAway(t *testing.T) {
 	s.until(func() bool { return s.live() == "1" && strings.Contains(s.trace(), "ApplicationStart 1") })
 }
 
+// A command for which there is nothing to do is not ended by its acknowledgement, and its result does not reach CodeDeploy
+// before the agent is stopped: the next agent tells it.
+func TestTheResultOfASkippedCommandIsToldAgain(t *testing.T) {
+	s := newStage(t)
+	server, r := s.serving()
+	live := s.revision("shop-2", s.app("2"))
+	s.deploy(live)
+	trace, told := s.trace(), len(s.cloud.CallsOf("PutHostCommandComplete"))
+	s.cloud.Fail("PutHostCommandAcknowledgement", 1, standin.Fault{AfterEffect: true, Body: []byte(`{"CommandStatus":"InProgress"}`)})
+	for _, fault := range []standin.Fault{{DropConnection: true}, {Status: 503}} {
+		s.cloud.Fail("PutHostCommandComplete", 1, fault)
+	}
+	s.cloud.Fail("PutHostCommandComplete", -1, standin.Fault{DropConnection: true})
+	id := s.cloud.SendCommand(server, standin.Sent{Event: "ApplicationStop", Application: "shop", Group: "production", Creator: "codeDeployRollback", Revision: live})
+	_, err := s.cloud.WaitForCalls(s.ctx, "PutHostCommandComplete", told+3)
+	s.must(err)
+	r.stop()
+	s.cloud.Heal("PutHostCommandComplete")
+	s.start(server)
+	s.until(func() bool {
+		cmd, err := s.cloud.WaitForHostCommand(s.ctx, server, id)
+		s.must(err)
+		return cmd.Completed == 1
+	})
+	s.expect("the scripts saw", s.trace(), trace)
+}
+
 // CodeDeploy does not take an acknowledgement, and gives the command out again and again.
 func TestAcknowledgementRefused(t *testing.T) {
 	s := newStage(t)

@@ -71,11 +71,9 @@ func (e *Executor) execute(ctx context.Context, cmd hostcommand.Command) error {
 	if ctx.Err() != nil {
 		return refused
 	}
-	if why := e.skipReason(todo); refused == nil && why != "" {
-		return e.skip(ctx, cmd, todo, why)
-	}
-	refused = e.accept(cmd, refused)
-	todo.nothing = refused == nil && e.On.Nothing(cmd.Event, todo.DeploymentID)
+	todo.skipped = refused == nil && e.skips(todo)
+	refused = e.accept(cmd, todo.skipped, refused)
+	todo.nothing = todo.skipped || refused == nil && e.On.Nothing(cmd.Event, todo.DeploymentID)
 	status, err := e.acknowledge(ctx, cmd, todo.nothing)
 	if err != nil && (ctx.Err() != nil || hostcommand.Retryable(err)) {
 		return err // CodeDeploy gives it out again
@@ -95,6 +93,7 @@ type work struct {
 	hostcommand.Specification
 	rev     revision.Revision // pinned
 	nothing bool              // there is nothing to run for its event
+	skipped bool              // nor for any other of its deployment
 }
 
 // run runs the event of a command that was acknowledged, unless CodeDeploy answers that it has ended.
@@ -106,6 +105,8 @@ func (e *Executor) run(ctx context.Context, cmd hostcommand.Command, todo work, 
 			why = nil
 		}
 		return ending{failure: why, known: true}
+	} else if todo.skipped {
+		return ending{known: ended}
 	}
 	d, err := e.On.Begin(ctx, deployment.Request{ID: todo.DeploymentID, By: record.ByCommand, Source: e.Revisions.From(todo.rev), FileExists: todo.FileExists})
 	if err == nil {
@@ -116,11 +117,17 @@ func (e *Executor) run(ctx context.Context, cmd hostcommand.Command, todo work, 
 	return ending{failure: err, known: err == nil && todo.nothing && status == hostcommand.Succeeded} // of nothing, CodeDeploy wants to know no more
 }
 
-// accept records a command, unless it is there from an earlier try, and says why it is refused.
-func (e *Executor) accept(cmd hostcommand.Command, refused error) error {
+// accept records a command, unless it is there from an earlier try, and says why it is refused. One that is skipped is
+// not refused because the disk is full.
+func (e *Executor) accept(cmd hostcommand.Command, skipped bool, refused error) error {
 	var err error
 	if due := e.past().CommandDue(); due == nil || due.ID != cmd.ID {
-		err = e.On.Record.Append(record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event})
+		entry := record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event}
+		if skipped {
+			e.On.Record.AppendOrLog(entry, e.logError)
+		} else {
+			err = e.On.Record.Append(entry)
+		}
 	}
 	if refused != nil && err != nil {
 		e.On.Log.Error(err.Error())

@@ -117,19 +117,6 @@ func (e *Executor) complete(ctx context.Context, id string, r hostcommand.Result
 	}
 }
 
-// skip answers a command that there is nothing to do for. The record is not for it.
-func (e *Executor) skip(ctx context.Context, cmd hostcommand.Command, todo work, why string) error {
-	if e.lastSkipped != todo.DeploymentID { // once, and not at each of its events
-		e.lastSkipped = todo.DeploymentID
-		e.On.Log.Info(fmt.Sprintf("deployment %s needs nothing: %s", todo.DeploymentID, why), systemd.ID(systemd.MessageCommandAnswered))
-	}
-	status, err := e.acknowledge(ctx, cmd, true)
-	if err != nil || status == hostcommand.Succeeded {
-		return err
-	}
-	return e.complete(ctx, cmd.ID, hostcommand.Result{Message: "nothing to do"})
-}
-
 // declineUpdate answers the command to update the agent, which is no event of a deployment: the record is not for it,
 // and its specification is not asked for. It is answered as AWS's agents do, acknowledged as work and completed, with a
 // success, because a failure would be one of a deployment.

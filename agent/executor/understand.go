@@ -10,6 +10,7 @@ import (
 	"usher/agent/record"
 	"usher/agent/revision"
 	"usher/hooks"
+	"usher/systemd"
 )
 
 // understand gets what a command is about, as far as it can be carried out here.
@@ -96,15 +97,20 @@ func (e *Executor) entry(spec hostcommand.Specification) *record.Deployment {
 	return nil
 }
 
-// skipReason says why a command needs no work at all, "" when it does.
-func (e *Executor) skipReason(todo work) string {
+// skips says whether a deployment needs no work at all here, and puts into the journal why.
+func (e *Executor) skips(todo work) bool {
 	// What CodeDeploy starts by itself: for a new or outdated server, or to go back to what was good. What a
 	// person starts is done, also again.
 	startedByCodeDeploy := todo.Creator == "autoscaling" || todo.Creator == "CodeDeployAutoUpdate" || todo.Creator == "codeDeployRollback"
-	if startedByCodeDeploy && todo.rev.Pinned() && e.upToDate(todo.rev.ID()) && e.entry(todo.Specification) == nil {
-		return "release " + e.past().Good.Release + " is live and good here already"
+	if !startedByCodeDeploy || !todo.rev.Pinned() || !e.upToDate(todo.rev.ID()) || e.entry(todo.Specification) != nil {
+		return false
 	}
-	return ""
+	if e.lastSkipped != todo.DeploymentID { // once, and not at each of its events
+		e.lastSkipped = todo.DeploymentID
+		e.On.Log.Info(fmt.Sprintf("deployment %s needs nothing: release %s is live and good here already", todo.DeploymentID, e.past().Good.Release),
+			systemd.ID(systemd.MessageCommandAnswered))
+	}
+	return true
 }
 
 // upToDate says whether a release is live, the newest deployment that succeeded was of it, and nothing is left of
