@@ -349,9 +349,11 @@ ok       bucket       BUCKET is in eu-west-1
 ok       group        job, by its tags
 problem  hook         group job has no launch hook: Auto Scaling does not wait for usher: `+"`usher attach ENV`"+`, or initial_lifecycle_hook in Terraform
 ok       one group    no other deployment group deploys to the servers of job
+ok       launches     no launch of job has ended in the last 24 hours
 ok       group        web, associated in CodeDeploy
 ok       hook         hook usher-launch of group web: ABANDON, heartbeat timeout 5m0s
 ok       one group    no other deployment group deploys to the servers of web
+ok       launches     no launch of web has ended in the last 24 hours
 ok       assumption   a deployment group has its alarmConfiguration, also without alarms: it is there
 ok       assumption   a hook's transition is autoscaling:EC2_INSTANCE_LAUNCHING or _TERMINATING: usher-launch has autoscaling:EC2_INSTANCE_LAUNCHING
 ok       endpoint     auto scaling: AWS directly
@@ -378,6 +380,49 @@ ok       endpoint     sts: AWS directly
 	if r.Problems != 1 || len(r.Findings) < 8 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// Launches that are abandoned one after the other, which Auto Scaling goes on with for as long as nobody looks.
+func TestDoctorSeesLaunchesFail(t *testing.T) {
+	h := newShop(t, 1, production())
+	h.cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: 5 * time.Minute})
+	h.ended(h.usher("deploy production"), 0)
+	h.ended(h.usher("doctor production"), 0, "ok       launches     the last launch of web came to a good end")
+	fails := func() *standin.Instance {
+		lost := h.cloud.Launch("web", standin.LaunchOptions{})
+		h.answersHook(lost, "usher-launch", standin.Abandon)
+		h.waitFor(lost, standin.Terminated)
+		return lost
+	}
+	for n, want := range []string{
+		"warning  launches     the last launch of web failed: the newest at ",
+		"warning  launches     the last 2 launches of web failed: the newest at ",
+		"problem  launches     the last 3 launches of web failed, and Auto Scaling goes on trying: the newest at ",
+	} {
+		code := 0
+		if n == 2 {
+			code = 1
+		}
+		lost := fails()
+		h.ended(h.usher("doctor production"), code, want, ", "+lost.ID+": Instance failed to complete user's Lifecycle Action: ", "was abandoned: Lifecycle Action Completed with ABANDON Result",
+			"usher gave it up: usher's reason is on its console: `usher servers production` has the command that shows it")
+	}
+
+	// One that is under way says nothing yet; one that nobody answers is of another kind.
+	under := h.cloud.Launch("web", standin.LaunchOptions{})
+	h.ended(h.usher("doctor production"), 1, "the last 3 launches of web failed")
+	h.cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: 5 * time.Second})
+	silent := h.cloud.Launch("web", standin.LaunchOptions{})
+	h.waitFor(silent, standin.Terminated)
+	h.ended(h.usher("doctor production"), 1, "the last 4 launches of web failed", silent.ID, "was abandoned: Heartbeat Timeout: nobody answered the launch hook in time")
+
+	// A good one ends the row.
+	h.answersHook(under, "usher-launch", standin.Abandon)
+	h.cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: 5 * time.Minute})
+	h.serve(1)
+	h.ended(h.usher("doctor production"), 0, "the last launch of web came to a good end")
+	h.cloud.Fail("DescribeScalingActivities", -1, standin.Fault{Code: "AccessDenied", Message: "no"})
+	h.ended(h.usher("doctor production"), 0, "warning  launches     not seen whether launches of web fail: ", "allow autoscaling:DescribeScalingActivities in its policy")
 }
 
 // A bucket that the environment has not used yet.

@@ -21,6 +21,7 @@ func TestFormat(t *testing.T) {
 		Plural(1, "file"):    "1 file",
 		Plural(0, "file"):    "0 files",
 		Plural(2, "address"): "2 addresses",
+		Plural(2, "launch"):  "2 launches",
 		Limited([]string{"a", "b", "c", "d", "e"}):           "a, b, c, d, e",
 		Limited([]string{"a", "b", "c", "d", "e", "f", "g"}): "a, b, c, d, e and 2 more",
 		AtMost(1, []string{"a", "b"}):                        "a and 1 more",

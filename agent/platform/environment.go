@@ -65,7 +65,22 @@ func diagnoseEnvironment(ctx context.Context, d *developer.Session, r *doctor.Re
 		r.OK("group", "%s, %s", g.Name, how)
 		r.Hooks(g.Name, g.Hooks, hook, size)
 		r.OneGroup(ctx, d.AWS.CodeDeploy, mine, doctor.Server{Group: g.Name, Tags: g.Tags})
+		diagnoseLaunches(ctx, d, r, g.Name)
 	}
+}
+
+// diagnoseLaunches looks for launches of a group that fail one after the other.
+func diagnoseLaunches(ctx context.Context, d *developer.Session, r *doctor.Report, group string) {
+	failed, some, err := rollout.LaunchesFailed(ctx, d.AWS.AutoScaling, d.Env, group)
+	if err != nil { // an older policy does not allow it
+		r.Warn("launches", "", "not seen whether launches of %s fail: %v", group, err)
+		return
+	}
+	var row []doctor.FailedLaunch
+	for _, f := range failed {
+		row = append(row, doctor.FailedLaunch{Time: f.Time, Server: f.Server, Message: f.Message})
+	}
+	r.Launches(group, d.Env.Name, row, some)
 }
 
 // diagnoseBucket looks at the bucket that has no revision yet.

@@ -104,6 +104,7 @@ var calls = map[Side][]struct {
 	Platform: {
 		{"Groups", "DescribeAutoScalingGroups", []need{{"autoscaling:DescribeAutoScalingGroups", onAll}}},
 		{"Groups", "DescribeLifecycleHooks", []need{{"autoscaling:DescribeLifecycleHooks", onAll}}},
+		{"Groups", "DescribeScalingActivities", []need{{"autoscaling:DescribeScalingActivities", onAll}}},
 		{"Attach", "PutLifecycleHook", []need{{"autoscaling:PutLifecycleHook", onGroups}}},
 		{"Deployments", "GetDeploymentGroup", []need{{"codedeploy:GetDeploymentGroup", onDeployments}}},
 		// A server in two deployment groups is seen only by who sees all of them.

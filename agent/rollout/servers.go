@@ -42,25 +42,8 @@ const (
 	ByLaunch     = "launch"     // the launch succeeded, and what it brought was the group's revision then
 )
 
-// FailedLaunch is a launch that did not come to a good end.
-type FailedLaunch struct {
-	Time    time.Time
-	Server  string // "" when there was not even an instance
-	Group   string
-	Message string // Auto Scaling's
-}
-
-const (
-	// launchesOf is how far back launches that failed are told.
-	launchesOf = 24 * time.Hour
-	// activityPages is how many pages of a group's activities are read for the launches of its servers: 2,000.
-	activityPages = 20
-	// deploymentsBack is how many deployments are looked at for the one that a server has.
-	deploymentsBack = 50
-)
-
-// launchForm is the description of a launch's activity.
-var launchForm = form(`^Launching a new EC2 instance(?: from warm pool)?: (i-[0-9a-f]+)`)
+// deploymentsBack is how many deployments are looked at for the one that a server has.
+const deploymentsBack = 50
 
 // Servers are the servers of the environment's group, and the launches of the last day that failed, the newest first.
 func Servers(ctx context.Context, api CodeDeploy, scaling AutoScaling, env Environment, g Group) (all []Server, failed []FailedLaunch, err error) {
@@ -167,38 +150,6 @@ func inGroup(ctx context.Context, scaling AutoScaling, env Environment, name str
 		}
 	}
 	return all, nil
-}
-
-// launches puts the newest launch of each of the servers into began, and returns those of the last day that failed.
-func launches(ctx context.Context, scaling AutoScaling, env Environment, group string, servers []Server, began map[string]autoscalingtypes.Activity) (failed []FailedLaunch, err error) {
-	since := time.Now().Add(-launchesOf)
-	pages := autoscaling.NewDescribeScalingActivitiesPaginator(scaling, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: &group, MaxRecords: aws.Int32(100)})
-	for n := 0; pages.HasMorePages() && n < activityPages; n++ {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, Explain("list the scaling activities of "+group, env, err)
-		}
-		recent := false
-		for _, a := range page.Activities { // the newest first
-			id := ""
-			m := launchForm().FindStringSubmatch(aws.ToString(a.Description))
-			if m != nil {
-				id = m[1]
-			}
-			if _, ok := began[id]; m != nil && !ok {
-				began[id] = a
-			}
-			recent = recent || aws.ToTime(a.StartTime).After(since)
-			aborted := a.StatusCode == autoscalingtypes.ScalingActivityStatusCodeFailed || a.StatusCode == autoscalingtypes.ScalingActivityStatusCodeCancelled
-			if aborted && aws.ToTime(a.StartTime).After(since) && strings.HasPrefix(aws.ToString(a.Description), "Launching a new EC2 instance") {
-				failed = append(failed, FailedLaunch{Time: aws.ToTime(a.StartTime), Server: id, Group: group, Message: cmp.Or(aws.ToString(a.StatusMessage), aws.ToString(a.Description))})
-			}
-		}
-		if !recent && !slices.ContainsFunc(servers, func(s Server) bool { _, ok := began[s.ID]; return !ok }) {
-			break
-		}
-	}
-	return failed, nil
 }
 
 // addTagged adds the servers that are in no group: the targets of the newest deployment that began.
