@@ -234,7 +234,8 @@ func (d *Session) createAndFollow(ctx context.Context, r rollout.Revision, descr
 	if err != nil {
 		return err
 	}
-	d.deployment = id
+	d.deployment, d.created = id, true
+	d.notify(ctx, onStarted, rollout.Event{Status: rollout.EndedStarted, Message: fmt.Sprintf("deployment %s of %s to %s has begun", id, name, d.Env.Name)})
 	if d.noWait {
 		d.started = true
 		d.Done = fmt.Sprintf("Deployment %s of %s to %s has begun: `usher deploy status %s` follows it.", id, name, d.Env.Name, id)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -43,9 +44,10 @@ func (d *Session) show(ctx context.Context, p plan) error {
 	if err != nil {
 		return err
 	}
-	d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Planned, Commit: p.commit.SHA, From: running,
+	d.planned = rollout.Event{Time: time.Now().UTC(), Type: rollout.Planned, Commit: p.commit.SHA, Subject: d.subject(ctx, p.commit.SHA), From: running, Command: d.Name, By: rollout.Who(p.arn, os.Getenv),
 		Environment: d.Env.Name, Application: d.Env.Application, Account: p.account, Region: d.Env.Region, Bundle: p.location,
-		Adds: ids(between.adds), Reverts: ids(between.reverts), Warnings: p.warnings, Version: cli.Version()})
+		Adds: ids(between.adds), Reverts: ids(between.reverts), Warnings: p.warnings, Version: cli.Version()}
+	d.view.Show(d.planned)
 	fmt.Fprintf(d.People, "%s %s of %s (%s, account %s)\n\n", p.action, d.Env.Name, d.Env.Application, d.Env.Region, p.account)
 	line := func(name, form string, args ...any) {
 		fmt.Fprintf(d.People, "  %-10s %s\n", name, format.Printable(fmt.Sprintf(form, args...)))

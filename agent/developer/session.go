@@ -40,9 +40,12 @@ type Session struct {
 	despiteLock  bool
 	choices      rollout.Choices
 	timeout      time.Duration
-	deployment   string // its id, once it is there
-	arn          string // of the identity, once it was asked for
-	started      bool   // it was created, and nobody waits for its end
+	deployment   string            // its id, once it is there
+	arn          string            // of the identity, once it was asked for
+	started      bool              // it was created, and nobody waits for its end
+	created      bool              // by this command
+	planned      rollout.Event     // as it was shown
+	notified     []<-chan notified // commands of `on:` that were begun
 }
 
 // watchFor is how long a deployment is followed: an hour for a script is CodeDeploy's own default.
@@ -227,7 +230,7 @@ func (d *Session) End(ctx context.Context, err error) int {
 	case ctx.Err() != nil:
 		code, status, message = cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: nothing was started"
 	}
-	d.view.Close()
+	d.conclude(ctx, status, message, code)
 	if code == cli.ExitDone || d.json {
 		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Finished, Deployment: d.deployment, Status: status, Message: message, URL: rollout.ConsoleURL(d.Env, d.deployment), ExitCode: &code})
 	}

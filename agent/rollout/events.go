@@ -11,7 +11,8 @@ type Event struct {
 	// Time is when it happened: by CodeDeploy's clock for what CodeDeploy tells, in UTC.
 	Time time.Time `json:"time"`
 
-	// Type is what happened to what: plan, upload, deployment, instance, event, notice or end.
+	// Type is what happened to what: plan, upload, deployment, instance, event, notice or end. What a command of `on:` reads
+	// has the type on, and the fields of plan and end.
 	Type Type `json:"type"`
 
 	// Deployment is CodeDeploy's id, d-...; none before the deployment was created.
@@ -20,13 +21,13 @@ type Event struct {
 	// Instance is the server's id, i-..., in instance and event.
 	Instance string `json:"instance_id,omitempty"`
 
-	// Event is the lifecycle event, such as AfterInstall, in event.
+	// Event is the lifecycle event, such as AfterInstall, in event. In on it is started, succeeded or failed.
 	Event string `json:"event,omitempty"`
 
 	// Status is CodeDeploy's own word in deployment (Created, Queued, InProgress, Baking, Ready, Succeeded,
 	// Failed, Stopped), instance (Pending, InProgress, Succeeded, Failed, Skipped, Unknown) and event
 	// (InProgress, Succeeded, Failed). In upload it is InProgress, Succeeded, or Skipped when the bundle was
-	// there already. In end it is one of the Ended constants.
+	// there already. In end and on it is one of the Ended constants.
 	Status string `json:"status,omitempty"`
 
 	// Seconds is how long an event, or all events of an instance, took; on their ends only.
@@ -48,9 +49,15 @@ type Event struct {
 	// RollbackOf is the deployment that this one rolls back, in deployment.
 	RollbackOf string `json:"undoes,omitempty"`
 
-	// Commit is the full hash of what is being deployed, and From of what runs now, in plan.
-	Commit string `json:"commit,omitempty"`
-	From   string `json:"from,omitempty"`
+	// Commit is the full hash of what is being deployed, Subject the first line of its message, and From the hash of what
+	// runs now, in plan.
+	Commit  string `json:"commit,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	From    string `json:"from,omitempty"`
+
+	// Command is which of usher's commands it is, deploy or rollback, and By who gave it, in plan.
+	Command string `json:"command,omitempty"`
+	By      string `json:"by,omitempty"`
 
 	// Environment, Application, Account and Region are where to, Bundle where the bundle is in S3, Adds and Reverts the full
 	// hashes of the commits between From and Commit, newest first, Warnings what the plan warns of, and Version usher's: in plan.
@@ -84,6 +91,7 @@ const (
 	LifecycleEvent    Type = "event"
 	Notice            Type = "notice"
 	Finished          Type = "end"
+	OnInput           Type = "on" // no view has it
 )
 
 // Statuses, as CodeDeploy writes them.
