@@ -35,15 +35,6 @@ type hold struct {
 // holdName is the file's, in the state directory.
 const holdName = "hold.json"
 
-// launchState is what becomes of the launch that boot is at work on.
-type launchState int
-
-const (
-	launchRunning   launchState = iota // it has not failed
-	launchHeld                         // it failed, and is kept
-	launchAbandoned                    // it failed, and is being given up
-)
-
 // launching says that boot is at work on a launch, until over is called. A hold that an operator asked for
 // ends with the launch, unless only the service is being stopped in the middle of it.
 func (c *requests) launching(ctx context.Context) (over func()) {
@@ -52,11 +43,11 @@ func (c *requests) launching(ctx context.Context) (over func()) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.launch, c.fate = true, launchRunning
+	c.launch, c.failed, c.givenUp = true, time.Time{}, false
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.launch, c.fate = false, launchRunning
+		c.launch = false
 		if ctx.Err() != nil {
 			return
 		}
@@ -69,28 +60,34 @@ func (c *requests) launching(ctx context.Context) (over func()) {
 // heldUntil is until when the launch that failed at a time is kept for a person to look; held is false when
 // it is not kept, or not any more. The answer may change while it is kept.
 func (c *requests) heldUntil(cfg config.Config, failed time.Time) (until time.Time, held bool) {
-	until, held = failed.Add(cfg.HoldTimeout), cfg.OnFailure == config.OnFailureHold
 	if c == nil { // the launch is given up before there is a socket
-		return until, held
+		return (*hold)(nil).until(cfg, failed)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h := c.hold; h != nil {
-		until, held = h.Until, !h.Released
-		if d, err := time.ParseDuration(h.For); err == nil && h.Until.IsZero() {
-			until = failed.Add(d)
-		}
-	}
-	if c.fate = launchAbandoned; held {
-		c.fate, c.until = launchHeld, until
-	}
+	until, held = c.hold.until(cfg, failed)
+	c.failed, c.givenUp = failed, !held
 	return until, held
 }
 
-// failed says whether the launch under way has failed; mu is held.
-func (c *requests) failed() bool {
-	return c.fate != launchRunning || c.rec.State().VerdictDue().Err() != nil
+// until is until when a launch that failed at a time is kept: as the configuration says, or as an operator wants.
+func (h *hold) until(cfg config.Config, failed time.Time) (until time.Time, held bool) {
+	if h == nil {
+		return failed.Add(cfg.HoldTimeout), cfg.OnFailure == config.OnFailureHold
+	}
+	if d, err := time.ParseDuration(h.For); err == nil && h.Until.IsZero() {
+		return failed.Add(d), !h.Released
+	}
+	return h.Until, !h.Released
 }
+
+// hasFailed says whether the launch under way has failed, as far as boot has said so or the record does; mu is held.
+func (c *requests) hasFailed() bool {
+	return c.launch && (!c.failed.IsZero() || c.rec.State().VerdictDue().Err() != nil)
+}
+
+// isHeld says whether boot keeps a launch that has failed; mu is held.
+func (c *requests) isHeld() bool { return c.launch && !c.failed.IsZero() && !c.givenUp }
 
 // holdLaunch is `usher hold`.
 func (c *requests) holdLaunch(d time.Duration) control.Response {
@@ -104,16 +101,15 @@ func (c *requests) holdLaunch(d time.Duration) control.Response {
 	switch {
 	case !c.launch:
 		return control.Declined(cli.ExitNothing, "nothing to hold: the launch of this instance is already complete")
-	case c.fate == launchAbandoned:
+	case c.givenUp:
 		return control.Declined(cli.ExitNothing, "it is too late: the launch has failed, and is being given up")
-	case c.failed():
+	case c.hasFailed():
 		h.For, h.Until = "", h.Asked.Add(d)
 		text = fmt.Sprintf("this instance is kept until %s, at most until the global timeout of its lifecycle hook, then abandoned", format.Local(h.Until))
 	}
 	if err := c.setHold(h); err != nil {
 		return control.Declined(cli.ExitFailed, "%v", err)
 	}
-	c.until = h.Until
 	c.log.Warn("an operator holds this instance: "+text, systemd.ID(systemd.MessageHeld))
 	return control.Response{Text: text}
 }
@@ -127,7 +123,7 @@ func (c *requests) endHold() control.Response {
 		text = fmt.Sprintf("hold cancelled: a launch that fails is kept for %s (on_failure is hold)", c.cfg.HoldTimeout)
 	}
 	switch {
-	case c.launch && c.fate != launchAbandoned && c.failed():
+	case !c.givenUp && c.hasFailed():
 		h = &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now().UTC(), Released: true}
 		text = "hold ended: the launch of this instance is abandoned now"
 	case c.hold == nil || !c.launch:
@@ -143,8 +139,9 @@ func (c *requests) endHold() control.Response {
 // holding is a hold as status tells it, nil for none; mu is held.
 func (c *requests) holding() *control.HoldStatus {
 	switch {
-	case c.launch && c.fate == launchHeld:
-		return &control.HoldStatus{Failed: true, ByOperator: c.hold != nil, Until: c.until}
+	case c.isHeld():
+		until, _ := c.hold.until(c.cfg, c.failed)
+		return &control.HoldStatus{Failed: true, ByOperator: c.hold != nil, Until: until}
 	case c.launch && c.hold != nil && !c.hold.Released:
 		return &control.HoldStatus{ByOperator: true, For: c.hold.For, Until: c.hold.Until}
 	}

@@ -17,7 +17,6 @@ import (
 	"usher/agent/release"
 	"usher/agent/revision"
 	"usher/agent/source"
-	"usher/hooks"
 	"usher/systemd"
 )
 
@@ -29,9 +28,6 @@ func (a *agent) deployOrResume(ctx context.Context) (underway bool, err error) {
 		if r, ok := a.deploy.Layout.Load(open.Release); ok {
 			return false, a.deployRelease(ctx, r, nil)
 		}
-	}
-	if open != nil && open.By == "" && !open.Finished[hooks.DownloadBundle] && a.deploy.Layout.IsLive(open.Release) {
-		return a.revalidate(ctx) // it was begun as one
 	}
 	if open != nil && open.By == record.ByRepair {
 		by = record.ByRepair
@@ -57,7 +53,7 @@ func (a *agent) revalidate(ctx context.Context) (underway bool, err error) {
 	if err != nil || d == nil {
 		return underway, err
 	}
-	return underway, d.Revalidate(ctx)
+	return underway, d.Deploy(ctx)
 }
 
 // latest asks CodeDeploy for the group's revision and begins its deployment, or with revalidate that of what is live when it

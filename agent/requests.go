@@ -39,11 +39,11 @@ type requests struct {
 
 	socket *control.Server
 
-	mu     sync.Mutex  // guards what follows
-	launch bool        // boot is at work
-	fate   launchState // of the launch that boot is at work on
-	until  time.Time   // when it is held: until when
-	hold   *hold       // an operator's, or nil
+	mu      sync.Mutex // guards what follows
+	launch  bool       // boot is at work
+	failed  time.Time  // when the launch failed, zero while boot has not said so
+	givenUp bool       // it failed, and is being abandoned: a hold comes too late
+	hold    *hold      // an operator's, or nil
 }
 
 // listen opens the control socket of an agent that has started. Without one the agent does all its work, so
@@ -102,7 +102,7 @@ func (c *requests) underWay() (what string, unfinished bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.launch && c.fate == launchHeld:
+	case c.isHeld():
 		return "the launch of this instance failed, and is held", false
 	case c.launch:
 		return "the launch of this instance is under way", false

@@ -19,7 +19,7 @@ type Request struct {
 	ID         string // CodeDeploy's, d-...
 	By         string // record.ByCommand, ByRepair or ByOperator, who may also have a release that has failed; "" for a launch
 	Source     Source
-	Revalidate bool        // when what is live is of this revision: it is to be started and validated again
+	Revalidate bool        // when what is live and good is of this revision: it is only started and validated again
 	FileExists string      // CodeDeploy's file_exists_behavior; "" for its default
 	Log        *zap.Logger // nil: the deployer's
 }
@@ -59,20 +59,20 @@ func (s *Deployer) Begin(ctx context.Context, want Request) (*Deployment, error)
 		return nil, err
 	}
 	s.Finalize()
-	open, id := s.Record.State().Open(), want.Source.ID()
+	past, id, from := s.Record.State(), want.Source.ID(), ""
+	open := past.Open()
 	switch {
 	case open != nil && open.By == want.By && SameRevision(open.Release, id):
 		id = open.Release
 	case want.By == record.ByOperator: // the one that was chosen
-	case want.Revalidate && s.Layout.IsLive(id+release.Beside):
-		id += release.Beside
-	case want.Revalidate && s.Layout.IsLive(id):
+	case want.Revalidate && past.Good != nil && SameRevision(past.Good.Release, id) && s.Layout.IsLive(past.Good.Release):
+		id, from = past.Good.Release, hooks.ApplicationStart
 	default:
 		id = s.place(id)
 	}
 	same := open != nil && open.By == want.By && (want.By != record.ByCommand || open.ID == want.ID) && open.Release == id
 	lost := same && s.incomplete(open)
-	if same && !lost && (!open.Finished[hooks.DownloadBundle] || s.Layout.Has(id)) {
+	if same && !lost && (!hasRelease(open) || s.Layout.Has(id)) {
 		return s.resume(open, want), nil
 	}
 	if open != nil && !lost && !s.abandon(ctx, open, want.Log, fmt.Errorf("cut off, and %s is to be deployed instead", id)) {
@@ -87,17 +87,24 @@ func (s *Deployer) Begin(ctx context.Context, want Request) (*Deployment, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Record.Append(record.Entry{What: record.Begun, Sequence: s.Record.State().Sequence + 1, Deployment: want.ID, By: want.By,
-		Revision: want.Source.String(), Release: id, Live: live, Fallback: s.Layout.Fallback(live)}); err != nil {
+	entry, err := s.Record.Begin(record.Entry{Deployment: want.ID, By: want.By, Revision: want.Source.String(), Release: id, Live: live,
+		Fallback: s.Layout.Fallback(live), From: from})
+	if err != nil {
 		return nil, err
 	}
-	d := s.deployment(s.Record.State().Last, want)
+	d := s.deployment(entry, want)
 	if lost {
 		d.log.Info("the server was restarted in a deployment of release "+id+", and what was written may not be on its disk: the deployment begins again", systemd.ID(systemd.MessageResumed))
 	}
 	d.log.Info(fmt.Sprintf("deployment %s begins: %s", want.ID, want.Source), systemd.ID(systemd.MessageDeploymentStarted))
+	if from != "" {
+		s.Log.Info(fmt.Sprintf("release %s is still the group's revision: it is started and validated again", id), systemd.ID(systemd.MessageRevisionChecked))
+	}
 	return d, nil
 }
+
+// hasRelease says that a deployment is past the unpacking of its release, or began with one that was there.
+func hasRelease(d *record.Deployment) bool { return d.Finished[hooks.DownloadBundle] || d.From != "" }
 
 // byCommand is the deployment by CodeDeploy's commands of this id, when it is the newest here; else nil.
 func (s *Deployer) byCommand(id string) *record.Deployment {
@@ -126,7 +133,7 @@ func (s *Deployer) deployment(entry *record.Deployment, want Request) *Deploymen
 	d.env.ApplicationName, d.env.DeploymentGroupName, d.env.DeploymentID = s.Application, s.Group, entry.ID
 	d.env.InstanceID, d.env.Region, d.env.AutoScalingGroupName = s.Identity.InstanceID, s.Identity.Region, s.Identity.AutoScalingGroup
 	d.env.PreviousRelease = d.fallback
-	if entry.Finished[hooks.DownloadBundle] {
+	if hasRelease(entry) {
 		d.release, _ = s.Layout.Load(entry.Release)
 	}
 	return d

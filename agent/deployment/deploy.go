@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,12 +17,12 @@ import (
 	"usher/systemd"
 )
 
-// Deploy is the lifecycle events of one deployment, in order. Each is one step: said, timed and recorded
-// in the same way, and not run again when the record has it as finished. Whatever fails, what was live
-// before is live again when Deploy returns.
+// Deploy is the lifecycle events of one deployment, in order; of one that validates again what is live and good, only the
+// last two. Each is one step: said, timed and recorded in the same way, and not run again when the record has it as
+// finished. Whatever fails, what was live before is live again when Deploy returns.
 func (d *Deployment) Deploy(ctx context.Context) error {
 	defer d.syncing.Wait() // fsync cannot be cancelled
-	for _, s := range []step{
+	steps := []step{
 		{hooks.ApplicationStop, d.runLiveScripts}, // scripts of the revision now live; none on a first launch
 		{hooks.DownloadBundle, d.download},        // fetch, verify, unpack beside; every script is checked here
 		{hooks.BeforeInstall, d.runScripts},       // from here on: scripts of the new revision
@@ -30,30 +31,14 @@ func (d *Deployment) Deploy(ctx context.Context) error {
 		{record.StepFlip, d.flip},                 // the link, in one rename, to what is on the disk by then
 		{hooks.ApplicationStart, d.runScripts},    //
 		{hooks.ValidateService, d.runScripts},     //
-	} {
+	}
+	first := max(slices.IndexFunc(steps, func(s step) bool { return s.name == d.entry.From }), 0)
+	for _, s := range steps[first:] {
 		if err := d.run(ctx, s); err != nil {
 			return err
 		}
 	}
 	return d.succeed(ctx)
-}
-
-// Revalidate is Deploy, but of a release that is live and good already it only starts and validates it again.
-func (d *Deployment) Revalidate(ctx context.Context) error {
-	live, ok := d.liveRelease()
-	if good := d.on.Record.State().Good; !ok || good == nil || live.ID != d.entry.Release || good.Release != live.ID {
-		return d.Deploy(ctx)
-	}
-	d.on.Log.Info(fmt.Sprintf("release %s is still the group's revision: it is started and validated again", live.ID),
-		systemd.ID(systemd.MessageRevisionChecked))
-	d.release = live
-	for _, done := range []string{hooks.ApplicationStop, hooks.DownloadBundle, hooks.BeforeInstall, hooks.Install, hooks.AfterInstall, record.StepFlip} {
-		if err := d.on.Record.Append(record.Entry{What: record.Finished, Step: done, Detail: "as before"}); err != nil {
-			return err
-		}
-	}
-	d.entry = d.on.Record.State().Last
-	return d.Deploy(ctx)
 }
 
 // step is one lifecycle event, or a step between two. do returns what a person wants to know of it.
@@ -110,7 +95,7 @@ func (d *Deployment) do(ctx context.Context, s step) error {
 	}
 	log.With(zap.String("error", err.Error())).Error(fmt.Sprintf("%s failed after %s: %s", s.name, format.Duration(elapsed), strings.TrimPrefix(err.Error(), s.name+" ")), systemd.ID(systemd.MessageStepFailed),
 		duration, zap.String("hook_script", hooks.ScriptOf(err)))
-	d.on.Record.AppendOrLog(record.Entry{What: record.Failed, Step: s.name, Seconds: elapsed.Seconds(), Error: err.Error()}, d.logError)
+	d.appendOrLog(record.Entry{What: record.Failed, Step: s.name, Seconds: elapsed.Seconds(), Error: err.Error()})
 	return err
 }
 

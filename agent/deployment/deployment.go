@@ -85,7 +85,7 @@ type Fetched struct {
 type Deployment struct {
 	on         *Deployer
 	log        *zap.Logger        // its lines carry the deployment
-	entry      *record.Deployment // what the record had of it when it was begun, or gone on with
+	entry      *record.Deployment // what the record has of it
 	source     Source
 	release    release.Release // from DownloadBundle on
 	fallback   string          // where the link goes back to

@@ -25,10 +25,10 @@ func (d *Deployment) succeed(ctx context.Context) error {
 		return d.rollBack(ctx, "bringing it to the disk", err)
 	}
 	d.on.Record.Timings.Since(began, "", record.PartSync)
-	if err := d.on.confirm(d.on.Record.State().Last); err != nil {
+	if err := d.on.confirm(d.entry); err != nil {
 		return d.rollBack(ctx, "the last look at the release", err)
 	}
-	if err := d.on.Record.Append(record.Entry{What: record.Succeeded, Revision: d.source.String(), Release: d.release.ID}); err != nil {
+	if err := d.append(record.Entry{What: record.Succeeded, Revision: d.source.String(), Release: d.release.ID}); err != nil {
 		return d.rollBack(ctx, "recording the success", err)
 	}
 	d.on.reconcile(d.log)

@@ -29,10 +29,9 @@ func (d *Deployment) Event(ctx context.Context, event string) error {
 		if d.entry.Finished[event] {
 			return nil
 		}
-		if err := d.on.Record.Append(record.Entry{What: record.Reopened}); err != nil {
+		if err := d.append(record.Entry{What: record.Reopened}); err != nil {
 			return err
 		}
-		d.entry = d.on.Record.State().Last
 	}
 	if needs := steps[0].name != hooks.DownloadBundle && !beforeDownload(event); needs && d.release.ID == "" {
 		return d.rollBack(ctx, event, errors.New("this server has not downloaded the revision in this deployment: deploy again"))

@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -45,10 +44,10 @@ func (s *Deployer) Recover(ctx context.Context) error {
 			s.Log.Warn(fmt.Sprintf("what release %s replaced outside the link could not be put back: %v", r.ID, err))
 		}
 	}
-	err = errors.Join(
-		s.Record.Append(record.Entry{What: record.Begun, Sequence: lost.Sequence, Deployment: lost.ID, By: record.ByRepair, Revision: live.Revision,
-			Release: live.ID, Live: live.Dir, Fallback: live.Dir}),
-		s.Record.Append(record.Entry{What: record.Succeeded, Sequence: lost.Sequence, Revision: live.Revision, Release: live.ID, Detail: "the record was damaged: gone on with what is live"}))
+	if _, err = s.Record.Begin(record.Entry{Deployment: lost.ID, By: record.ByRepair, Revision: live.Revision, Release: live.ID, Live: live.Dir, Fallback: live.Dir}); err != nil {
+		return err
+	}
+	err = s.Record.Append(record.Entry{What: record.Succeeded, Revision: live.Revision, Release: live.ID, Detail: "the record was damaged: gone on with what is live"})
 	if err != nil {
 		return err
 	}

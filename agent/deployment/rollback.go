@@ -46,7 +46,7 @@ func (d *Deployment) rollBack(ctx context.Context, failed string, cause error) e
 	case err != nil:
 		failure, outcome = errors.Join(failure, fmt.Errorf("and the rollback failed: %w", err)), "not rolled back"
 	}
-	d.on.Record.AppendOrLog(record.Entry{What: record.Abandoned, Error: failure.Error(), Detail: outcome}, d.logError)
+	d.appendOrLog(record.Entry{What: record.Abandoned, Error: failure.Error(), Detail: outcome})
 	d.log.With(zap.String("error", failure.Error())).Error(fmt.Sprintf("deployment %s failed: %v", d.entry.ID, failure), systemd.ID(systemd.MessageDeploymentFailed))
 	return Logged(failure)
 }
@@ -59,7 +59,7 @@ func (d *Deployment) restore(ctx context.Context, _ string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if d.hasStarted(hooks.ApplicationStart) {
+	if slices.Contains(d.entry.Started, hooks.ApplicationStart) {
 		d.stopFailed(ctx)
 	}
 	flipped := now == d.on.Layout.Dir(d.entry.Release) && now != d.fallback
@@ -133,7 +133,7 @@ func (d *Deployment) stopFailed(ctx context.Context) {
 	if err != nil {
 		d.log.Error("what the failed release left running does not end: "+err.Error(), systemd.ID(systemd.MessageScriptLeftovers))
 	}
-	d.on.Record.AppendOrLog(record.Entry{What: record.ScriptDone, Step: record.StepRollback, Script: done}, d.logError)
+	d.appendOrLog(record.Entry{What: record.ScriptDone, Step: record.StepRollback, Script: done})
 }
 
 // startAgain starts what is live again, and asks it by its ValidateService scripts whether it serves.
@@ -168,8 +168,7 @@ func (d *Deployment) validates(of release.Release) bool {
 // disturbed says whether what was live may have been stopped: by its own scripts, or by those of the new revision. A bundle
 // that cannot be had is no reason to restart an application that nothing has touched.
 func (d *Deployment) disturbed(live release.Release) bool {
-	last := d.on.Record.State().Last
-	return last != nil && slices.ContainsFunc(last.Started, func(step string) bool {
+	return slices.ContainsFunc(d.entry.Started, func(step string) bool {
 		switch {
 		case step == record.StepRollback, step == hooks.DownloadBundle:
 			return false
@@ -179,10 +178,4 @@ func (d *Deployment) disturbed(live release.Release) bool {
 		}
 		return true
 	})
-}
-
-// hasStarted says whether a step of the deployment was started.
-func (d *Deployment) hasStarted(step string) bool {
-	last := d.on.Record.State().Last
-	return last != nil && slices.Contains(last.Started, step)
 }

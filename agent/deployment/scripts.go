@@ -190,7 +190,7 @@ func (s *Deployer) StopLive(ctx context.Context) (detail string, err error) {
 	if err != nil || past.Good == nil {
 		return "no release is live", err
 	}
-	d := s.deployment(&record.Deployment{Sequence: past.Sequence, ID: past.Good.ID, Live: live}, Request{Source: onDisk{}})
+	d := s.deployment(&record.Deployment{ID: past.Good.ID, Live: live}, Request{Source: onDisk{}})
 	d.env.PreviousRelease = "" // nothing comes after it
 	return d.runLiveScripts(ctx, hooks.ApplicationStop)
 }

@@ -170,11 +170,26 @@ func (d *Deployment) syncDisks() error {
 	return systemd.SyncDisks(d.on.Notify.Alive, "/", d.on.Layout.Releases, filepath.Dir(d.on.Layout.LinkPath()))
 }
 
-// append is record.Append, but for a rollback: when the disk is full, what was live comes first.
+// append records what became of the deployment; of a rollback as appendOrLog does: when the disk is full, what was live comes
+// first.
 func (d *Deployment) append(e record.Entry) error {
 	if e.Step == record.StepRollback {
-		d.on.Record.AppendOrLog(e, d.logError)
+		d.appendOrLog(e)
 		return nil
 	}
+	defer d.reload()
 	return d.on.Record.Append(e)
+}
+
+// appendOrLog records what must be acted on even where it cannot be written.
+func (d *Deployment) appendOrLog(e record.Entry) {
+	d.on.Record.AppendOrLog(e, d.logError)
+	d.reload()
+}
+
+// reload takes what the record has of the deployment by now. Of what runs apart from all deployments it has nothing.
+func (d *Deployment) reload() {
+	if last := d.on.Record.State().Last; last != nil && last.Sequence == d.entry.Sequence {
+		d.entry = last
+	}
 }

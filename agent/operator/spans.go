@@ -88,7 +88,7 @@ func scriptNumber(id string) string {
 // done ends a step, well or not.
 func (r *reader) done(e record.Entry) {
 	if r.step < 0 || r.t.spans[r.step].step != e.Step {
-		return // taken over from a deployment before
+		return // of a step whose start is not told
 	}
 	s := &r.t.spans[r.step]
 	s.ended = e.Time

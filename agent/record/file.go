@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -188,4 +189,53 @@ func syncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// encode fills in what a line has of the record, and returns it as the file has it.
+func (r *Record) encode(e *Entry) ([]byte, error) {
+	if e.Sequence == 0 && e.What != Completing && e.What != Completed {
+		e.Sequence = r.state.Sequence
+	}
+	e.Parts = append(e.Parts, r.Timings.Drain()...)
+	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
+	line, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode a line of the record: %w", err)
+	}
+	return append(line, '\n'), nil
+}
+
+// write puts a line on the disk, behind those that could not be written before. There must be room for so much more.
+func (r *Record) write(e Entry, line []byte, more int64) error {
+	if CrashHook != nil {
+		CrashHook(e, false)
+	}
+	end, err := r.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("cannot append to the record: %w", err)
+	}
+	line = append(r.pending[:len(r.pending):len(r.pending)], line...)
+	if err = r.allocate(end + int64(len(line)) + more); more == 0 {
+		err = nil // the write itself says whether there is room
+	}
+	if err == nil {
+		if _, err = r.file.Write(line); err == nil {
+			err = r.file.Sync()
+		}
+		if err != nil {
+			_ = r.file.Truncate(end) // the write's own error is the one to report
+			r.allocated = 0          // it may have gone with that
+		}
+	}
+	if isFull(err) {
+		return fmt.Errorf("cannot append to the record %s: %w: make room on its file system (journalctl --vacuum-size=200M is often enough)", r.path, err)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot append to the record %s: %w", r.path, err)
+	}
+	r.pending = nil
+	if CrashHook != nil {
+		CrashHook(e, true)
+	}
+	return nil
 }

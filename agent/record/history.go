@@ -22,12 +22,12 @@ type Part struct {
 // Step is one step of a past deployment. One that was cut off and run again is there once, with its first
 // start and its last end.
 type Step struct {
-	Name    string    // lifecycle event, or Flip, Rollback
-	Began   time.Time // zero for one that was taken over from a deployment before
-	Done    bool      // it finished or failed; else it is under way, or was cut off
-	Seconds float64   // of the run that ended
-	Detail  string    // of one that finished
-	Error   string    // of one that failed
+	Name    string // lifecycle event, or Flip, Rollback
+	Began   time.Time
+	Done    bool    // it finished or failed; else it is under way, or was cut off
+	Seconds float64 // of the run that ended
+	Detail  string  // of one that finished
+	Error   string  // of one that failed
 }
 
 // DeploymentHistory is one deployment as history tells it.
@@ -122,9 +122,8 @@ func history(entries []Entry) (h History) {
 		}
 	}
 	for i, d := range of {
-		h.Deployments[i].Deployment = *d.clone()
+		h.Deployments[i].Deployment = *d
 	}
-	h.State = h.State.clone()
 	return h
 }
 

@@ -56,8 +56,6 @@ func TestHistory(t *testing.T) {
 			"d-1 superseded: DownloadBundle 1.5s; AfterInstall under way; at AfterInstall \nd-2 succeeded: \n"},
 		{"a verdict that comes late", append(launch(), end(1, Succeeded), Entry{What: Begun, Sequence: 2, Deployment: "d-2"}, Entry{What: Completed, Sequence: 1, Verdict: "CONTINUE"}),
 			"d-1 succeeded: DownloadBundle 1.5s; AfterInstall under way; at AfterInstall CONTINUE\nd-2 : \n"},
-		{"steps taken over", []Entry{{What: Begun, Sequence: 1, Deployment: "d-1"}, {What: Finished, Sequence: 1, Step: "Install", Detail: " as before"}},
-			"d-1 : Install 0s as before; \n"},
 		{"a step after the end", append(launch(), end(1, Succeeded), failed), "d-1 succeeded: DownloadBundle 1.5s; AfterInstall under way; at AfterInstall \n"},
 		{"a step of another deployment", append(launch(), Entry{What: Started, Sequence: 7, Step: "Flip"}), "d-1 : DownloadBundle 1.5s; AfterInstall under way; at AfterInstall \n"},
 	} {

@@ -30,7 +30,6 @@
 package record
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +48,7 @@ const maxLine = 1 << 20
 
 // What happened, as the value of Entry.What.
 const (
-	Begun      = "begun"       // a deployment began: Revision, Release, Live and Fallback are set
+	Begun      = "begun"       // a deployment began: Revision, Release, Live, Fallback and perhaps From are set
 	Started    = "started"     // a step started
 	Finished   = "finished"    // a step finished: Seconds and Detail are set
 	Failed     = "failed"      // a step failed: Seconds and Error are set
@@ -92,6 +91,7 @@ type Entry struct {
 	Release  string `json:"release,omitempty"`  // release id
 	Live     string `json:"live,omitempty"`     // where the link pointed when the deployment began
 	Fallback string `json:"fallback,omitempty"` // where the link goes back to when it fails
+	From     string `json:"from,omitempty"`     // the first step that is done, when those before it need not be: what is live is started and validated again
 
 	By        string `json:"by,omitempty"`        // what brought the deployment about; "" for a launch
 	Command   string `json:"command,omitempty"`   // CodeDeploy's HostCommandIdentifier
@@ -196,7 +196,13 @@ func (r *Record) prepare() error {
 	return nil
 }
 
-// apply takes a line into the state.
+// take makes the state that comes of one more line. What State has given out stays as it is.
+func (r *Record) take(e Entry) {
+	r.state = r.state.clone()
+	r.apply(e)
+}
+
+// apply changes the state by a line.
 func (r *Record) apply(e Entry) {
 	r.state.apply(e)
 	if e.What == Begun {
@@ -207,6 +213,15 @@ func (r *Record) apply(e Entry) {
 // InMemory is a record for a server on which none can be opened: it forgets everything with the process,
 // so it is enough to give a launch up, and not to make one.
 func InMemory(owner Owner) *Record { return &Record{owner: owner} }
+
+// Begin adds the first line of a deployment, and returns what the record has of it: its Sequence is the next.
+func (r *Record) Begin(e Entry) (*Deployment, error) {
+	e.What, e.Sequence = Begun, r.State().Sequence+1
+	if err := r.Append(e); err != nil {
+		return nil, err
+	}
+	return r.State().Last, nil
+}
 
 // Append adds one line: it is on disk when Append returns. Time, Boot, Instance and Image are filled in, and so is the
 // newest deployment's Sequence where the line has none, unless it completes a launch, which may have no deployment.
@@ -220,7 +235,7 @@ func (r *Record) Append(e Entry) error {
 		err = r.write(e, line, reserve)
 	}
 	if err == nil {
-		r.apply(e)
+		r.take(e)
 	}
 	return err
 }
@@ -237,67 +252,18 @@ func (r *Record) AppendOrLog(e Entry, log func(error)) {
 			r.pending = append(r.pending, line...)
 		}
 	}
-	r.apply(e)
+	r.take(e)
 	r.mu.Unlock()
 	if err != nil && unsaid {
 		log(err)
 	}
 }
 
-// encode fills in what a line has of the record, and returns it as the file has it.
-func (r *Record) encode(e *Entry) ([]byte, error) {
-	if e.Sequence == 0 && e.What != Completing && e.What != Completed {
-		e.Sequence = r.state.Sequence
-	}
-	e.Parts = append(e.Parts, r.Timings.Drain()...)
-	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
-	line, err := json.Marshal(e)
-	if err != nil {
-		return nil, fmt.Errorf("cannot encode a line of the record: %w", err)
-	}
-	return append(line, '\n'), nil
-}
-
-// write puts a line on the disk, behind those that could not be written before. There must be room for so much more.
-func (r *Record) write(e Entry, line []byte, more int64) error {
-	if CrashHook != nil {
-		CrashHook(e, false)
-	}
-	end, err := r.file.Seek(0, io.SeekEnd)
-	if err != nil {
-		return fmt.Errorf("cannot append to the record: %w", err)
-	}
-	line = append(r.pending[:len(r.pending):len(r.pending)], line...)
-	if err = r.allocate(end + int64(len(line)) + more); more == 0 {
-		err = nil // the write itself says whether there is room
-	}
-	if err == nil {
-		if _, err = r.file.Write(line); err == nil {
-			err = r.file.Sync()
-		}
-		if err != nil {
-			_ = r.file.Truncate(end) // the write's own error is the one to report
-			r.allocated = 0          // it may have gone with that
-		}
-	}
-	if isFull(err) {
-		return fmt.Errorf("cannot append to the record %s: %w: make room on its file system (journalctl --vacuum-size=200M is often enough)", r.path, err)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot append to the record %s: %w", r.path, err)
-	}
-	r.pending = nil
-	if CrashHook != nil {
-		CrashHook(e, true)
-	}
-	return nil
-}
-
 // State is the replay of all lines so far.
 func (r *Record) State() State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.state.clone()
+	return r.state
 }
 
 // Close releases the lock and the file, and tries to write what could not be written.

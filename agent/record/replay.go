@@ -18,6 +18,7 @@ type Deployment struct {
 	Release    string
 	Live       string
 	Fallback   string
+	From       string            // the first step that is done; "" for all
 	Finished   map[string]bool   // steps that are done
 	FinishedIn map[string]string // step -> boot id in which it was done
 	Scripts    map[string]string // script id -> boot id in which it finished
@@ -69,7 +70,7 @@ type Command struct {
 	Reported  bool   // CodeDeploy has the result
 }
 
-// State is what the record says now.
+// State is what the record says. It is a value: a later line makes another, and changes nothing that this one leads to.
 type State struct {
 	Last     *Deployment // the newest deployment, ended or not
 	Good     *Deployment // the newest that succeeded
@@ -134,7 +135,7 @@ func (s *State) apply(e Entry) {
 		}
 		s.Sequence = max(s.Sequence+1, e.Sequence)
 		s.Last = &Deployment{
-			Sequence: e.Sequence, ID: e.Deployment, By: e.By, Boot: e.Boot, Began: e.Time, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback,
+			Sequence: e.Sequence, ID: e.Deployment, By: e.By, Boot: e.Boot, Began: e.Time, Revision: e.Revision, Release: e.Release, Live: e.Live, Fallback: e.Fallback, From: e.From,
 			Finished: map[string]bool{}, FinishedIn: map[string]string{}, Scripts: map[string]string{}, before: s.Good,
 		}
 		return
@@ -209,6 +210,7 @@ func (s *State) apply(e Entry) {
 	}
 }
 
+// clone is a state that a line may change.
 func (s State) clone() State {
 	c := s
 	same := s.Good == s.Last
