@@ -76,8 +76,8 @@ func TestCheck(t *testing.T) {
 				"appspec.yml:3:1: unknown key \"hook\" in the appspec, and nothing of it would run: did you mean hooks?\nPATH: 1 problem, 1 warning\n"},
 		{"what CodeDeploy ignores", sound.with(files{"appspec.yml": overwriting}), nil, 0, overwrite + rubyNeeds + "PATH: ok: 3 files, 275 B unpacked; 1 warning\n"},
 		{"the same, strictly", sound.with(files{"appspec.yml": overwriting}), []string{"-strict"}, 1, overwrite + rubyNeeds + "PATH: 0 problems, 1 warning\n"},
-		{"the appspec and the scripts in one go", sound.with(files{"appspec.yml": strings.Replace(overwriting, "/srv/shop", "srv/shop", 1), "scripts/validate.sh": "#!/bin/bash\nset -e\nif true; then\n"}), nil, 1,
-			"appspec.yml:4:30: destination \"srv/shop\" must be an absolute path: it must begin with /\n" + strings.Replace(overwrite, "4:41", "4:40", 1) +
+		{"the appspec and the scripts in one go", sound.with(files{"appspec.yml": strings.Replace(overwriting, "/srv/shop", "~/shop", 1), "scripts/validate.sh": "#!/bin/bash\nset -e\nif true; then\n"}), nil, 1,
+			"appspec.yml:4:30: destination \"~/shop\" must be an absolute path, which begins with /: nothing is put in for ~ or a variable\n" + strings.Replace(overwrite, "4:41", "4:38", 1) +
 				"scripts/validate.sh:3:10: does not parse: `then` must be followed by a statement list\nPATH: 2 problems, 1 warning\n"},
 		{"for CI", sound.with(files{"appspec.yml": overwriting}), []string{"-json"}, 0, strings.ReplaceAll(`{
   "path": "PATH",

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"github.com/goccy/go-yaml/ast"
 )
 
 // ACE is one entry of a POSIX access control list.
@@ -166,22 +164,17 @@ func (r *reader) context(f fields) *Context {
 	if n == nil {
 		return nil
 	}
-	if pairs, ok := n.(*ast.MappingNode); ok {
-		for _, v := range pairs.Values {
-			if v.Key.GetToken().Value == "role" {
-				r.fail(v.Key, "context takes no role: it is always object_r; remove it")
-				return nil
-			}
-		}
-	}
 	// AWS documents the key as `user` and its agent reads `name`: both are taken.
-	c := r.fields(n, "context", nil, "name", "user", "type", "range")
+	c := r.fields(n, "context", nil, "name", "user", "type", "range", "role")
 	if c == nil {
 		return nil
 	}
 	if c.any("name") && c.any("user") {
 		r.fail(c["user"], "user and name are the same in context: give one")
 		return nil
+	}
+	if c.any("role") {
+		r.warn(c["role"], "role of context is ignored, here and by CodeDeploy: it is always object_r")
 	}
 	r.need(n, c, "type", "context", "it is the SELinux type, such as httpd_sys_content_t")
 	ctx := &Context{Name: r.label(c, "name") + r.label(c, "user"), Type: r.label(c, "type"), Range: r.text(c, "range")}

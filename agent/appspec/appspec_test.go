@@ -56,17 +56,19 @@ func TestGood(t *testing.T) {
 		{"JSON is YAML", `{"version": 0.0, "os": "linux", "files": [{"source": "/", "destination": "/opt/app"}]}`, Spec{
 			Files: []File{{".", "/opt/app", 1, 43}},
 		}},
-		{"a file edited on Windows", "\ufeffversion: 0.0\r\nos: linux\r\nhooks:\r\n  AfterInstall:\r\n    - location: scripts/a.sh\r\n      timeout: 60\r\n", Spec{
+		{"a file edited on Windows", "version: 0.0\r\nos: linux\r\nhooks:\r\n  AfterInstall:\r\n    - location: scripts/a.sh\r\n      timeout: 60\r\n", Spec{
 			Hooks: map[string][]Hook{"AfterInstall": {{Location: "scripts/a.sh", Timeout: time.Minute, Line: 5, Col: 7}}},
+		}},
+		{"a file of an old Mac", "version: 0.0\ros: linux\rhooks:\r  AfterInstall:\r    - location: scripts/a.sh\r", Spec{
+			Hooks: map[string][]Hook{"AfterInstall": {{Location: "scripts/a.sh", Line: 5, Col: 7}}},
 		}},
 		{"sections that are there but empty", `---
 version: 0.0
 os: linux
 file_exists_behavior:
 files:
-permissions: []
+permissions: {}
 hooks:
-  BeforeInstall:
   AfterInstall: []
 ...
 `, Spec{}},
@@ -159,6 +161,29 @@ permissions:
 			{Object: "/opt/app/tmp", Pattern: "**", Directories: true, Mode: mode(0o775 | fs.ModeSetgid), ACLs: []ACE{},
 				Context: &Context{"system_u", "tmp_t", ""}, Line: 21, Col: 5},
 		}}},
+		{"merge keys", `version: 0.0
+os: linux
+hooks:
+  BeforeInstall:
+    - &own
+      location: scripts/a.sh
+      timeout: 60
+      runas: deploy
+  AfterInstall:
+    - <<: *own
+      location: scripts/b.sh
+    - location: >-
+        scripts/c.sh
+      <<: [{timeout: 300}, {timeout: 5, sudo: yes}]
+`, Spec{
+			Hooks: map[string][]Hook{
+				"BeforeInstall": {{Location: "scripts/a.sh", Timeout: time.Minute, RunAs: "deploy", Line: 6, Col: 7}},
+				"AfterInstall": {
+					{Location: "scripts/b.sh", Timeout: time.Minute, RunAs: "deploy", Line: 10, Col: 7},
+					{Location: "scripts/c.sh", Timeout: 5 * time.Minute, Sudo: true, Line: 12, Col: 7},
+				},
+			},
+		}},
 		{"aliases", `version: 0.0
 os: linux
 files:

@@ -37,18 +37,20 @@
 //   - scripts that would never run: an unknown event, an event that runs no scripts (Install, DownloadBundle,
 //     BlockTraffic, AllowTraffic), an event beside `hooks:` instead of below it, `hook:` and the `Hooks:` of
 //     Lambda and ECS;
-//   - a key given twice (there the last one wins), a near miss of a key without which its entry means nothing;
+//   - a second one of a key that names scripts or files (there the last one wins), a near miss of a key without which
+//     its entry means nothing;
 //   - file_exists_behavior within an entry of files: nobody reads it there, and its files would end the deployment;
 //   - a source or location that leads out of the bundle with ../;
-//   - a destination that is not absolute (CodeDeploy takes it from its own working directory, or from a home
-//     directory with ~);
-//   - timeout 300.5 or 5m (read as 300 and 5), 0300 (octal to YAML 1.1), and more than 48 hours,
-//     which Auto Scaling allows no launch;
-//   - sudo with anything but true or false, yes or no, on or off: there "false" in quotes is true;
-//   - numbers where text is meant, text that is empty or runs over two lines, tags, merge keys;
+//   - a destination with ~, which is the home of nobody in particular, a variable, or backslashes (there $HOME and
+//     C:\app are names of directories), or that is empty (there it is /);
+//   - timeout 5m (there 5 seconds), 0300 (octal to YAML 1.1), and the other ways of YAML 1.1 to write a number;
+//   - an empty mode (there 000), numbers where text is meant, text that runs over two lines, tags;
 //   - ACL entries such as g:rwx or d:7, which CodeDeploy reads as a user named g or d, and two
 //     entries for the same user;
-//   - more than one YAML document, text that is not UTF-8, control characters.
+//   - more than one YAML document, of which it reads the first, and control characters.
+//
+// Taken here, and refused there: a mode such as 0755 (see below), a byte order mark, the aliases of YAML where
+// its Ruby is 3.1 or later.
 //
 // Read in another way:
 //   - mode: the digits as they are written. 0644, 644 and "0644" are all rw-r--r--; CodeDeploy,
@@ -57,10 +59,14 @@
 //
 // Warnings, because CodeDeploy deploys it though it does nothing with it: any other unknown key (`overwrite: yes`
 // in an entry of files, which reads as if it were file_exists_behavior; runAs, which is not runas), a pattern or
-// except with a / in it, a permission that sets nothing, an object that is not absolute.
+// except with a / in it, or empty, an empty type, a permission that sets nothing, the role of a context.
 //
 // Warnings, because it works and was perhaps not meant: a location with a / in front (the top of the bundle, as in
-// source), destination / (each file goes where its path in the source says), an owner or group that is a number.
+// source), destination / (each file goes where its path in the source says), a relative destination or object
+// (taken from /, where its agent works), an owner or group that is a number, an empty source (the whole bundle) or runas
+// (none), timeout 300.5 or 300s (300) and more than 48 hours, which Auto Scaling allows no launch (48 hours), sudo with
+// anything but true or false, yes or no, on or off (true, "false" in quotes too), any other key given twice (the last
+// one wins).
 //
 // # What it does not know
 //

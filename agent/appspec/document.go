@@ -37,6 +37,9 @@ const (
 	maxProblems = 50
 )
 
+// mark is the byte order mark that some editors begin a file with.
+var mark = []byte("\ufeff")
+
 // reader walks one appspec and notes what is wrong with it.
 type reader struct {
 	file     string
@@ -47,6 +50,7 @@ type reader struct {
 
 	anchors map[string]*ast.AnchorNode
 	visits  int
+	merging int // merge keys within merge keys
 }
 
 // document turns the text into the one YAML node it holds; nil when it cannot.
@@ -55,8 +59,12 @@ func (r *reader) document(src []byte) ast.Node {
 		r.add(0, 0, false, "is longer than %d bytes: an appspec names scripts and files, it does not hold them", MaxSize)
 		return nil
 	}
-	src = bytes.TrimPrefix(src, []byte("\ufeff"))
+	if bytes.HasPrefix(src, mark) {
+		src = src[len(mark):]
+		r.add(1, 1, true, "begins with a byte order mark, with which CodeDeploy's agent does not find the second line: save it as UTF-8 without one")
+	}
 	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))
+	src = bytes.ReplaceAll(src, []byte("\r"), []byte("\n")) // YAML's third line end
 	if !r.characters(string(src)) {
 		return nil
 	}
@@ -95,9 +103,6 @@ func (r *reader) characters(src string) bool {
 			return false
 		case c == '\n':
 			line, col = line+1, 0
-		case c == '\r':
-			r.add(line, col, false, "a lone carriage return stands here: save the file with Unix line ends")
-			return false
 		case c != '\t' && unicode.IsControl(c):
 			r.add(line, col, false, "the control character %U stands here: remove it", c)
 			return false

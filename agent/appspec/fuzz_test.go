@@ -86,7 +86,7 @@ func checkSpec(t *testing.T, spec *Spec) {
 	}
 	for _, p := range spec.Permissions {
 		absolute("object", p.Object)
-		if p.Pattern == "" || !p.Files && !p.Directories || strings.Contains(p.Owner+p.Group, ":") {
+		if strings.Contains(p.Owner+p.Group, ":") {
 			t.Errorf("permission %+v", p)
 		}
 		for _, a := range p.ACLs {

@@ -155,8 +155,12 @@ func (r *reader) filesEntry(n ast.Node, spec *Spec) {
 	}
 }
 
-// inBundle is the path at key, relative to the bundle. A leading / means the top of the bundle.
+// inBundle is the path at key, relative to the bundle. A leading / means the top of the bundle, as does empty text.
 func (r *reader) inBundle(f fields, key string) (string, bool) {
+	if empty(f[key]) {
+		r.warn(f[key], "%s is empty, which is the whole bundle: write /", key)
+		return ".", true
+	}
 	s := r.text(f, key)
 	if s == "" {
 		return "", false
@@ -174,19 +178,30 @@ func (r *reader) destination(f fields) (string, bool) {
 	if s == "" {
 		return "", false
 	}
-	clean, ok := r.absolute(f["destination"], "destination", s)
-	if ok && clean == "/" {
-		r.warn(f["destination"], "destination / is the root of the machine: each file of the source is installed where its path there says, and replaced in place if it is not in the release")
-	}
-	return clean, ok
-}
-
-func (r *reader) absolute(n ast.Node, key, s string) (string, bool) {
-	if !strings.HasPrefix(s, "/") {
-		r.fail(n, "%s %s must be an absolute path: it must begin with /", key, quote(s))
+	if !strings.HasPrefix(s, "/") && strings.ContainsAny(s, `~$\`) {
+		r.fail(f["destination"], "destination %s must be an absolute path, which begins with /: nothing is put in for ~ or a variable", quote(s))
 		return "", false
 	}
-	return path.Clean(s), true
+	clean := r.fromRoot(f["destination"], "destination", s)
+	if clean == "/" {
+		r.warn(f["destination"], "destination / is the root of the machine: each file of the source is installed where its path there says, and replaced in place if it is not in the release")
+	}
+	return clean, true
+}
+
+// fromRoot is the path s on the server. CodeDeploy's agent works in /, so that is where it takes a relative one from.
+func (r *reader) fromRoot(n ast.Node, key, s string) string {
+	if !strings.HasPrefix(s, "/") {
+		s = "/" + s
+		r.warn(n, "%s %s is not an absolute path: it is taken as %s, because CodeDeploy's agent works in /", key, quote(s[1:]), quoteless(path.Clean(s)))
+	}
+	return path.Clean(s)
+}
+
+// empty reports whether n is text without a character in it.
+func empty(n ast.Node) bool {
+	s, ok := n.(*ast.StringNode)
+	return ok && strings.TrimSpace(s.Value) == ""
 }
 
 // hooks reads the hooks section.
@@ -203,95 +218,15 @@ func (r *reader) hooks(n ast.Node, spec *Spec) {
 			} else {
 				r.fail(p.at, "unknown lifecycle event %s: events that run scripts are %s", quote(p.key), strings.Join(hooks.Events, ", "))
 			}
-		case p.value != nil:
+		case p.value == nil:
+			if !p.bad {
+				r.fail(p.at, "%s has no scripts, and CodeDeploy's agent fails at that: remove the line, or write `%[1]s: []`", p.key)
+			}
+		default:
 			scripts, _ := r.list(p.value, p.key, "`- location: ...`")
 			for _, n := range scripts {
 				r.script(n, p.key, spec)
 			}
 		}
 	}
-}
-
-// script reads one script of an event.
-func (r *reader) script(n ast.Node, event string, spec *Spec) {
-	if s, ok := n.(*ast.StringNode); ok {
-		r.fail(n, "a script must be a map: write `- location: %s`", quoteless(s.Value))
-		return
-	}
-	f := r.fields(n, "a script", []string{"location"}, scriptKeys...)
-	if f == nil {
-		return
-	}
-	r.need(n, f, "location", "a script", "it names the script, relative to the bundle")
-	location, ok := r.location(f)
-	h := Hook{
-		Location: location,
-		Timeout:  r.timeout(f),
-		RunAs:    r.user(f, "runas"),
-		Sudo:     r.truth(f, "sudo"),
-	}
-	if ok {
-		h.Line, h.Col = position(n)
-		spec.Hooks[event] = append(spec.Hooks[event], h)
-	}
-}
-
-func (r *reader) location(f fields) (string, bool) {
-	s := strings.TrimSpace(r.text(f, "location"))
-	if s == "" {
-		return "", false
-	}
-	n := f["location"]
-	clean := path.Clean(strings.TrimLeft(s, "/"))
-	switch {
-	case clean == ".." || strings.HasPrefix(clean, "../"):
-		r.fail(n, "location %s leads out of the bundle: scripts come with the revision", quote(s))
-	case clean == "." || strings.HasSuffix(s, "/"):
-		r.fail(n, "location %s is a directory: name the script", quote(s))
-	default:
-		if strings.HasPrefix(s, "/") {
-			r.warn(n, "location %s is %s in the bundle, not a file of the server: scripts come with the revision; write it without the / in front", quote(s), quoteless(clean))
-		}
-		return clean, true
-	}
-	return "", false
-}
-
-// timeout is the script's own timeout, 0 when it has none or it is wrong.
-func (r *reader) timeout(f fields) time.Duration {
-	n := f["timeout"]
-	if n == nil {
-		return 0
-	}
-	s, ok := scalar(n)
-	if !ok {
-		r.fail(n, "timeout must be a number of seconds, not %s", kind(n))
-		return 0
-	}
-	digits := s != "" && strings.Trim(s, "0123456789") == ""
-	seconds, err := strconv.ParseInt(s, 10, 64)
-	switch {
-	case digits && (err != nil || seconds > int64(MaxTimeout/time.Second)):
-		r.fail(n, "timeout %s is more than %d seconds: no launch may take longer", quoteless(s), int64(MaxTimeout/time.Second))
-	case digits && len(s) > 1 && s[0] == '0' && seconds > 0:
-		// YAML 1.1, which CodeDeploy reads, takes 060 for octal: 48.
-		r.fail(n, "timeout %s begins with 0, which YAML may take for octal: write %d", s, seconds)
-	case !digits && (err != nil || seconds > 0):
-		r.fail(n, "timeout %s must be a whole number of seconds, such as 300", quote(s))
-	case seconds <= 0:
-		r.fail(n, "timeout %s must be more than 0 seconds: leave it out for the default of 3600", quoteless(s))
-	default:
-		return time.Duration(seconds) * time.Second
-	}
-	return 0
-}
-
-// user is the name of a user or a group at key. A colon would be chown's user:group, a space a mistake.
-func (r *reader) user(f fields, key string) string {
-	s := strings.TrimSpace(r.text(f, key))
-	if strings.ContainsAny(s, ": /") {
-		r.fail(f[key], "%s %s must be one name: no spaces, no slash, no colon", key, quote(s))
-		return ""
-	}
-	return s
 }

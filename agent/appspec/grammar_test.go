@@ -73,7 +73,7 @@ files:
 files:
   - source: ''
     destination: /opt/app
-`, []string{"appspec.yml:4:13: source is empty"}},
+`, []string{"appspec.yml:4:13: warning: source is empty, which is the whole bundle: write /"}},
 	{"no destination", `
 files:
   - source: /
@@ -139,17 +139,17 @@ files:
 files:
   - source: /
     destination: opt/app
-`, []string{`appspec.yml:5:18: destination "opt/app" must be an absolute path: it must begin with /`}},
+`, []string{`appspec.yml:5:18: warning: destination "opt/app" is not an absolute path: it is taken as /opt/app, because CodeDeploy's agent works in /`}},
 	{"home directory", `
 files:
   - source: /
     destination: ~/app
-`, []string{`appspec.yml:5:18: destination "~/app" must be an absolute path: it must begin with /`}},
+`, []string{`appspec.yml:5:18: destination "~/app" must be an absolute path, which begins with /: nothing is put in for ~ or a variable`}},
 	{"Windows destination", `
 files:
   - source: /
     destination: C:\app
-`, []string{`appspec.yml:5:18: destination "C:\\app" must be an absolute path: it must begin with /`}},
+`, []string{`appspec.yml:5:18: destination "C:\\app" must be an absolute path, which begins with /: nothing is put in for ~ or a variable`}},
 	{"root", `
 files:
   - source: /
@@ -185,7 +185,7 @@ files:
     destination: /
 `, []string{
 		`appspec.yml:4:13: source "../a" leads out of the bundle: it must name something inside it`,
-		`appspec.yml:5:18: destination "b" must be an absolute path: it must begin with /`,
+		`appspec.yml:5:18: warning: destination "b" is not an absolute path: it is taken as /b, because CodeDeploy's agent works in /`,
 		`appspec.yml:6:5: unknown key "sorce" in an entry of files: did you mean source?`,
 		"appspec.yml:7:18: warning: destination / is the root of the machine: each file of the source is installed where its path there says, and replaced in place if it is not in the release",
 	}},
@@ -207,6 +207,11 @@ hooks:
   afterinstall:
     - location: a.sh
 `, []string{`appspec.yml:4:3: unknown lifecycle event "afterinstall": did you mean AfterInstall?`}},
+	{"event in pieces", `
+hooks:
+  after_install:
+    - location: a.sh
+`, []string{`appspec.yml:4:3: unknown lifecycle event "after_install": did you mean AfterInstall?`}},
 	{"event in capitals", `
 hooks:
   VALIDATESERVICE:
@@ -360,13 +365,13 @@ hooks:
   AfterInstall:
     - location: a.sh
       timeout: 259200
-`, []string{"appspec.yml:6:16: timeout 259200 is more than 172800 seconds: no launch may take longer"}},
+`, []string{"appspec.yml:6:16: warning: timeout 259200 is taken as 172800: no launch may take longer"}},
 	{"timeout beyond all numbers", `
 hooks:
   AfterInstall:
     - location: a.sh
       timeout: 99999999999999999999
-`, []string{"appspec.yml:6:16: timeout 99999999999999999999 is more than 172800 seconds: no launch may take longer"}},
+`, []string{"appspec.yml:6:16: warning: timeout 99999999999999999999 is taken as 172800: no launch may take longer"}},
 	{"timeout true", `
 hooks:
   AfterInstall:
@@ -390,11 +395,53 @@ hooks:
   AfterInstall:
     - location: a.sh
       sudo: "false"
-`, []string{"appspec.yml:6:13: sudo must be true or false, without quotes"}},
+`, []string{`appspec.yml:6:13: warning: sudo "false" counts as true, here and by CodeDeploy: write true or false, without quotes`}},
 	{"sudo maybe", `
 hooks:
   AfterInstall:
     - location: a.sh
       sudo: deploy
-`, []string{"appspec.yml:6:13: sudo must be true or false, without quotes"}},
+`, []string{`appspec.yml:6:13: warning: sudo "deploy" counts as true, here and by CodeDeploy: write true or false, without quotes`}},
+	{"sudo a list", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      sudo: [yes]
+`, []string{"appspec.yml:6:13: sudo must be true or false, not a list"}},
+	{"event of comments", `
+hooks:
+  AfterInstall:
+  #  - location: a.sh
+`, []string{"appspec.yml:4:3: AfterInstall has no scripts, and CodeDeploy's agent fails at that: remove the line, or write `AfterInstall: []`"}},
+	{"timeout with its unit", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 300 seconds
+`, []string{`appspec.yml:6:16: warning: timeout "300 seconds" is taken as 300, as by CodeDeploy's agent: write a whole number of seconds`}},
+	{"timeout with a fraction behind seconds", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 300.5
+`, []string{`appspec.yml:6:16: warning: timeout "300.5" is taken as 300, as by CodeDeploy's agent: write a whole number of seconds`}},
+	{"timeout twice", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      timeout: 300
+      timeout: 60
+`, []string{`appspec.yml:7:7: warning: "timeout" is given twice, and this one counts: line 6 has it already`}},
+	{"location twice", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      location: b.sh
+`, []string{`appspec.yml:6:7: "location" is given twice: line 5 has it already`}},
+	{"runas empty", `
+hooks:
+  AfterInstall:
+    - location: a.sh
+      runas: ''
+`, []string{"appspec.yml:6:14: warning: runas is empty, and counts as if it were not there"}},
 }

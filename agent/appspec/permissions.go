@@ -3,7 +3,6 @@ package appspec
 import (
 	"fmt"
 	"io/fs"
-	"path"
 	"strconv"
 	"strings"
 
@@ -36,11 +35,7 @@ func (r *reader) permission(n ast.Node, spec *Spec) {
 	p.Files, p.Directories = r.types(f)
 	p.Line, p.Col = position(n)
 	if s := strings.TrimSpace(r.text(f, "object")); s != "" {
-		if !strings.HasPrefix(s, "/") {
-			r.warn(f["object"], "object %s is not an absolute path, and the entry applies to nothing, here and at CodeDeploy: write where it is on the server, beginning with /", quote(s))
-			return
-		}
-		p.Object = path.Clean(s)
+		p.Object = r.fromRoot(f["object"], "object", s)
 	}
 	if len(r.problems)+r.more == before && !f.any("owner", "group", "mode", "acls", "context") {
 		r.warn(n, "this permission sets nothing: give it owner, group, mode, acls or context")
@@ -49,6 +44,10 @@ func (r *reader) permission(n ast.Node, spec *Spec) {
 }
 
 func (r *reader) pattern(f fields) string {
+	if empty(f["pattern"]) {
+		r.warn(f["pattern"], "pattern is empty and matches nothing: leave it out for everything in object")
+		return ""
+	}
 	p := r.text(f, "pattern")
 	if p == "" {
 		return everything
@@ -67,6 +66,10 @@ func (r *reader) except(f fields) []string {
 	values, _ := r.list(n, "except", "`except: [\"*.sh\"]`")
 	var names []string
 	for _, v := range values {
+		if empty(v) {
+			r.warn(v, "an entry of except is empty and matches nothing")
+			continue
+		}
 		name := r.textOf(v, "an entry of except")
 		if strings.Contains(name, "/") {
 			r.warn(v, "except %s matches nothing: it takes names of what lies directly in object, without a path", quote(name))
@@ -86,7 +89,7 @@ func (r *reader) types(f fields) (files, directories bool) {
 	}
 	values, ok := r.list(n, "type", "`type: [file]`")
 	if ok && len(values) == 0 {
-		r.fail(n, "type is an empty list: name file or directory, or leave type out for both")
+		r.warn(n, "type is an empty list, and the entry applies to nothing: name file or directory, or leave type out for both")
 	}
 	for _, v := range values {
 		switch t := r.textOf(v, "type"); t {
@@ -102,7 +105,7 @@ func (r *reader) types(f fields) (files, directories bool) {
 	return files, directories
 }
 
-// mode is 1 to 4 octal digits, with or without quotes and leading zero. The text of the token
+// mode is 1 to 4 octal digits, with or without quotes and a zero in front. The text of the token
 // counts: YAML 1.1 would make 420 of 0644, and CodeDeploy does.
 func (r *reader) mode(f fields) *fs.FileMode {
 	n := f["mode"]
@@ -115,7 +118,7 @@ func (r *reader) mode(f fields) *fs.FileMode {
 		return nil
 	}
 	bits, err := strconv.ParseUint(s, 8, 12)
-	if err != nil || len(s) > 4 || strings.Trim(s, "01234567") != "" {
+	if err != nil || len(strings.TrimPrefix(s, "0")) > 4 || strings.Trim(s, "01234567") != "" {
 		r.fail(n, "mode %s must be 1 to 4 octal digits, such as 0644", quote(s))
 		return nil
 	}

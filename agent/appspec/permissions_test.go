@@ -20,7 +20,7 @@ permissions:
 permissions:
   - object: .
     owner: deploy
-`, []string{`appspec.yml:4:13: warning: object "." is not an absolute path, and the entry applies to nothing, here and at CodeDeploy: write where it is on the server, beginning with /`}},
+`, []string{`appspec.yml:4:13: warning: object "." is not an absolute path: it is taken as /, because CodeDeploy's agent works in /`}},
 	{"sets nothing", `
 permissions:
   - object: /opt/app
@@ -67,7 +67,7 @@ permissions:
   - object: /opt/app
     type: []
     mode: 755
-`, []string{"appspec.yml:5:11: type is an empty list: name file or directory, or leave type out for both"}},
+`, []string{"appspec.yml:5:11: warning: type is an empty list, and the entry applies to nothing: name file or directory, or leave type out for both"}},
 	{"user for owner", `
 permissions:
   - object: /opt/app
@@ -111,8 +111,8 @@ permissions:
 	{"mode too long", `
 permissions:
   - object: /opt/app
-    mode: 00755
-`, []string{`appspec.yml:5:11: mode "00755" must be 1 to 4 octal digits, such as 0644`}},
+    mode: 000755
+`, []string{`appspec.yml:5:11: mode "000755" must be 1 to 4 octal digits, such as 0644`}},
 	{"mode of YAML 1.2", `
 permissions:
   - object: /opt/app
@@ -177,7 +177,7 @@ permissions:
 permissions:
   - object: /opt/app
     context: {type: tmp_t, role: object_r}
-`, []string{"appspec.yml:5:28: context takes no role: it is always object_r; remove it"}},
+`, []string{"appspec.yml:5:34: warning: role of context is ignored, here and by CodeDeploy: it is always object_r"}},
 	{"context with two users", `
 permissions:
   - object: /opt/app
@@ -217,6 +217,8 @@ func TestMode(t *testing.T) {
 		{"4755", 0o755 | fs.ModeSetuid},
 		{"2775", 0o775 | fs.ModeSetgid},
 		{"1777", 0o777 | fs.ModeSticky},
+		{"02775", 0o775 | fs.ModeSetgid},
+		{"01777", 0o777 | fs.ModeSticky},
 		{"7000", fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky},
 	} {
 		spec, problems := Parse("appspec.yml", []byte(head+"\npermissions:\n  - object: /a\n    mode: "+c.in+"\n"))

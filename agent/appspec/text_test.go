@@ -17,9 +17,9 @@ var badText = []bad{
 	{"text, not a map", "hello\n", []string{"appspec.yml:1:1: the appspec must be a map of `key: value` lines, not text"}},
 	{"a list", "- version: 0.0\n", []string{"appspec.yml:1:1: the appspec must be a map of `key: value` lines, not a list"}},
 	{"not UTF-8", "version: 0.0\nos: lin\xffux\n", []string{"appspec.yml:2:8: is not UTF-8 here (byte 0xff): save the file as UTF-8"}},
+	{"a byte order mark", "\ufeffversion: 0.0\nos: linux\n", []string{"appspec.yml:1:1: warning: begins with a byte order mark, with which CodeDeploy's agent does not find the second line: save it as UTF-8 without one"}},
 	{"UTF-16", "\xff\xfev\x00e\x00", []string{"appspec.yml:1:1: is not UTF-8 here (byte 0xff): save the file as UTF-8"}},
 	{"control character", "version: 0.0\nos: linux\a\n", []string{"appspec.yml:2:10: the control character U+0007 stands here: remove it"}},
-	{"old Mac line ends", "version: 0.0\ros: linux\r", []string{"appspec.yml:1:13: a lone carriage return stands here: save the file with Unix line ends"}},
 	{"two documents", "version: 0.0\nos: linux\n---\nhooks:\n", []string{"appspec.yml:4:1: a second YAML document begins before this line: an appspec is one document, remove the `---`"}},
 }
 
@@ -158,14 +158,19 @@ files:
 	{"anchor without a value", `
 files: &f
 `, []string{"appspec.yml:3:8: an anchor (&) begins here, and no value follows it: put quotes around text that begins with &"}},
-	{"merge key", `
+	{"merge key of a text", `
 files:
-  - <<: {source: /}
+  - <<: x
+    source: /
     destination: /opt/app
-`, []string{
-		"appspec.yml:4:5: merge keys (<<) are not understood in an appspec: write the keys out",
-		"appspec.yml:4:5: source is missing in an entry of files: / is the whole bundle",
-	}},
+`, []string{"appspec.yml:4:9: an entry of files must be a map of `key: value` lines, not text"}},
+	{"merge key in a circle", `
+files:
+  - &f
+    <<: *f
+    source: /
+    destination: /opt/app
+`, []string{"appspec.yml:5:9: its merge keys (<<) lead in a circle: write the keys out"}},
 	{"question mark key", `
 ? hooks
 : {}

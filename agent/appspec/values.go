@@ -20,53 +20,6 @@ const (
 	maxShown = 60
 )
 
-// pair is one key of a map with its value; the value is nil when it is null, or bad.
-type pair struct {
-	key   string
-	at    ast.Node // the key
-	value ast.Node
-	bad   bool // what is wrong with the value has been reported
-}
-
-// pairs are the keys and values of a map. Whatever is not a plain map is reported, and ok is false
-// when there is nothing to go on with.
-func (r *reader) pairs(n ast.Node, what string) (pairs []pair, ok bool) {
-	var values []*ast.MappingValueNode
-	switch v := n.(type) {
-	case *ast.MappingNode:
-		values = v.Values
-	case *ast.MappingValueNode:
-		values = []*ast.MappingValueNode{v}
-	default:
-		r.fail(n, "%s must be a map of `key: value` lines, not %s", what, kind(n))
-		return nil, false
-	}
-	seen := map[string]int{}
-	for _, v := range values {
-		switch v.Key.(type) {
-		case *ast.MergeKeyNode:
-			r.fail(v.Key, "merge keys (<<) are not understood in an appspec: write the keys out")
-			continue
-		case *ast.MappingKeyNode, *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
-			r.fail(v.Key, "a key of %s must be plain text", what)
-			continue
-		}
-		key := v.Key.GetToken().Value
-		if line, ok := seen[key]; ok {
-			r.fail(v.Key, "%s is given twice: line %d has it already", quote(key), line)
-			continue
-		}
-		seen[key], _ = position(v.Key)
-		p := pair{key: key, at: v.Key, value: r.resolve(v.Value)}
-		p.bad = p.value == nil
-		if !p.bad && p.value.Type() == ast.NullType {
-			p.value = nil
-		}
-		pairs = append(pairs, p)
-	}
-	return pairs, true
-}
-
 // fields are the values of a map whose keys are known. A key that is null is not in it; a key whose
 // value is bad, which has been reported, is in it with nil.
 type fields map[string]ast.Node
@@ -109,10 +62,12 @@ func (r *reader) unknown(p pair, what string, needed, keys []string, f fields) {
 	r.warn(p.at, "unknown key %s in %s is ignored: did you mean %s?", quote(p.key), what, near)
 }
 
-// nearest is the candidate that was probably meant, "" when none is near. Wrong capitals are no distance.
+// nearest is the candidate that was probably meant, "" when none is near. Wrong capitals, and a word in pieces (after_install),
+// are no distance.
 func nearest(word string, candidates []string) string {
+	whole := strings.NewReplacer("_", "", "-", "", " ", "").Replace(word)
 	for _, c := range candidates {
-		if strings.EqualFold(word, c) {
+		if strings.EqualFold(word, c) || strings.EqualFold(whole, c) {
 			return c
 		}
 	}
@@ -138,6 +93,9 @@ func (f fields) any(keys ...string) bool {
 
 // list are the values of a list; a null entry is reported. nil and false when it is no list.
 func (r *reader) list(n ast.Node, what, example string) ([]ast.Node, bool) {
+	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) == 0 { // {} holds as little as []
+		return nil, true
+	}
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
 		r.fail(n, "%s must be a list, not %s: write %s", what, kind(n), example)
@@ -187,6 +145,9 @@ const maxID = 1<<31 - 1
 // textOf is the string n holds, or "" when it is not one that can be used.
 func (r *reader) textOf(n ast.Node, what string) string {
 	s, ok := n.(*ast.StringNode)
+	if block, isBlock := n.(*ast.LiteralNode); isBlock && block.Value != nil && !strings.Contains(block.Value.Value, "\n") {
+		s, ok = block.Value, true // |- or >- and one line
+	}
 	if !ok {
 		switch n.(type) {
 		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
@@ -214,7 +175,8 @@ func (r *reader) textOf(n ast.Node, what string) string {
 	return ""
 }
 
-// truth is the boolean at key. YAML 1.1, which CodeDeploy reads, also knows yes, no, on and off.
+// truth is the boolean at key. YAML 1.1, which CodeDeploy reads, also knows yes, no, on and off. Any other text or number is
+// true to its agent, "false" in quotes too.
 func (r *reader) truth(f fields, key string) bool {
 	n := f[key]
 	if n == nil {
@@ -232,8 +194,12 @@ func (r *reader) truth(f fields, key string) bool {
 			}
 		}
 	}
-	r.fail(n, "%s must be true or false, without quotes", key)
-	return false
+	if _, ok := scalar(n); !ok {
+		r.fail(n, "%s must be true or false, not %s", key, kind(n))
+		return false
+	}
+	r.warn(n, "%s %s counts as true, here and by CodeDeploy: write true or false, without quotes", key, quote(tk.Value))
+	return true
 }
 
 // scalar is the text of a number or a string as it stands in the file: `0644` is "0644".

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -126,8 +127,8 @@ func silentDifferences(spec *appspec.Spec, needs hooks.Needs) (found []hooks.Pro
 		if p.Mode == nil || !p.LeadingZero {
 			continue
 		}
-		if there := strconv.Itoa(int(p.Mode.Perm())); strings.Trim(there, "01234567") == "" { // else it refuses the mode
-			say(p.Line, p.Col, "its mode is the one that is written, 0%o: CodeDeploy's agent, to which 0%[1]o is a number in octal, sets 0%s", *p.Mode, there)
+		if there := strconv.Itoa(int(unixMode(*p.Mode))); strings.Trim(there, "01234567") == "" { // else it refuses the mode
+			say(p.Line, p.Col, "its mode is the one that is written, 0%o: CodeDeploy's agent, to which 0%[1]o is a number in octal, sets 0%s", unixMode(*p.Mode), there)
 		}
 	}
 	for _, event := range []string{hooks.ApplicationStop, hooks.BeforeBlockTraffic, hooks.AfterBlockTraffic} {
@@ -159,6 +160,17 @@ func silentDifferences(spec *appspec.Spec, needs hooks.Needs) (found []hooks.Pro
 		say(0, 0, "its scripts read %s, which nobody sets: CodeDeploy's agent hands on what /etc/profile sets", strings.Join(needs.Variables, ", "))
 	}
 	return found
+}
+
+// unixMode is the number that chmod takes.
+func unixMode(m fs.FileMode) uint32 {
+	bits := uint32(m.Perm())
+	for flag, bit := range map[fs.FileMode]uint32{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+		if m&flag != 0 {
+			bits |= bit
+		}
+	}
+	return bits
 }
 
 // steps is an order that works.
