@@ -20,7 +20,7 @@ func commands() cli.Program {
 			operator.StatusCommand(), operator.HistoryCommand(), operator.BlameCommand(), operator.PlotCommand(), operator.HoldCommand(), operator.UnholdCommand(),
 			developer.MigrateCommand(), developer.CheckCommand(), rehearseCommand(), developer.DeployCommand(), developer.RollbackCommand(rollbackHere), developer.ServersCommand(), developer.LockCommand(), developer.UnlockCommand(),
 			platform.DoctorCommand(platform.Examine), platform.BakeCommand(), platform.AttachCommand(), platform.IAMPolicyCommand(),
-			cli.VersionCommand(), applyFilesCommand(),
+			cli.VersionCommand(), applyFilesCommand(), runWithLinkCommand(),
 		},
 	}
 }

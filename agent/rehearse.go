@@ -118,7 +118,7 @@ func rehearsal(root string, policy hooks.Policy) (deployment.Server, error) {
 	}
 	c := config.Default()
 	layout := c.Layout()
-	layout.Root = root
+	layout.Root, layout.Processes = root, true
 	me := instance.Identity{InstanceID: "i-rehearsal", ImageID: "ami-rehearsal", Region: "rehearsal"}
 	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
 		me.BootID = strings.TrimSpace(string(boot))

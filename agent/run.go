@@ -107,6 +107,7 @@ func (a *agent) start(ctx context.Context, scripts *runner.Runner) error {
 		return err
 	}
 	a.deploy = &deployment.Deployer{Server: a.server(me), Runner: scripts, Log: a.log, Notify: a.notify}
+	a.deploy.Layout.Processes = !scripts.Units()
 	owner := record.Owner{Instance: me.InstanceID, Image: me.ImageID, Boot: me.BootID}
 	if err = a.awaitMounts(ctx, a.cfg.StateDir); err == nil {
 		a.deploy.Record, err = record.Open(a.cfg.StateDir, owner)

@@ -13,8 +13,8 @@
 //	                  revision is checked, before any of them runs
 //	BeforeInstall     nothing is installed yet: the release directory has its name, and no more
 //	Install           (usher) files and permissions of the appspec
-//	AfterInstall      the release directory is complete; /opt/app does not point to it yet, so nobody
-//	                  sees what is done here: compile, render, migrate
+//	AfterInstall      the release directory is complete; nobody but these scripts finds it at /opt/app
+//	                  yet: compile, render, migrate
 //	                  (usher) then /opt/app is flipped to the release, in one step
 //	ApplicationStart  /opt/app is the release: start the application
 //	ValidateService   is the application up? The last word on whether the instance enters service
@@ -183,18 +183,34 @@
 //
 // # What is live until the flip
 //
-// In BeforeInstall and AfterInstall /opt/app (or the configured link) is still what is live: the last good release, or the
-// base of the image. CodeDeploy's agent has installed into the destination by AfterInstall, so scripts that come from there
-// name it. Each line that does is a warning, with $USHER_RELEASE_DIR as the right word. One that destroys something there
-// (rm, mv, chown -R, find -delete, rsync --delete) is an error and the revision is refused: nothing would be left to go
-// back to. Variables that the script sets to a known text, and `cd`, are followed; what a script works out is not.
+// Until the flip /opt/app (or the configured link) is what is live: the last good release, or the base of the image.
+// CodeDeploy's agent has installed into the destination by AfterInstall, so scripts that come from there name it.
 //
-// Where scripts are units of systemd, the base and all releases but the new one are read-only to a script of these two
-// events, by whatever path it comes: what the check does not see fails there ("Read-only file system"), and what is live
-// stays as it is. All else, the link's folder too, is written as ever. Such a script has a mount namespace of its
-// own, in which a mount would be seen by nobody else and end with it. One that mounts something for the machine is
-// therefore run without all this: a shell script that has the command itself (mount, umount, sshfs, s3fs, mount-s3 and the
-// like), and any script with the line `# usher: mounts`, for what mounts in a program or in another file.
+// Where scripts are units of systemd, as on every server with the packaged service, a script of BeforeInstall or AfterInstall
+// cannot touch what is live, and one of AfterInstall finds the new release at the link:
+//
+//	to the script    the base and all releases but the new one are read-only, by whatever path it comes
+//	                 ("Read-only file system"); all else is written as ever
+//	in AfterInstall  /opt/app leads to $USHER_RELEASE_DIR, which is its real path too (readlink -f, pwd
+//	                 -P), with any runas: `cd /opt/app && npm ci` works as written. The link cannot be
+//	                 removed, renamed or replaced ("Device or resource busy")
+//	to all others    /opt/app is what is live, until the flip: also to what a script has others do, such
+//	                 as systemctl, systemd-run, docker or cron. What it leaves running sees the flip
+//
+// What is live can be read at $USHER_PREVIOUS_RELEASE. And /opt/app is a link, not a folder: `chown -R USER /opt/app` and
+// `find /opt/app` do not follow one, so that they do nothing, with success, before the flip and after it. Write /opt/app/.
+// Such a line is a warning, and in these two events the first is an error and the revision is refused.
+//
+// Each line of the two events that names the link is a warning, with $USHER_RELEASE_DIR as the right word: `usher rehearse`, and
+// an agent with `--runner processes`, cannot show a script another link. Where none is shown, and that is in BeforeInstall too,
+// a line that destroys something there (rm, mv, chown -R, find -delete, rsync --delete) is an error and the revision is
+// refused: nothing would be left to go back to. Variables that the script sets to a known text, and `cd`, are followed; what a
+// script works out is not.
+//
+// All this needs a mount namespace of the script's own, in which a mount would be seen by nobody else and end with it. One that
+// mounts something for the machine is therefore run without: a shell script that has the command itself (mount, umount,
+// sshfs, s3fs, mount-s3 and the like), and any script with the line `# usher: mounts`, for what mounts in a program or in
+// another file. A script with the line `# usher: live` finds what is live at the link, read-only.
 //
 // Paths below /opt/codedeploy-agent are pointed out: the unpacked revision is the working directory instead.
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,39 +98,84 @@ func shellOfRoot(t *testing.T) string {
 	return filepath.Base(login[3])
 }
 
-// Before the flip the link is what is live.
-func TestBeforeFlip(t *testing.T) {
+// Until the flip the link is what is live, but for scripts that are shown the new release; and it is no folder.
+func TestAtTheLink(t *testing.T) {
 	files := map[string]string{
-		"clean.sh": "#!/bin/bash\nset -e\nAPP=/opt/app\nrm -rf /opt/app/*\nsudo chown -R shop: \"$APP\"\nfind ${APP}/tmp -name '*.pid' -delete\nrsync -a --delete www/ /opt/app/www/\nrm -rf /opt/app-old /srv/opt/app /opt/application\nrm -rf \"$USHER_RELEASE_DIR/tmp\"\necho /opt/app\nchown shop /etc/shop\n",
-		"build.sh": "#!/bin/sh\nset -e\nmkdir -p /opt/app/www\necho built > /opt/app/www/built.txt\ncd /opt/app && npm ci\nrm -rf node_modules\ncd /tmp\nrm -rf node_modules\n",
-		"start.sh": "#!/bin/sh\nset -e\nrm -rf /opt/app/tmp\n",
+		"clean.sh":   "#!/bin/bash\nset -e\nAPP=/opt/app\nrm -rf /opt/app/*\nsudo chown -R shop: \"$APP/\"\nfind ${APP}/tmp -name '*.pid' -delete\nrsync -a --delete www/ /opt/app/www/\nrm -rf /opt/app-old /srv/opt/app /opt/application\nrm -rf \"$USHER_RELEASE_DIR/tmp\"\necho /opt/app\nchown shop /etc/shop\n",
+		"build.sh":   "#!/bin/sh\nset -e\nmkdir -p /opt/app/www\necho built > /opt/app/www/built.txt\ncd /opt/app && npm ci\nrm -rf node_modules /opt/app/tmp\ncd /tmp\nrm -rf node_modules\n",
+		"owner.sh":   "#!/bin/sh\nset -e\nA=/opt/app\nchown -R shop: $A\nchown -RH shop: $A\nchgrp --recursive shop $A/\nfind $A -type f -exec chmod 640 {} +\nfind -H $A -type f\nfind $A -delete\nchmod -R g+w $A\n",
+		"replace.sh": "#!/bin/sh\nset -e\nrm -rf /opt/app\nmv /opt/app /opt/app.old\nln -sfn \"$PWD\" /opt/app\nmv x /opt/app\n",
+		"live.sh":    "#!/bin/sh\nset -e\n# usher: live\ncp /opt/app/.env .\nrm -rf /opt/app/tmp\n",
+		"mounts.sh":  "#!/bin/sh\nset -e\nmount -a\ncp /opt/app/.env .\n",
+		"start.sh":   "#!/bin/sh\nset -e\nrm -rf /opt/app/tmp\nchown -R shop /opt/app\nfind /opt/app -name x\n",
 	}
-	scripts := scriptsOf(t, files, hooks.Script{Event: hooks.BeforeInstall, Location: "clean.sh"}, hooks.Script{Event: hooks.AfterInstall, Location: "build.sh"},
-		hooks.Script{Event: hooks.ApplicationStart, Location: "start.sh"})
+	var list []hooks.Script
+	for _, at := range []string{"BeforeInstall clean.sh", "AfterInstall build.sh", "AfterInstall owner.sh", "AfterInstall replace.sh", "AfterInstall live.sh", "AfterInstall mounts.sh", "ApplicationStart start.sh"} {
+		event, name, _ := strings.Cut(at, " ")
+		list = append(list, hooks.Script{Event: event, Location: name})
+	}
+	scripts := scriptsOf(t, files, list...)
 	const early = "leave it to the deployment, whose release directory is new each time, or do it in AfterInstall in $USHER_RELEASE_DIR"
-	const live = "in AfterInstall /opt/app is still what is live, not what is being installed: write $USHER_RELEASE_DIR"
+	const shown = "warning: in AfterInstall /opt/app is what is being installed to this script alone, and not in usher rehearse: $USHER_RELEASE_DIR is that everywhere"
+	const live = "warning: in AfterInstall /opt/app is still what is live, not what is being installed: write $USHER_RELEASE_DIR"
 	const gone = " destroys what is live, and nothing is left to go back to: "
-	want := []string{
+	const nothing = " changes nothing: /opt/app is a link, which -R does not follow: write /opt/app/"
+	const finds = " finds nothing: /opt/app is a link, which find does not follow: write /opt/app/"
+	const fails = " fails: /opt/app is a link, which stays where it is: leave it out, a release directory is new each time"
+	before := []string{
 		"clean.sh:4:1: `rm -rf /opt/app/*` in BeforeInstall" + gone + early,
-		"clean.sh:5:1: `chown -R shop: /opt/app` in BeforeInstall" + gone + early,
+		"clean.sh:5:1: `chown -R shop: /opt/app/` in BeforeInstall" + gone + early,
 		"clean.sh:6:1: `find /opt/app/tmp -name *.pid -delete` in BeforeInstall" + gone + early,
 		"clean.sh:7:1: `rsync -a --delete www/ /opt/app/www/` in BeforeInstall" + gone + early,
-		"build.sh:3:1: warning: " + live,
-		"build.sh:4:14: warning: " + live,
-		"build.sh:5:1: warning: " + live,
-		"build.sh:6:1: `rm -rf node_modules` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
 	}
-	var got []string
-	for _, p := range hooks.BeforeFlip(scripts, "/opt/app", false) {
-		got = append(got, p.String())
+	after := []string{
+		"live.sh:5:1: `rm -rf /opt/app/tmp` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
+		"mounts.sh:4:1: " + live,
+		"start.sh:4:1: warning: `chown -R shop /opt/app`" + nothing,
+		"start.sh:5:1: warning: `find /opt/app -name x`" + finds,
 	}
-	if a, b := strings.Join(got, "\n"), strings.Join(want, "\n"); a != b {
-		t.Errorf("got\n%s\nwant\n%s", a, b)
+	for _, c := range []struct {
+		processes bool
+		want      []string
+	}{
+		{false, []string{
+			"build.sh:3:1: " + shown, "build.sh:4:14: " + shown, "build.sh:5:1: " + shown, "build.sh:6:1: " + shown,
+			"owner.sh:4:1: `chown -R shop: /opt/app`" + nothing,
+			"owner.sh:5:1: " + shown, "owner.sh:6:1: " + shown,
+			"owner.sh:7:1: warning: `find /opt/app -type f -exec chmod 640 {} +`" + finds,
+			"owner.sh:8:1: " + shown,
+			"owner.sh:9:1: `find /opt/app -delete`" + finds,
+			"owner.sh:10:1: " + shown,
+			"replace.sh:3:1: `rm -rf /opt/app`" + fails,
+			"replace.sh:4:1: `mv /opt/app /opt/app.old`" + fails,
+			"replace.sh:5:1: `ln -sfn ... /opt/app` fails: /opt/app is changed by usher alone, after AfterInstall: leave it out",
+			"replace.sh:6:1: " + shown,
+		}},
+		{true, []string{
+			"build.sh:3:1: " + live, "build.sh:4:14: " + live, "build.sh:5:1: " + live,
+			"build.sh:6:1: `rm -rf node_modules /opt/app/tmp` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
+			"owner.sh:4:1: `chown -R shop: /opt/app`" + nothing,
+			"owner.sh:5:1: `chown -RH shop: /opt/app` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
+			"owner.sh:6:1: `chgrp --recursive shop /opt/app/` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
+			"owner.sh:7:1: warning: `find /opt/app -type f -exec chmod 640 {} +`" + finds,
+			"owner.sh:8:1: " + live,
+			"owner.sh:9:1: `find /opt/app -delete`" + finds,
+			"owner.sh:10:1: `chmod -R g+w /opt/app` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
+			"replace.sh:3:1: `rm -rf /opt/app` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
+			"replace.sh:4:1: `mv /opt/app /opt/app.old` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
+			"replace.sh:5:1: " + live,
+			"replace.sh:6:1: `mv x /opt/app` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
+		}},
+	} {
+		var got []string
+		for _, p := range hooks.AtTheLink(scripts, "/opt/app", c.processes) {
+			got = append(got, p.String())
+		}
+		if a, b := strings.Join(got, "\n"), strings.Join(slices.Concat(before, c.want, after), "\n"); a != b {
+			t.Errorf("processes: %v: got\n%s\nwant\n%s", c.processes, a, b)
+		}
 	}
-	if shielded := hooks.BeforeFlip(scripts, "/opt/app", true); len(shielded) != len(want) || len(hooks.Errors(shielded)) > 0 {
-		t.Errorf("shielded: %v", shielded)
-	}
-	if other := hooks.BeforeFlip(scripts, "/srv/shop/current", false); len(other) > 0 {
+	if other := hooks.AtTheLink(scripts, "/srv/shop/current", true); len(other) > 0 {
 		t.Errorf("another link: %v", other)
 	}
 }

@@ -9,8 +9,12 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// mountsMarker is the line by which a script says that it mounts something for the machine, where that cannot be seen.
-const mountsMarker = "# usher: mounts"
+// Lines by which a script says what cannot be seen: that it mounts something for the machine, and that it wants the
+// application's link to be what it is for everybody else.
+const (
+	mountsMarker = "# usher: mounts"
+	liveMarker   = "# usher: live"
+)
 
 // mounters are commands that change what is mounted, by their own system calls: systemctl and systemd-mount have it done.
 var mounters = []string{"mount", "umount", "fusermount", "fusermount3", "s3fs", "mount-s3", "goofys", "sshfs", "rclone"}
@@ -19,14 +23,8 @@ var mounters = []string{"mount", "umount", "fusermount", "fusermount3", "s3fs", 
 // it is for a shell and has a command that does, or it says so in a line "# usher: mounts". Files that it reads or starts
 // are not looked at.
 func Mounts(s Script) (found bool) {
-	text, _, _, err := readScript(s.File)
-	if err != nil {
-		return false
-	}
-	for line := range bytes.Lines(text) {
-		if string(bytes.TrimSpace(line)) == mountsMarker {
-			return true
-		}
+	if hasLine(s, mountsMarker) {
+		return true
 	}
 	for _, stmt := range statements(s) {
 		syntax.Walk(stmt, func(n syntax.Node) bool {
@@ -42,4 +40,21 @@ func Mounts(s Script) (found bool) {
 		})
 	}
 	return found
+}
+
+// SeesLive says whether a script says, in a line "# usher: live", that it wants the application's link to be what it is for
+// everybody else.
+func SeesLive(s Script) bool { return hasLine(s, liveMarker) }
+
+func hasLine(s Script, want string) bool {
+	text, _, _, err := readScript(s.File)
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(text) {
+		if string(bytes.TrimSpace(line)) == want {
+			return true
+		}
+	}
+	return false
 }

@@ -11,17 +11,17 @@ import (
 
 // Paths that mean something else here than under CodeDeploy's own agent.
 
-// BeforeFlip finds, in scripts that run before the link is flipped (BeforeInstall, AfterInstall), each line that names
-// the link: until then it is what is live, the last good release or the base of the image, and not what is being
-// installed. A command that destroys something there is an error, because nothing is left to go back to. With shielded,
-// the caller says that scripts cannot reach what is live; then all of it is a warning.
-func BeforeFlip(scripts []Script, link string, shielded bool) (found []Problem) {
+// AtTheLink finds the lines of scripts at which the application's link is not what it is under CodeDeploy's own agent.
+// Until the flip it is what is live for the machine, and what is being installed for the scripts of AfterInstall that do
+// not say otherwise (see SeesLive, Mounts); with processes, where none can be shown it, for no script. A command that would
+// destroy what is live is an error, because nothing is left to go back to, and so is one that cannot work at a link.
+func AtTheLink(scripts []Script, link string, processes bool) (found []Problem) {
 	for _, s := range scripts {
-		if s.Event != BeforeInstall && s.Event != AfterInstall {
-			continue
-		}
 		stmts := statements(s)
-		l := liveLines{link: link, script: s, shielded: shielded, values: map[string]string{}, said: map[uint]bool{}}
+		l := liveLines{link: link, script: s, values: map[string]string{}, said: map[uint]bool{}}
+		l.early = s.Event == BeforeInstall || s.Event == AfterInstall
+		l.shown = s.Event == AfterInstall && !processes && !Mounts(s) && !SeesLive(s)
+		l.wanted = SeesLive(s)
 		for _, stmt := range stmts {
 			syntax.Walk(stmt, l.enter)
 		}
@@ -53,13 +53,15 @@ func statements(s Script) []*syntax.Stmt {
 }
 
 type liveLines struct {
-	link     string
-	script   Script
-	shielded bool
-	values   map[string]string // of variables that are set to a known text
-	inside   bool              // the working directory is in the link
-	said     map[uint]bool     // lines
-	found    []Problem
+	link   string
+	script Script
+	early  bool              // it runs before the flip
+	shown  bool              // and finds the new release at the link all the same
+	wanted bool              // it says that it knows
+	values map[string]string // of variables that are set to a known text
+	inside bool              // the working directory is in the link
+	said   map[uint]bool     // lines
+	found  []Problem
 }
 
 func (l *liveLines) enter(n syntax.Node) bool {
@@ -71,7 +73,7 @@ func (l *liveLines) enter(n syntax.Node) bool {
 	case *syntax.CallExpr:
 		l.call(n)
 	case *syntax.Redirect:
-		if n.Word != nil && l.names(l.expand(n.Word)) {
+		if l.early && n.Word != nil && l.names(l.expand(n.Word)) {
 			l.say(n.Word, "", false)
 		}
 	}
@@ -134,16 +136,22 @@ func (l *liveLines) call(c *syntax.CallExpr) {
 	if name == "cd" && len(args) > 1 {
 		l.inside = l.names(args[1]) || l.inside && !strings.HasPrefix(args[1], "/")
 	}
+	if l.stopsAtTheLink(c, name, args) || !l.early {
+		return
+	}
 	relative := l.inside && slices.ContainsFunc(args[1:], func(a string) bool { return !strings.HasPrefix(a, "/") && !strings.HasPrefix(a, "-") })
 	destroys := destroys(name, args[1:])
 	switch {
 	case named && slices.Contains(readers, name): // looks at it, and does nothing there
-	case named && destroys, relative && destroys:
-		l.say(c, strings.ReplaceAll(strings.Join(args, " "), unknown, "..."), true)
+	case named && destroys, relative && destroys && !l.shown:
+		l.say(c, asText(args), true)
 	case named:
 		l.say(c, "", false)
 	}
 }
+
+// asText is a command as a message quotes it.
+func asText(args []string) string { return strings.ReplaceAll(strings.Join(args, " "), unknown, "...") }
 
 // readers are commands that look at what they name and change nothing. What they write elsewhere is a redirection, which
 // is looked at by itself.
@@ -174,20 +182,30 @@ func destroys(name string, args []string) bool {
 }
 
 func (l *liveLines) say(n syntax.Node, command string, destroys bool) {
-	line := n.Pos().Line()
-	if l.said[line] {
+	if l.wanted && !destroys {
 		return
 	}
-	l.said[line] = true
 	right := "write $USHER_RELEASE_DIR"
 	if l.script.Event == BeforeInstall {
 		right = "leave it to the deployment, whose release directory is new each time, or do it in AfterInstall in $USHER_RELEASE_DIR"
 	}
 	message := fmt.Sprintf("in %s %s is still what is live, not what is being installed: %s", l.script.Event, l.link, right)
-	if destroys {
+	switch {
+	case l.shown:
+		message = fmt.Sprintf("in %s %s is what is being installed to this script alone, and not in usher rehearse: $USHER_RELEASE_DIR is that everywhere", l.script.Event, l.link)
+	case destroys:
 		message = fmt.Sprintf("`%s` in %s destroys what is live, and nothing is left to go back to: %s", briefCommand([]byte(command)), l.script.Event, right)
 	}
-	l.found = append(l.found, Problem{File: l.script.Location, Line: int(line), Col: int(n.Pos().Col()), Message: message, Warning: !destroys || l.shielded, Kind: KindLive})
+	l.add(n, message, !destroys || l.shown)
+}
+
+func (l *liveLines) add(n syntax.Node, message string, warning bool) {
+	line := n.Pos().Line()
+	if l.said[line] {
+		return
+	}
+	l.said[line] = true
+	l.found = append(l.found, Problem{File: l.script.Location, Line: int(line), Col: int(n.Pos().Col()), Message: message, Warning: warning, Kind: KindLive})
 }
 
 // agentPaths are the places of CodeDeploy's own agent, which is not there.

@@ -59,7 +59,7 @@ const (
 	KindServer    Kind = "server"     // a user or an interpreter that this machine does not have
 	KindErrexit   Kind = "errexit"    // a command at which -e ends a script though nothing is wrong
 	KindUnchecked Kind = "unchecked"  // a failure that -e does not see, as CodeDeploy's agent does not
-	KindLive      Kind = "live"       // before the flip a script names the link, which is still what is live
+	KindLive      Kind = "live"       // a script names the link, which is what is live before the flip, and no folder
 	KindAgentPath Kind = "agent-path" // a place of CodeDeploy's own agent
 	KindRestart   Kind = "restart"    // the application would not be started anew
 	KindRoleHook  Kind = "role-hook"  // the image's own scripts

@@ -51,6 +51,9 @@ type Script struct {
 	// Directories it is to see read-only, but for those of Writable below them. Only a runner of units can do that; one
 	// that mounts something for the machine (see Mounts) does not get it.
 	ReadOnly, Writable []string
+	// Link is a link that leads to the directory Shown for this script, whatever it leads to for everybody else; "" for none.
+	// Only a runner of units can do that, and not for one that wants it otherwise (see SeesLive).
+	Link, Shown string
 
 	Timeout time.Duration // 0: DefaultTimeout
 	RunAs   string        // user; "" is the agent's own

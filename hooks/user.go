@@ -89,6 +89,29 @@ func Login(name string) ([]string, error) {
 	return login, err
 }
 
+// Become makes this process the user's, with the user's groups, as a script that runs as that user is: there is no way back.
+func Become(name string) error {
+	credential, _, err := runAs(name)
+	if err != nil || credential == nil {
+		return err
+	}
+	groups := make([]int, 0, len(credential.Groups))
+	for _, id := range credential.Groups {
+		groups = append(groups, int(id))
+	}
+	err = syscall.Setgroups(groups)
+	if err == nil {
+		err = syscall.Setgid(int(credential.Gid))
+	}
+	if err == nil {
+		err = syscall.Setuid(int(credential.Uid))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot run it as user %s: %w", name, err)
+	}
+	return nil
+}
+
 // startHint adds to the kernel's short word what it is usually about.
 func startHint(s Script, err error) string {
 	switch {

@@ -113,10 +113,11 @@ func (f files) with(more files) files {
 	return all
 }
 
-// app is a revision whose scripts write a line each to /var/lib/shop/trace.
+// app is a revision whose scripts write a line each to /var/lib/shop/trace: what is live for the machine, whatever the
+// script itself finds at the link.
 func app(version string) files {
 	script := func(event string) string {
-		return fmt.Sprintf("#!/bin/sh\nset -eu\nmkdir -p /var/lib/shop\necho \"%s %s live=$(cat /opt/app/VERSION)\" >>/var/lib/shop/trace\n", event, version)
+		return fmt.Sprintf("#!/bin/sh\nset -eu\nmkdir -p /var/lib/shop\necho \"%s %s live=$(cat /proc/1/root/opt/app/VERSION)\" >>/var/lib/shop/trace\n", event, version)
 	}
 	return files{
 		"appspec.yml": "version: 0.0\nos: linux\nfiles:\n  - {source: /, destination: /opt/app}\nhooks:\n" +

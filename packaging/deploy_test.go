@@ -106,11 +106,55 @@ func TestADeploymentIsCutOff(t *testing.T) {
 	}
 }
 
+// Scripts of a team that comes from CodeDeploy's agent name the destination in AfterInstall, and find the new release there:
+// root's, and those of another user. The machine finds what is live, and so does a service that they start; it is as it was, byte
+// for byte, also when the deployment fails.
+func TestAfterInstallFindsTheNewReleaseAtTheLink(t *testing.T) {
+	s := newShop(t)
+	s.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "shop", Name: "production", AutoScalingGroups: []string{"web"}})
+	const root = `#!/bin/bash
+set -e
+test "$(cat /opt/app/VERSION)" = "$1"
+test "$(readlink -f /opt/app)" = "$USHER_RELEASE_DIR"
+rm -rf /opt/app/www/*
+cd /opt/app && pwd -P >where
+echo built >/opt/app/www/built
+systemd-run --quiet --wait --pipe cat /opt/app/VERSION >service
+mkdir -p /opt/beside
+chown -R daemon /opt/app/
+`
+	const user = "#!/bin/bash\nset -e\ncd /opt/app\necho \"$(id -un) $(umask)\" >user\n"
+	version := func(n string) files {
+		f := app(n)
+		f["appspec.yml"] = strings.Replace(f["appspec.yml"], "{location: scripts/after.sh}", "{location: scripts/after.sh}, {location: scripts/user.sh, runas: daemon}", 1)
+		return f.with(files{"www/index.html": "page " + n + "\n", "scripts/after.sh": strings.Replace(root, "$1", n, 1), "scripts/user.sh": user})
+	}
+	const sum = "cd /opt/app/ && find . -printf '%P %y %m %u %T@\\n' -type f -exec sha256sum {} + | sort"
+	const seen = "cd /opt/app/ && ls www && cat where service user && stat -c '%U %n' . VERSION www/built user"
+	s.publish("shop-1", version("1"))
+	m := s.launch()
+	m.ends(standin.Continue, "1")
+	built := func(live, was string) {
+		t.Helper()
+		dir := m.Run("readlink", "/opt/app")
+		s.expect("what the scripts of "+live+" made", m.Run("sh", "-c", seen), strings.Join([]string{"built", dir, was, "daemon 0022", "daemon .", "daemon VERSION", "daemon www/built", "daemon user"}, "\n"))
+	}
+	built("1", "base")
+	s.expect("the base", m.Run("sh", "-c", "cd /opt/app-base && find . -type f -exec cat {} + && ls -d /opt/beside"), "base\n/opt/beside")
+	before := m.Run("sh", "-c", sum)
+	m.deployed(s.begin("shop-2", version("2").with(files{"scripts/validate.sh": "#!/bin/sh\nset -e\necho no\nexit 3\n"})), "Failed", "1")
+	s.expect("what is live after a deployment that failed", m.Run("sh", "-c", sum), before)
+	m.deployed(s.begin("shop-3", version("3")), "Succeeded", "3")
+	built("3", "1")
+	m.Run("usher", "rollback")
+	s.expect("what is live after usher rollback", m.Run("sh", "-c", sum), before)
+}
+
 // A script that empties what is live before the flip, by a path that no check sees through, fails on it: the base of a first
 // launch and the release that serves stay as they were, byte for byte, and a mount is the machine's all the same.
 func TestAScriptCannotTouchWhatIsLive(t *testing.T) {
 	s := newShop(t)
-	const empties = "#!/bin/bash\nset -e\nat=$(readlink --canonicalize /opt/app)\nrm --recursive --force \"$at\"/*\n"
+	const empties = "#!/bin/bash\nset -e\nat=$USHER_PREVIOUS_RELEASE\nrm --recursive --force \"$at\"/*\n"
 	const sum = "cd /opt/app/ && find . -printf '%P %y %m %u %T@\\n' -type f -exec sha256sum {} + | sort"
 	s.publish("shop-1", app("1").with(files{"scripts/before.sh": empties}))
 	m := s.machine()

@@ -17,6 +17,7 @@ import (
 var argumentHint = map[string]string{
 	"PATH | REF": "name a revision: a directory, zip, tar or tgz, or a commit",
 	"FILE":       "name the file that says what is to be done",
+	"REQUEST":    "say what is to be run",
 	"ENV":        "name an environment from usher.yml",
 
 	"REASON": "say why, in quotes: whoever is refused reads it",

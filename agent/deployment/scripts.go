@@ -81,6 +81,9 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 		if event == hooks.BeforeInstall || event == hooks.AfterInstall {
 			s.ReadOnly, s.Writable = d.on.Layout.Kept(of)
 		}
+		if event == hooks.AfterInstall {
+			s.Link, s.Shown = d.on.Layout.LinkPath(), of.Dir
+		}
 		if boot, done := d.entry.Scripts[s.ID]; done && boot == d.on.Identity.BootID {
 			continue
 		}

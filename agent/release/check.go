@@ -35,7 +35,7 @@ func checkBy(layout Layout, by, dir, roleHooks string, policy hooks.Policy, chec
 	problems = append(problems, hooks.Of(hooks.KindRoleHook, hooks.CheckRoleDir(roleHooks))...)
 	problems = append(problems, hooks.Of(hooks.KindRoleHook, RoleHooksOfOthers(roleHooks))...)
 	problems = append(problems, check(scripts, policy)...)
-	problems = append(problems, hooks.BeforeFlip(scripts, layout.Link, false)...) // nothing shields what is live
+	problems = append(problems, hooks.AtTheLink(scripts, layout.Link, layout.Processes)...)
 	problems = append(problems, hooks.StartWithoutStop(scripts)...)
 	if len(spec.Hooks[hooks.ValidateService]) == 0 {
 		problems = append(problems, hooks.Problem{File: spec.File, Warning: true, Kind: hooks.KindAppspec,

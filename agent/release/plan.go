@@ -19,6 +19,8 @@ type Layout struct {
 	Base     string // /opt/app-base
 	Releases string // /opt/app-releases
 	Root     string // "" or "/" for the real server; else every path above and every destination is below it (rehearsal)
+
+	Processes bool // scripts are processes of usher's, not units of systemd: what is live is not kept from them (see Kept)
 }
 
 // Plan is what Install will do for one unpacked revision: worked out, and found possible, before anything

@@ -71,6 +71,9 @@ func (r *Runner) End(ctx context.Context, scripts []hooks.Script) (ended []strin
 	return ended, errors.Join(errs...)
 }
 
+// Units says whether scripts are units, and not processes of usher's.
+func (r *Runner) Units() bool { return r.units != nil }
+
 // Close lets the units go that have ended, or waits for what the processes wrote. It ends no script.
 func (r *Runner) Close() { r.close() }
 

@@ -110,10 +110,14 @@ func (u *units) unit(s hooks.Script, argv []string) (systemd.Unit, error) {
 	env := append(append(login, s.Env...), hooks.Tag+"="+s.ID)
 	unit := systemd.Unit{Name: name, Description: "usher: " + s.String(), Argv: argv, Env: env, Dir: s.Dir, User: s.RunAs,
 		Timeout: timeout, Grace: u.grace, Fields: u.fields(s)}
-	if !hooks.Mounts(s) { // in a namespace of its own nobody else would see what it mounts
-		unit.ReadOnly, unit.Writable = s.ReadOnly, s.Writable
+	if hooks.Mounts(s) { // in a namespace of its own nobody else would see what it mounts
+		return unit, nil
 	}
-	return unit, nil
+	unit.ReadOnly, unit.Writable = s.ReadOnly, s.Writable
+	if s.Link == "" || hooks.SeesLive(s) {
+		return unit, nil
+	}
+	return u.withLink(unit, s)
 }
 
 // fields are what usher's own lines about a script carry, for the lines it writes itself.

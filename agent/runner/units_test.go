@@ -24,6 +24,15 @@ import (
 	"usher/systemd/box"
 )
 
+// TestMain is usher, as far as units of the tests start it.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "run-with-link" {
+		fmt.Println(RunWithLink(os.Args[2]))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
 // TestUnits boots a systemd once, and runs all that needs it.
 func TestUnits(t *testing.T) {
 	if !box.Within(t) {
@@ -34,6 +43,7 @@ func TestUnits(t *testing.T) {
 	t.Run("fields", testUnitFields)
 	t.Run("flood", testFlood)
 	t.Run("what is live is read-only", testWhatIsLiveIsReadOnly)
+	t.Run("the link of a script", testTheLinkOfAScript)
 	t.Run("restart in the middle", testRestartInTheMiddle)
 }
 
@@ -126,7 +136,7 @@ func waitUntil(t *testing.T, what string, holds func() bool) {
 }
 
 // unitRunner is the runner under test, of an agent that knows deployment d-1.
-func unitRunner(t *testing.T) (*units, *observer.ObservedLogs) {
+func unitRunner(t testing.TB) (*units, *observer.ObservedLogs) {
 	core, logs := observer.New(zap.InfoLevel)
 	log := zap.New(core)
 	r, err := New(Options{How: Units, StateDir: t.TempDir(), Alive: func() {}, Log: func() *zap.Logger { return log }, Stopped: stopped,
@@ -147,7 +157,7 @@ func unitRunner(t *testing.T) (*units, *observer.ObservedLogs) {
 var scriptsMade int
 
 // hook is a script of deployment d-1, in a directory that every user may enter.
-func hook(t *testing.T, text string) hooks.Script {
+func hook(t testing.TB, text string) hooks.Script {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "usher-units-")
 	if err != nil {
@@ -186,12 +196,13 @@ func entries(t *testing.T, s hooks.Script) (all []map[string]any) {
 }
 
 func testBothRunners(t *testing.T) {
-	for _, kind := range []string{Processes, Units} {
+	const withLink = "units with a link"
+	for _, kind := range []string{Processes, Units, withLink} {
 		t.Run(kind, func(t *testing.T) {
 			for _, c := range runnerTable {
 				t.Run(c.name, func(t *testing.T) {
 					var runner hooks.Runner
-					if kind == Units {
+					if kind != Processes {
 						runner, _ = unitRunner(t)
 					} else {
 						g := &hooks.ProcessGroups{KillGrace: shortGrace}
@@ -199,12 +210,15 @@ func testBothRunners(t *testing.T) {
 						runner = g
 					}
 					s := hook(t, c.script)
+					if kind == withLink {
+						s.Link, s.Shown, s.ReadOnly = linkToNowhere(t), s.Dir, []string{"/srv"}
+					}
 					if c.change != nil {
 						c.change(&s)
 					}
 					var lines []string
 					r, err := hooks.Run(t.Context(), runner, s, hooks.Enforce, func(_, text string) { lines = append(lines, text) })
-					if kind == Units && r.OK() {
+					if kind != Processes && r.OK() {
 						for _, e := range entries(t, s) {
 							lines = append(lines, fmt.Sprint(e["MESSAGE"]))
 						}
@@ -308,6 +322,121 @@ func testBothRunnersRefuse(t *testing.T) {
 
 // What a script is to see read-only it cannot change, by whatever path; what is its own among that it can, and one that
 // mounts something mounts it for the machine.
+// linkToNowhere is a link that leads nowhere.
+func linkToNowhere(t testing.TB) string {
+	link := filepath.Join(t.TempDir(), "app")
+	if err := os.Symlink("/nowhere", link); err != nil {
+		t.Fatal(err)
+	}
+	return link
+}
+
+// A script finds the new release at the link, whose real path it is. The machine does not, and nobody removes the link. What
+// was live can be read at its own path, and is safe.
+func testTheLinkOfAScript(t *testing.T) {
+	u, _ := unitRunner(t)
+	run := func(text, user string, change func(*hooks.Script)) (dir, link string, err error) {
+		s := hook(t, text)
+		dir = filepath.Dir(s.File)
+		for _, name := range []string{"releases/live", "releases/next"} {
+			at := filepath.Join(dir, name)
+			if err := errors.Join(os.MkdirAll(at, 0o777), os.Chmod(at, 0o777), os.WriteFile(filepath.Join(at, "file"), []byte(name), 0o666)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		link = filepath.Join(dir, "app")
+		if err := os.Symlink(filepath.Join(dir, "releases/live"), link); err != nil {
+			t.Fatal(err)
+		}
+		s.Link, s.Shown, s.RunAs = link, filepath.Join(dir, "releases/next"), user
+		s.ReadOnly, s.Writable = []string{filepath.Join(dir, "releases")}, []string{s.Shown}
+		s.Env = append(s.Env, "LINK="+link)
+		if change != nil {
+			change(&s)
+		}
+		_, err = hooks.Run(t.Context(), u, s, hooks.Enforce, nil)
+		return dir, link, err
+	}
+	is := func(what, file, want string) {
+		t.Helper()
+		if text, err := os.ReadFile(file); string(text) != want {
+			t.Errorf("%s: %q (%v), want %q", what, text, err, want)
+		}
+	}
+	for _, user := range []string{"", "nobody"} {
+		dir, link, err := run(`#!/bin/bash
+set -e
+test "$(cat "$LINK/file")" = releases/next
+test "$(readlink -f "$LINK")" = "${LINK%/*}/releases/next"
+cd "$LINK"
+rm -rf "$LINK"/*
+echo "built by $(id -un)" >built
+test "$(pwd -P)" = "${LINK%/*}/releases/next"
+test "$(cat "${LINK%/*}/releases/live/file")" = releases/live
+`, user, nil)
+		if err != nil {
+			t.Errorf("as %q: %v", user, err)
+		}
+		is("at the machine's link", filepath.Join(link, "file"), "releases/live")
+		is("built", filepath.Join(dir, "releases/next/built"), "built by "+map[string]string{"": "root", "nobody": "nobody"}[user]+"\n")
+	}
+	for _, moves := range []string{`rm -rf "$LINK"`, `ln -sfn /tmp "$LINK"`, `mv "$LINK" "$LINK.old"`} {
+		_, link, err := run("#!/bin/bash\nset -e\n"+moves+"\n", "", nil)
+		if err == nil || !strings.Contains(err.Error(), "Device or resource busy") {
+			t.Errorf("%s: %v", moves, err)
+		}
+		is(moves, filepath.Join(link, "file"), "releases/live")
+	}
+	// A process that a script leaves behind holds up no flip, and finds what is live after it.
+	dir, link, err := run("#!/bin/bash\nset -e\n(cd /; until test -e \"$LINK/go\"; do sleep 0.02; done; cat \"$LINK/file\" >\"${LINK%/*}/seen\") >/dev/null 2>&1 &\n", "", nil)
+	if err == nil {
+		err = errors.Join(os.MkdirAll(filepath.Join(dir, "later"), 0o755), os.WriteFile(filepath.Join(dir, "later/file"), []byte("later"), 0o644),
+			os.Symlink(filepath.Join(dir, "later"), link+".new"), os.Rename(link+".new", link), os.WriteFile(filepath.Join(dir, "later/go"), nil, 0o644))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "what was left behind sees the flip", func() bool { b, _ := os.ReadFile(filepath.Join(dir, "seen")); return string(b) == "later" })
+
+	// Two kinds of scripts want the machine's, and without a link there is none.
+	for _, own := range []string{"# usher: live\n", "# usher: mounts\n"} {
+		if _, _, err := run("#!/bin/bash\nset -e\n"+own+"test \"$(cat \"$LINK/file\")\" = releases/live\n", "", nil); err != nil {
+			t.Errorf("%q: %v", own, err)
+		}
+	}
+	if _, _, err := run("#!/bin/bash\nset -e\ntest ! -e \"$LINK\"\n", "", func(s *hooks.Script) { _ = os.Remove(s.Link) }); err != nil {
+		t.Errorf("without a link: %v", err)
+	}
+	runningWell(t)
+}
+
+// BenchmarkScript is what a script of nothing costs, and the more of it what keeps what is live from it: go test ./agent/runner -run '^$' -bench Script
+func BenchmarkScript(b *testing.B) {
+	if !box.Within(b) {
+		return
+	}
+	u, _ := unitRunner(b)
+	link := linkToNowhere(b)
+	for _, c := range []struct {
+		name   string
+		change func(s *hooks.Script)
+	}{
+		{"unit", func(*hooks.Script) {}},
+		{"read-only", func(s *hooks.Script) { s.ReadOnly = []string{"/srv"} }},
+		{"with a link", func(s *hooks.Script) { s.ReadOnly, s.Link, s.Shown = []string{"/srv"}, link, s.Dir }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				s := hook(b, "#!/bin/sh\n:\n")
+				c.change(&s)
+				if _, err := hooks.Run(b.Context(), u, s, hooks.Enforce, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func testWhatIsLiveIsReadOnly(t *testing.T) {
 	u, _ := unitRunner(t)
 	run := func(text string) (string, error) {
