@@ -38,7 +38,7 @@ var law = map[string][]string{
 	"agent/safepath":    {},
 	"systemd/box":       {"agent/safepath"},
 	"agent/cli":         {"agent/config", "agent/format", "hooks"},
-	"agent/clients":     {"agent/config", "agent/hostcommand", "agent/instance", "agent/retry"},
+	"agent/clients":     {"agent/config", "agent/hostcommand", "agent/instance", "agent/retry", "hooks"},
 	"agent/config":      {"agent/bundle", "agent/instance", "agent/release", "hooks"},
 	"agent/control":     {"agent/cli", "agent/retry"},
 	"agent/developer":   {"agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/format", "agent/release", "agent/retry", "agent/rollout", "agent/safepath", "hooks"},

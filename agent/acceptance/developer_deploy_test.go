@@ -289,11 +289,6 @@ func TestDeployMistakes(t *testing.T) {
 			t.Errorf("%s: exit %d, and not %d; stdout:\n%s\nstderr:\n%s\nwant: %s", c.name, got.code, c.code, got.stdout, got.stderr, c.want)
 		}
 	}
-	h.environ = []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}
-	h.environments("    profile: acme\n")
-	h.ended(h.usher("deploy production"), 1, "cannot use profile acme of environment production: it is not in your AWS configuration: `aws configure sso --profile acme` makes it")
-	h.environments("")
-	h.ended(h.usher("deploy production"), 1, "there are no AWS credentials: run `aws sso login` or `aws configure`")
 	h.repo = h.path("elsewhere")
 	h.write("elsewhere/README", "")
 	h.ended(h.usher("deploy production"), 2, "there is no usher.yml in "+h.repo, "    deployment_group: production")

@@ -14,6 +14,7 @@
 //   - The clients of Auto Scaling and CodeDeploy do not repeat throttled calls by themselves (see package retry); that of S3 does.
 //   - [CheckEnvironment] finds every variable that cannot be used, before anybody is asked anything.
 //   - What a person has to correct is a config.ErrInvalid.
+//   - Why a developer has no credentials is a CredentialsError, which names what failed, its profile and file, and what to do.
 package clients
 
 import (

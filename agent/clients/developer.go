@@ -3,7 +3,6 @@ package clients
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"time"
@@ -32,17 +31,22 @@ type Developer struct {
 // DeveloperTimeout is how long AWS may take to begin an answer, and to end it. S3 may need a while to put parts together.
 const DeveloperTimeout = 30 * time.Second
 
-var (
-	// ErrNoProfile: the profile that was asked for is not in this person's AWS configuration.
-	ErrNoProfile = errors.New("no such profile")
-	// ErrNoRegion: nothing names a Region.
-	ErrNoRegion = errors.New("cannot tell the AWS Region: there is no usher.yml here, so set AWS_REGION")
-)
+// ErrNoRegion: nothing names a Region.
+var ErrNoRegion = errors.New("cannot tell the AWS Region: there is no usher.yml here, so set AWS_REGION")
 
-// ForDeveloper makes the clients with the credentials that AWS's own tools would use here. An empty region or profile
-// is what those tools find; a profile is passed over where the environment brings credentials of its own. observe sees
-// every call; it may be nil. Nothing is called yet.
-func ForDeveloper(ctx context.Context, region, profile string, observe func(*middleware.Stack) error) (Developer, error) {
+// Person is for whom the clients are made.
+type Person struct {
+	Region, Profile string // as usher.yml names them; "" is what AWS's own tools find
+	// AskForCode asks for an MFA code, and returns ErrNoCode where nobody can be asked; nil: nobody can.
+	AskForCode func(ctx context.Context, question string) (string, error)
+	Observe    func(*middleware.Stack) error // sees every call; may be nil
+}
+
+// ForDeveloper makes the clients with the credentials that AWS's own tools would use here. The profile is passed over where the
+// environment brings credentials of its own. Nothing is called yet. What is wrong with the credentials is a CredentialsError, here
+// or of the first call.
+func ForDeveloper(ctx context.Context, who Person) (Developer, error) {
+	region, profile := who.Region, who.Profile
 	options := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.ResponseHeaderTimeout = DeveloperTimeout
@@ -52,20 +56,29 @@ func ForDeveloper(ctx context.Context, region, profile string, observe func(*mid
 	if region != "" {
 		options = append(options, awsconfig.WithRegion(region))
 	}
-	if profile != "" && !givenCredentials() {
+	if givenCredentials() {
+		profile = ""
+	}
+	if profile != "" {
 		options = append(options, awsconfig.WithSharedConfigProfile(profile))
 	}
+	from := originOf(profile)
+	options = append(options, awsconfig.WithAssumeRoleCredentialOptions(from.assumed(ctx, who.AskForCode)))
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, options...)
-	if missing := (awsconfig.SharedConfigProfileNotExistError{}); errors.As(err, &missing) {
-		return Developer{}, fmt.Errorf("%w: %w", ErrNoProfile, err)
-	} else if err != nil {
-		return Developer{}, err
+	if err != nil {
+		return Developer{}, from.cannotLoad(err)
 	}
+	for _, source := range cfg.ConfigSources {
+		if shared, ok := source.(awsconfig.SharedConfig); ok {
+			from.shared = shared
+		}
+	}
+	cfg.Credentials = told{cfg.Credentials, *from}
 	if cfg.Region == "" {
 		return Developer{}, ErrNoRegion
 	}
-	if observe != nil {
-		cfg.APIOptions = append(cfg.APIOptions, observe)
+	if who.Observe != nil {
+		cfg.APIOptions = append(cfg.APIOptions, who.Observe)
 	}
 	return Developer{Region: cfg.Region, Given: givenCredentials(), AutoScaling: autoscaling.NewFromConfig(cfg), CodeDeploy: codedeploy.NewFromConfig(cfg),
 		S3: s3.NewFromConfig(cfg), STS: sts.NewFromConfig(cfg)}, nil

@@ -113,11 +113,9 @@ func indented(text string) string {
 
 // connect makes the clients, with the credentials that AWS's own tools would use here.
 func (d *Session) connect(ctx context.Context) error {
-	made, err := clients.ForDeveloper(ctx, d.Env.Region, d.Env.Profile, d.Observe)
+	person := clients.Person{Region: d.Env.Region, Profile: d.Env.Profile, Observe: d.Observe, AskForCode: d.askForCode}
+	made, err := clients.ForDeveloper(ctx, person)
 	switch {
-	case errors.Is(err, clients.ErrNoProfile):
-		return fmt.Errorf("cannot use profile %s of environment %s: it is not in your AWS configuration: `aws configure sso --profile %s` makes it; or correct profile in usher.yml: %w",
-			d.Env.Profile, d.Env.Name, d.Env.Profile, err)
 	case errors.Is(err, clients.ErrNoRegion):
 		return cli.UsageError{Err: err}
 	case err != nil:
@@ -125,6 +123,15 @@ func (d *Session) connect(ctx context.Context) error {
 	}
 	d.AWS, d.Env.Region = made, made.Region
 	return nil
+}
+
+// askForCode asks for an MFA code, on standard error: standard output is what the command prints.
+func (d *Session) askForCode(ctx context.Context, question string) (string, error) {
+	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.stderr) {
+		return "", clients.ErrNoCode
+	}
+	fmt.Fprint(d.stderr, format.Printable(question))
+	return readLine(ctx)
 }
 
 // WhoAmI is the account and the identity that the credentials are of.

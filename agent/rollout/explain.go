@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
 	"github.com/aws/smithy-go"
 
 	"usher/agent/retry"
@@ -17,6 +16,13 @@ func Explain(what string, env Environment, err error) error {
 	if err == nil {
 		return nil
 	}
+	var told interface { // of the credentials: package clients knows where they come from
+		error
+		SaysWhatToDo()
+	}
+	if errors.As(err, &told) {
+		return fmt.Errorf("cannot %s: %w", what, told)
+	}
 	if advice := advice(env, err); advice != "" {
 		return fmt.Errorf("cannot %s: %s: %w", what, advice, err)
 	}
@@ -25,15 +31,9 @@ func Explain(what string, env Environment, err error) error {
 
 // advice is what a developer can do about an error, "" when there is nothing to say.
 func advice(env Environment, err error) string {
-	if token := (*ssocreds.InvalidTokenError)(nil); errors.As(err, &token) {
-		return "your sign-in has expired: run " + signIn(env)
-	}
 	var service smithy.APIError
 	if !errors.As(err, &service) {
-		switch text := err.Error(); {
-		case strings.Contains(text, "failed to refresh cached credentials"), strings.Contains(text, "get credentials"), strings.Contains(text, "retrieve credentials"):
-			return "there are no AWS credentials: run " + signIn(env) + ", or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
-		case retry.Transient(err):
+		if retry.Transient(err) {
 			return "AWS cannot be reached in " + env.Region + ": check the network, and region in usher.yml"
 		}
 		return ""

@@ -38,6 +38,7 @@ type request struct {
 	body   []byte            // of a JSON request
 
 	instance string          // whose credentials signed it; "" for a user
+	session  string          // ROLE/SESSION that the user has assumed; "" for the user itself
 	gone     <-chan struct{} // closed when the client has gone
 }
 
@@ -79,7 +80,7 @@ func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 	call.Op, call.Params = req.op, req.params
 	cred, refused, why := c.verify(r, body, wire.name)
 	call.InstanceID = cred.instance
-	req.instance, req.gone = cred.instance, r.Context().Done()
+	req.instance, req.session, req.gone = cred.instance, cred.session, r.Context().Done()
 
 	fault := c.faults.next(Request{call.Service, call.Op, call.InstanceID, call.Params})
 	if err := c.pause(r.Context(), c.options.Latency+fault.Delay, fault.Until); err != nil {

@@ -294,7 +294,45 @@ func TestWhoOneIs(t *testing.T) {
 	if _, err := sts.NewFromConfig(stranger).GetCallerIdentity(ctx, nil); code(err) != "InvalidClientTokenId" {
 		t.Errorf("a stranger: %v", err)
 	}
-	if got := cloud.CallsOf("GetCallerIdentity"); len(got) != 3 || got[0].Service != "sts" {
+	// A role that the user assumes; with an MFA code, where the role asks for one.
+	cloud.PutRole(standin.Role{Name: "deploy"})
+	cloud.PutRole(standin.Role{Name: "careful", MFA: "123456"})
+	user := sts.NewFromConfig(asUser(cloud))
+	for _, c := range []struct{ role, serial, code, want string }{
+		{role: "deploy"},
+		{role: "nobody", want: "is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::123456789012:role/nobody"},
+		{role: "careful", want: "is not authorized to perform: sts:AssumeRole"},
+		{role: "careful", serial: standin.MFADevice, code: "123456"},
+		{role: "careful", serial: standin.MFADevice, code: "654321", want: "MultiFactorAuthentication failed with invalid MFA one time pass code"},
+		{role: "careful", serial: standin.MFADevice + "x", code: "123456", want: "unable to validate MFA code"},
+		{role: "careful", serial: standin.MFADevice, want: "must provide both MFA serial number and one time pass code"},
+	} {
+		in := &sts.AssumeRoleInput{RoleArn: aws.String(standin.RoleARN(c.role)), RoleSessionName: aws.String("ann")}
+		if c.serial != "" {
+			in.SerialNumber = &c.serial
+		}
+		if c.code != "" {
+			in.TokenCode = &c.code
+		}
+		out, err := user.AssumeRole(ctx, in)
+		if c.want != "" {
+			if code(err) != "AccessDenied" || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%+v: %v", c, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		as := asUser(cloud)
+		as.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: *out.Credentials.AccessKeyId, SecretAccessKey: *out.Credentials.SecretAccessKey, SessionToken: *out.Credentials.SessionToken}, nil
+		})
+		if who, err := sts.NewFromConfig(as).GetCallerIdentity(ctx, nil); err != nil || *who.Arn != "arn:aws:sts::123456789012:assumed-role/"+c.role+"/ann" {
+			t.Errorf("as %s: %v, %v", c.role, who, err)
+		}
+	}
+	if got := cloud.CallsOf("GetCallerIdentity"); len(got) != 5 || got[0].Service != "sts" {
 		t.Errorf("calls %+v", got)
 	}
 }

@@ -1,5 +1,5 @@
 // Package standin is AWS on loopback: Auto Scaling, CodeDeploy and its host commands, instance metadata,
-// S3 and enough of STS to say who one is, for usher's tests and its demo. It stands in for the servers,
+// S3 and enough of STS to say who one is and to assume a role, for usher's tests and its demo. It stands in for the servers,
 // never for a client: the real agent, the SDK and an AWS CLI talk to it over sockets with nothing but
 // AWS's own endpoint variables, and it knows no path, header or call that AWS does not have.
 //

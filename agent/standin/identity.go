@@ -1,12 +1,17 @@
 package standin
 
+import (
+	"strings"
+	"time"
+)
+
 // stsVersion is the API version of the Security Token Service.
 const stsVersion = "2011-06-15"
 
 // userName is who a Cloud's own credentials belong to.
 const userName = "operator"
 
-// identityWire is the Security Token Service, of which only the question who one is is answered.
+// identityWire is the Security Token Service, of which only who one is, and who one may become, is answered.
 var identityWire = wire{
 	name:        "sts",
 	contentType: "text/xml",
@@ -20,17 +25,38 @@ var identityWire = wire{
 		wrongSignature: {code: "SignatureDoesNotMatch"},
 	},
 	throttled:  apiError{400, "Throttling", "Rate exceeded"},
-	operations: map[string]operation{"GetCallerIdentity": getCallerIdentity},
+	operations: map[string]operation{"GetCallerIdentity": getCallerIdentity, "AssumeRole": assumeRole},
 	unknown: func(op string) apiError {
 		return apiError{400, "InvalidAction", "Could not find operation " + op + " for version " + stsVersion}
 	},
 }
 
-// getCallerIdentity answers with the Cloud's user, or with the role session of an instance.
+// Role is a role of the account that the Cloud's user may assume.
+type Role struct {
+	Name string
+	MFA  string // the code that is right; "" for a role that asks for none
+}
+
+// MFADevice is the device that the user's MFA codes are of.
+const MFADevice = "arn:aws:iam::" + Account + ":mfa/" + userName
+
+// PutRole makes a role, or changes it.
+func (c *Cloud) PutRole(r Role) {
+	c.roles.Store(r.Name, r)
+}
+
+// RoleARN is the ARN of a role.
+func RoleARN(name string) string { return "arn:aws:iam::" + Account + ":role/" + name }
+
+// getCallerIdentity answers with the Cloud's user, with the role that it has assumed, or with the role session of an instance.
 func getCallerIdentity(c *Cloud, r request) (any, *apiError) {
 	type identity struct{ Arn, UserId, Account string }
-	if r.instance == "" {
-		return identity{"arn:aws:iam::" + Account + ":user/" + userName, "AIDASTANDIN0OPERATOR", Account}, nil
+	switch {
+	case r.session != "":
+		_, name, _ := strings.Cut(r.session, "/")
+		return identity{assumedARN(r.session), "AROASTANDIN0ASSUMED00:" + name, Account}, nil
+	case r.instance == "":
+		return identity{userARN, "AIDASTANDIN0OPERATOR", Account}, nil
 	}
 	role := defaultRole
 	c.fleet.mu.Lock()
@@ -40,5 +66,52 @@ func getCallerIdentity(c *Cloud, r request) (any, *apiError) {
 			role = inst.group.Role
 		}
 	}
-	return identity{"arn:aws:sts::" + Account + ":assumed-role/" + role + "/" + r.instance, "AROASTANDINSTANCEROLE:" + r.instance, Account}, nil
+	return identity{assumedARN(role + "/" + r.instance), "AROASTANDINSTANCEROLE:" + r.instance, Account}, nil
+}
+
+// userARN is who a Cloud's own credentials belong to.
+const userARN = "arn:aws:iam::" + Account + ":user/" + userName
+
+// assumedARN is that of ROLE/SESSION.
+func assumedARN(session string) string {
+	return "arn:aws:sts::" + Account + ":assumed-role/" + session
+}
+
+// defaultSession is how long an assumed role lasts.
+const defaultSession = time.Hour
+
+// assumeRole gives out credentials of a role. A role that is not there is refused as one that the caller may not assume.
+func assumeRole(c *Cloud, r request) (any, *apiError) {
+	arn, session := r.params["RoleArn"], r.params["RoleSessionName"]
+	if arn == "" || session == "" {
+		return nil, &apiError{400, "ValidationError", "1 validation error detected: Value null at 'roleArn' failed to satisfy constraint: Member must not be null"}
+	}
+	caller := userARN
+	if r.session != "" {
+		caller = assumedARN(r.session)
+	}
+	stored, ok := c.roles.Load(strings.TrimPrefix(arn, RoleARN("")))
+	role, _ := stored.(Role)
+	serial, code := r.params["SerialNumber"], r.params["TokenCode"]
+	denied := func(message string) (any, *apiError) { return nil, &apiError{403, "AccessDenied", message} }
+	switch {
+	case (serial == "") != (code == ""):
+		return denied("MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code. ")
+	case serial != "" && serial != MFADevice:
+		return denied("MultiFactorAuthentication failed, unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user.")
+	case serial != "" && (!ok || code != role.MFA):
+		return denied("MultiFactorAuthentication failed with invalid MFA one time pass code. ")
+	case !ok, role.MFA != "" && serial == "":
+		return denied("User: " + caller + " is not authorized to perform: sts:AssumeRole on resource: " + arn)
+	}
+	made := keys.issueRole(c, role.Name+"/"+session, defaultSession)
+	type credentials struct{ AccessKeyId, SecretAccessKey, SessionToken, Expiration string }
+	type user struct{ AssumedRoleId, Arn string }
+	return struct {
+		Credentials     credentials
+		AssumedRoleUser user
+	}{
+		credentials{made.key, made.secret, made.token, made.expires.UTC().Format(time.RFC3339)},
+		user{"AROASTANDIN0ASSUMED00:" + session, assumedARN(role.Name + "/" + session)},
+	}, nil
 }

@@ -30,6 +30,7 @@ type credential struct {
 	issued      time.Time
 	expires     time.Time // zero: never
 	instance    string    // whose role credentials these are; "" for a user
+	session     string    // ROLE/SESSION that a user has assumed with these; "" for a user's own
 	cloud       *Cloud
 }
 
@@ -52,14 +53,17 @@ const (
 
 // issue makes a new key pair; with a lifetime it is a session's: it has a token and expires.
 func (k *keyring) issue(c *Cloud, instance string, lifetime time.Duration) credential {
+	return k.add(c, credential{instance: instance}, lifetime)
+}
+
+// issueRole makes the credentials of a role that a user has assumed.
+func (k *keyring) issueRole(c *Cloud, session string, lifetime time.Duration) credential {
+	return k.add(c, credential{session: session}, lifetime)
+}
+
+func (k *keyring) add(c *Cloud, made credential, lifetime time.Duration) credential {
 	now := time.Now()
-	made := credential{
-		key:      userKey + strings.ToUpper(randomHex(16)),
-		secret:   randomHex(40),
-		issued:   now,
-		instance: instance,
-		cloud:    c,
-	}
+	made.key, made.secret, made.issued, made.cloud = userKey+strings.ToUpper(randomHex(16)), randomHex(40), now, c
 	if lifetime > 0 {
 		made.key = sessionKey + strings.ToUpper(randomHex(16))
 		made.token = randomHex(200)

@@ -77,6 +77,7 @@ type Cloud struct {
 	stop    context.CancelFunc
 	stopped context.Context // ends with Close: a delayed answer does not hold it up
 	under   sync.WaitGroup  // instance refreshes
+	roles   sync.Map        // of Role, by name
 
 	mu      sync.Mutex
 	ports   []*port
