@@ -92,7 +92,7 @@ func (a *agent) executor() *executor.Executor {
 	if d := a.cfg.DriftCheckInterval; d > 0 {
 		quiet = min(quiet, d)
 	}
-	return &executor.Executor{On: a.deploy, Revisions: a.revisions, Client: a.clients.Commands, Retries: a.retries(), QuietPeriod: quiet, Leaving: a.isTerminating,
+	return &executor.Executor{On: a.deploy, Revisions: a.revisions, Client: a.clients.Commands, Retries: a.retries(), QuietPeriod: quiet, Terminating: a.isTerminating,
 		Staying: func(ctx context.Context) (context.Context, func()) {
 			return lifecycle.WhileStaying(ctx, a.clients.Metadata)
 		}}

@@ -22,7 +22,7 @@ func TestRefusedInTheMiddle(t *testing.T) {
 	server, _ := s.serving()
 	c := standin.Sent{Event: "ApplicationStop", Application: "shop", Group: "production", DeploymentID: "d-MIDDLE", Revision: s.revision("shop-2", s.app("2"))}
 	s.expect("ApplicationStop", s.send(server, c).Status, "Succeeded")
-	s.cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: standin.ContentAltered})
+	s.cloud.FaultEnvelopes(standin.EnvelopeFault{Kind: standin.ContentAltered})
 	c.Event = "DownloadBundle"
 	s.expect("DownloadBundle", s.send(server, c).Status, "Failed")
 	s.until(func() bool { return strings.Contains(s.trace(), "ApplicationStart 1") })

@@ -119,7 +119,7 @@ func TestForgedSpecifications(t *testing.T) {
 				s.config["signer_ca_file"] = s.path("ca.pem")
 				s.write("ca.pem", string(s.cloud.SignerCA()))
 				server, r := s.serving()
-				s.cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: flaw, NoAttributes: bare})
+				s.cloud.FaultEnvelopes(standin.EnvelopeFault{Kind: flaw, NoAttributes: bare})
 				revision := s.revision("shop-2", s.app("2"))
 				got := s.send(server, standin.Sent{Event: "DownloadBundle", Application: "shop", Group: "production", Revision: revision})
 				s.expect("it", got.Status, "Failed")

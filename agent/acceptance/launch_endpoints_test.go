@@ -228,7 +228,7 @@ func TestDoctorSaysWhatDoesNotHold(t *testing.T) {
 	if sent := s.cloud.HostCommands(); sent[len(sent)-1].Status != "Pending" {
 		t.Errorf("the command is %s", sent[len(sent)-1].Status)
 	}
-	s.cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: standin.ContentAltered})
+	s.cloud.FaultEnvelopes(standin.EnvelopeFault{Kind: standin.ContentAltered})
 	s.doctor(server).finds(doctor.Warning, "assumption: a deployment's specification can be verified does not hold: cannot accept the specification")
 }
 

@@ -1,7 +1,7 @@
 // Package executor carries out the host commands by which CodeDeploy drives a deployment: one for each lifecycle event, by the
 // same steps as at a launch. Between two commands the record alone knows where the deployment is.
 //
-//	e := &executor.Executor{On: deployer, Revisions: finder, Client: client, Retries: policy, Leaving: leaving, Staying: staying}
+//	e := &executor.Executor{On: deployer, Revisions: finder, Client: client, Retries: policy, Terminating: terminating, Staying: staying}
 //	err := e.Resume(ctx)                // the command that an earlier agent left, before CodeDeploy is asked for more
 //	commands, ended := e.Poll(ctx)
 //	for d := range commands { err = e.Take(ctx, d) }
@@ -46,7 +46,7 @@ type Executor struct {
 	Client      *hostcommand.Client                                       // nil: CodeDeploy's deployments are not answered
 	Retries     retry.Policy                                              // of calls that may pass
 	QuietPeriod time.Duration                                             // how long after a command CodeDeploy's account of its group may lag
-	Leaving     func(context.Context) bool                                // Auto Scaling is terminating this instance: nothing is waited for
+	Terminating func(context.Context) bool                                // Auto Scaling is terminating this instance: nothing is waited for
 	Staying     func(context.Context) (work context.Context, done func()) // a context for work that ends when that is so
 
 	lastCommand  time.Time // when a command was carried out last; zero before Poll

@@ -111,7 +111,7 @@ func (e *Executor) complete(ctx context.Context, id string, r hostcommand.Result
 			return context.Cause(ctx)
 		case err == nil, !unreachable:
 			return err
-		case time.Since(began) > reportTimeout, e.Leaving(ctx):
+		case time.Since(began) > reportTimeout, e.Terminating(ctx):
 			return fmt.Errorf("%w: %v", errNotReported, err)
 		}
 	}

@@ -36,7 +36,7 @@ func (e *Executor) understand(ctx context.Context, cmd hostcommand.Command) (tod
 func (e *Executor) inTime(ctx context.Context, call func() error) error {
 	began := time.Now()
 	return e.Retries.DoIf(ctx, func(err error) bool {
-		return hostcommand.Retryable(err) && time.Since(began) < acknowledgeTimeout && !e.Leaving(ctx)
+		return hostcommand.Retryable(err) && time.Since(began) < acknowledgeTimeout && !e.Terminating(ctx)
 	}, call)
 }
 

@@ -14,7 +14,7 @@ import (
 
 // Start goes on looking for the action in the background, and heartbeats from the moment the wait state is
 // confirmed until Stop. The context it returns is the one to work in: it ends with ErrDeadline early
-// enough for a verdict before the hook's global timeout, and with ErrLeaving when the instance is given up: at a launch
+// enough for a verdict before the hook's global timeout, and with ErrTerminating when the instance is given up: at a launch
 // metadata is asked every few seconds.
 // Call it once.
 func (l *Launch) Start(ctx context.Context) context.Context {
@@ -22,7 +22,7 @@ func (l *Launch) Start(ctx context.Context) context.Context {
 	held, stop := context.WithCancel(context.WithoutCancel(ctx)) // a stopping service still delivers its verdict
 	l.cancelWork, l.stop, l.finished = cancelWork, stop, make(chan struct{})
 	if l.opt.Transition == Launching {
-		l.watching.Go(func() { untilLeaving(held, l.gate, cancelWork) })
+		l.watching.Go(func() { untilTerminating(held, l.gate, cancelWork) })
 	}
 	go func() {
 		defer close(l.finished)
@@ -31,7 +31,7 @@ func (l *Launch) Start(ctx context.Context) context.Context {
 		case Action:
 			l.hold(held)
 		case Leaving:
-			l.cancelWork(ErrLeaving)
+			l.cancelWork(ErrTerminating)
 		}
 	}()
 	return work
@@ -147,7 +147,7 @@ func (l *Launch) refresh(ctx context.Context) (passed bool, err error) {
 	case Action:
 		return false, nil
 	case Leaving:
-		l.cancelWork(ErrLeaving)
+		l.cancelWork(ErrTerminating)
 	}
 	l.tell(Event{Kind: Gone, State: state})
 	return true, nil

@@ -205,8 +205,8 @@ const (
 // ErrDeadline ends the work context when the action's global timeout comes near.
 var ErrDeadline = errors.New("the lifecycle hook's global timeout is near: the deployment took too long")
 
-// ErrLeaving ends the work context when Auto Scaling has given the instance up.
-var ErrLeaving = errors.New("this instance is being terminated by Auto Scaling")
+// ErrTerminating ends the work context when Auto Scaling has given the instance up.
+var ErrTerminating = errors.New("this instance is being terminated by Auto Scaling")
 
 // Find makes one pass over metadata and Auto Scaling. It does not wait for a wait state, and an answer
 // that cannot be had now is not an error: Start goes on looking. An error is a refusal that no retry will

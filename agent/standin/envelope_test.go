@@ -201,7 +201,7 @@ func TestEveryForgeryIsWhatItSays(t *testing.T) {
 		wrong []string
 		fools bool // openssl cms -verify with the right CA, which knows nothing of names, formats or sizes
 	}{
-		{"none", standin.NoFlaw, nil, true},
+		{"none", standin.NoFault, nil, true},
 		{"content altered", standin.ContentAltered, []string{"another specification", "digest"}, false},
 		{"digest altered", standin.DigestAltered, []string{"another specification", "signature"}, false},
 		{"another name", standin.SignerOfAnotherName, []string{"name"}, true},
@@ -224,7 +224,7 @@ func TestEveryForgeryIsWhatItSays(t *testing.T) {
 		{"not PEM", standin.NotPEM, []string{"no PEM block"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: c.flaw})
+			cloud.FaultEnvelopes(standin.EnvelopeFault{Kind: c.flaw})
 			format, payload := specification(t)
 			if wrong := inspect(t, cloud, format, payload); !slices.Equal(wrong, c.wrong) {
 				t.Errorf("wrong with it: %q, want %q", wrong, c.wrong)
@@ -254,8 +254,8 @@ func TestAnEnvelopeWithoutAttributes(t *testing.T) {
 	for _, c := range []struct {
 		flaw standin.FaultKind
 		good bool
-	}{{standin.NoFlaw, true}, {standin.ContentAltered, false}, {standin.SignerOfAnotherRoot, false}, {standin.SignerExpired, false}, {standin.TwoSigners, true}} {
-		cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: c.flaw, NoAttributes: true})
+	}{{standin.NoFault, true}, {standin.ContentAltered, false}, {standin.SignerOfAnotherRoot, false}, {standin.SignerExpired, false}, {standin.TwoSigners, true}} {
+		cloud.FaultEnvelopes(standin.EnvelopeFault{Kind: c.flaw, NoAttributes: true})
 		_, payload := specification(t)
 		block, _ := pem.Decode([]byte(payload))
 		m, err := pkcs7.Parse(block.Bytes)
@@ -283,7 +283,7 @@ func TestAnEditedSpecificationIsSigned(t *testing.T) {
 			t.Errorf("edited to %q: %+v, %v", want, m, err)
 		}
 	}
-	cloud.FaultEnvelopes(standin.EnvelopeFault{Flaw: standin.ContentAltered, Edit: func(spec []byte) []byte {
+	cloud.FaultEnvelopes(standin.EnvelopeFault{Kind: standin.ContentAltered, Edit: func(spec []byte) []byte {
 		return bytes.Replace(spec, []byte(`"shop"`), []byte(`"store"`), 1)
 	}})
 	_, payload := specification(t)

@@ -9,7 +9,7 @@ import (
 
 // EnvelopeFault is what is wrong with the envelopes that GetDeploymentSpecification answers with; the zero value is nothing.
 type EnvelopeFault struct {
-	Flaw FaultKind
+	Kind FaultKind
 
 	// NoAttributes: the signatures are over the content itself, without signed attributes. Clients take that form
 	// too; alone it is no flaw. DigestAltered and NoSignedDigest are of the other form.
@@ -25,7 +25,7 @@ type FaultKind int
 
 // The flaws of an envelope.
 const (
-	NoFlaw              FaultKind = iota
+	NoFault             FaultKind = iota
 	ContentAltered                // the content names another application than the one that was signed
 	DigestAltered                 // the same, and the digest in the signed attributes is that of the altered content
 	SignerOfAnotherName           // a certificate of the right authority for somebody else
@@ -69,7 +69,7 @@ func (f EnvelopeFault) envelope(spec []byte) (format, payload string) {
 	}
 	now, s := time.Now(), signing()
 	good := func() *message { return f.sign(spec, now, s.signer) }
-	switch f.Flaw {
+	switch f.Kind {
 	case UnsignedFormat:
 		return "TEXT/JSON", string(spec)
 	case UnknownFormat:
@@ -99,7 +99,7 @@ func (f EnvelopeFault) sign(content []byte, at time.Time, by ...signer) *message
 func (f EnvelopeFault) message(spec []byte, now time.Time, s signatory) *message {
 	since, until, ended := now.Add(-validSince), now.Add(validUntil), now.Add(-expiredFor)
 	m := f.sign(spec, now, s.signer)
-	switch f.Flaw {
+	switch f.Kind {
 	case ContentAltered:
 		m.content = altered(spec)
 	case DigestAltered:
