@@ -9,7 +9,8 @@
 // The contract:
 //
 //   - A command is recorded, acknowledged, carried out and reported, in this order. Recorded first, because CodeDeploy does
-//     not give out again what was acknowledged.
+//     not give out again what was acknowledged. Of a deployment that is under way here the specification is asked for beside
+//     the acknowledgement, and the next command beside the result: an event costs two round trips.
 //   - A result is on disk before it is sent, and sent until CodeDeploy has it; what it has is not sent again. A command that
 //     was carried out is never carried out again, but its result reported.
 //   - A deployment that has failed, or that CodeDeploy has failed on this server, is rolled back, in one place
@@ -26,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -52,6 +54,7 @@ type Executor struct {
 	lastCommand  time.Time // when a command was carried out last; zero before Poll
 	lastReported string    // ID of the last command whose result CodeDeploy has; in memory because the record may not have taken it (disk full)
 	lastSkipped  string    // the deployment whose commands are answered without doing anything
+	pollOn       func()    // lets Poll ask for the command after the one that Take carries out; nil: none is
 	checkedAt    time.Time // when CodeDeploy was asked about a deployment that it is silent about
 }
 
@@ -67,16 +70,28 @@ func (e *Executor) execute(ctx context.Context, cmd hostcommand.Command) error {
 	if done := e.past().Command; done != nil && done.ID == cmd.ID && done.Result != "" {
 		return e.conclude(ctx, cmd, ending{recorded: done.Result})
 	}
-	todo, refused := e.understand(ctx, cmd)
-	if ctx.Err() != nil {
-		return refused
+	var todo work
+	var refused error
+	beside := e.goesOn(cmd)
+	if !beside {
+		if todo, refused = e.understand(ctx, cmd); ctx.Err() != nil {
+			return refused
+		}
 	}
-	todo.skipped = refused == nil && e.skips(todo)
-	refused = e.accept(cmd, todo.skipped, refused)
-	todo.nothing = todo.skipped || refused == nil && e.On.Nothing(cmd.Event, todo.DeploymentID)
+	todo.skipped = refused == nil && !beside && e.skips(todo)
+	refused = cmp.Or(refused, e.accept(cmd, todo.skipped, refused))
+	todo.nothing = todo.skipped || refused == nil && !beside && e.On.Nothing(cmd.Event, todo.DeploymentID)
+	var asking sync.WaitGroup
+	if beside && refused == nil {
+		asking.Go(func() { todo, refused = e.understand(ctx, cmd) })
+	}
 	status, err := e.acknowledge(ctx, cmd, todo.nothing)
+	asking.Wait()
 	if err != nil && (ctx.Err() != nil || hostcommand.Retryable(err)) {
 		return err // CodeDeploy gives it out again
+	}
+	if refused != nil && ctx.Err() == nil {
+		e.On.Log.Error(fmt.Sprintf("refused the host command %s: %v", cmd.Event, refused), systemd.ID(systemd.MessageCommandRefused))
 	}
 	end := ending{failure: cmp.Or(err, refused), known: err != nil} // what CodeDeploy does not let be taken is over
 	if end.failure == nil {
@@ -84,6 +99,9 @@ func (e *Executor) execute(ctx context.Context, cmd hostcommand.Command) error {
 	}
 	if retry.Stopped(ctx, end.failure) {
 		return end.failure // the next start goes on from the record
+	}
+	if e.pollOn != nil && err == nil {
+		e.pollOn() // CodeDeploy hands this one out no more: the next poll is there when the result is
 	}
 	return cmp.Or(e.conclude(ctx, cmd, end), err)
 }
@@ -117,10 +135,17 @@ func (e *Executor) run(ctx context.Context, cmd hostcommand.Command, todo work, 
 	return ending{failure: err, known: err == nil && todo.nothing && status == hostcommand.Succeeded} // of nothing, CodeDeploy wants to know no more
 }
 
-// accept records a command, unless it is there from an earlier try, and says why it is refused. One that is skipped is
-// not refused because the disk is full.
-func (e *Executor) accept(cmd hostcommand.Command, skipped bool, refused error) error {
-	var err error
+// goesOn says that a command is of the deployment that this server has begun, and has work to do: its acknowledgement goes
+// beside the question for its specification, as AWS's agents have asked in either order. Of another one the specification
+// says whether it is taken at all, and what has nothing to do has ended when that is acknowledged: a refusal would come too late.
+func (e *Executor) goesOn(cmd hostcommand.Command) bool {
+	id := deploymentOf(cmd.Execution)
+	return e.entry(id) != nil && !e.On.Nothing(cmd.Event, id)
+}
+
+// accept records a command, unless it is there from an earlier try. One that is skipped is not refused because the disk is
+// full. A failure is logged where it is not why the command is refused.
+func (e *Executor) accept(cmd hostcommand.Command, skipped bool, refused error) (err error) {
 	if due := e.past().CommandDue(); due == nil || due.ID != cmd.ID {
 		entry := record.Entry{What: record.Commanded, Command: cmd.ID, Execution: cmd.Execution, Step: cmd.Event}
 		if skipped {
@@ -132,10 +157,7 @@ func (e *Executor) accept(cmd hostcommand.Command, skipped bool, refused error) 
 	if refused != nil && err != nil {
 		e.On.Log.Error(err.Error())
 	}
-	if refused = cmp.Or(refused, err); refused != nil {
-		e.On.Log.Error(fmt.Sprintf("refused the host command %s: %v", cmd.Event, refused), systemd.ID(systemd.MessageCommandRefused))
-	}
-	return refused
+	return err
 }
 
 // abandon rolls back the open deployment of a command that CodeDeploy has failed on this server, or will: a stopped

@@ -13,8 +13,8 @@ import (
 	"usher/systemd"
 )
 
-// Delivery hands a host command to the loop that carries it out. The next poll waits for its result, because CodeDeploy hands
-// out the same command until it is acknowledged.
+// Delivery hands a host command to the loop that carries it out. The next poll waits until it was acknowledged and carried
+// out, because CodeDeploy hands out the same command until then, and none other before it has the result.
 type Delivery struct {
 	command hostcommand.Command
 	result  chan error
@@ -61,8 +61,16 @@ func (e *Executor) Poll(ctx context.Context) (commands <-chan Delivery, ended <-
 // Take carries out a command that Poll has handed over. The error is one that keeps CodeDeploy from knowing how the event
 // ended; how it ended is no error here.
 func (e *Executor) Take(ctx context.Context, d Delivery) error {
+	tell := func(err error) {
+		select {
+		case d.result <- err:
+		default: // the poll goes on already
+		}
+	}
+	e.pollOn = func() { tell(nil) }
 	err := e.execute(ctx, d.command)
-	d.result <- err
+	e.pollOn = nil
+	tell(err)
 	return err
 }
 

@@ -62,7 +62,7 @@ func (e *Executor) pinned(ctx context.Context, spec hostcommand.Specification) (
 	if rev = revisionOf(spec); rev.Pinned() {
 		return rev, nil
 	}
-	last := e.entry(spec)
+	last := e.entry(spec.DeploymentID)
 	was, err := e.Revisions.Pin(ctx, rev)
 	if err != nil && (last == nil || !last.Finished[hooks.DownloadBundle]) {
 		err = e.Retries.Do(ctx, func() (err error) { was, err = e.Revisions.Pin(ctx, rev); return err })
@@ -89,9 +89,9 @@ func revisionOf(spec hostcommand.Specification) revision.Revision {
 	return rev
 }
 
-// entry is the record of a specification's deployment, when it is the newest here.
-func (e *Executor) entry(spec hostcommand.Specification) *record.Deployment {
-	if last := e.past().Last; last != nil && last.By == record.ByCommand && last.ID == spec.DeploymentID {
+// entry is the record of a deployment by commands, when it is the newest here.
+func (e *Executor) entry(id string) *record.Deployment {
+	if last := e.past().Last; last != nil && last.By == record.ByCommand && last.ID == id {
 		return last
 	}
 	return nil
@@ -102,7 +102,7 @@ func (e *Executor) skips(todo work) bool {
 	// What CodeDeploy starts by itself: for a new or outdated server, or to go back to what was good. What a
 	// person starts is done, also again.
 	startedByCodeDeploy := todo.Creator == "autoscaling" || todo.Creator == "CodeDeployAutoUpdate" || todo.Creator == "codeDeployRollback"
-	if !startedByCodeDeploy || !todo.rev.Pinned() || !e.upToDate(todo.rev.ID()) || e.entry(todo.Specification) != nil {
+	if !startedByCodeDeploy || !todo.rev.Pinned() || !e.upToDate(todo.rev.ID()) || e.entry(todo.DeploymentID) != nil {
 		return false
 	}
 	if e.lastSkipped != todo.DeploymentID { // once, and not at each of its events
