@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -53,6 +54,70 @@ func TestRollBackEnvironment(t *testing.T) {
 	h.ended(h.usher("rollback production"), 1, "there is no object s3://"+h.cloud.Bucket+"/shop/", " (version 01", "it was deleted, or its bucket was: `usher deploy production ")
 	h.cloud.Fail("HeadObject", 1, standin.Fault{Code: "AccessDenied"})
 	h.ended(h.usher("rollback production"), 1, "access denied: allow your identity s3:GetObject", "; or there is no object s3://"+h.cloud.Bucket+"/shop/", "which S3 does not tell without s3:ListBucket: then `usher deploy production ")
+}
+
+// On a terminal a person picks what to go back to, from each revision that ran before; a program never does.
+func TestRollBackToOneOfAList(t *testing.T) {
+	h := newShop(t, 1, production())
+	h.ended(h.usher("deploy production"), 0)
+	screen, tty := terminal(t)
+	pick := func(line string) *typing {
+		return h.types(line, func(c *exec.Cmd) { c.Stdin, c.Stdout, c.Stderr = tty, tty, tty })
+	}
+	for _, n := range []string{"2", "3"} {
+		h.commit(n, edition(n))
+		h.ended(h.usher("deploy production"), 0)
+	}
+	h.ended(h.usher("rollback production fffffff"), 2, "no bundle of it was ever registered")
+	back := pick("rollback production")
+	screen.says("What was deployed to production before:")
+	screen.says("  1  d-")
+	screen.says("just now  " + h.commits[1][:10] + " Version 2")
+	screen.says("  2  d-")
+	screen.says("just now  " + h.commits[0][:10] + " Version 1")
+	screen.says("Go back to which? [1] ")
+	screen.types("4\n")
+	screen.says("4 is none of 1 to 2.")
+	screen.says("Go back to which? [1] ")
+	screen.types("2\n")
+	screen.says("deploying  " + h.commits[0][:10] + " Version 1")
+	screen.says("production runs " + h.commits[0][:10])
+	h.expect("exit code", itoa(back.ends().code), "0")
+	h.expect("live", h.live(), "1")
+
+	// Enter is what it would be without a terminal; --yes, a name and a dry run ask nothing.
+	h.expect("exit code", itoa(pick("rollback --dry-run production").ends().code), "0")
+	screen.says("deploying  " + h.commits[2][:10] + " Version 3")
+	back = pick("rollback production")
+	screen.says("Go back to which? [1] ")
+	screen.types("\n")
+	screen.says("production runs " + h.commits[2][:10])
+	h.expect("exit code", itoa(back.ends().code), "0")
+	h.expect("exit code", itoa(pick("rollback --yes production").ends().code), "0")
+	h.expect("live", h.live(), "1")
+	h.expect("exit code", itoa(pick("rollback production HEAD~1").ends().code), "0")
+	h.expect("live", h.live(), "2")
+
+	// Ctrl-D and Ctrl-C begin nothing.
+	began := len(h.cloud.CallsOf("CreateDeployment"))
+	back = pick("rollback production")
+	screen.says("Go back to which? [1] ")
+	screen.types("\x04")
+	screen.says("nothing was picked: nothing was started")
+	h.expect("exit code", itoa(back.ends().code), "2")
+	back = pick("rollback production")
+	screen.says("Go back to which? [1] ")
+	back.interrupt()
+	screen.says("interrupted: nothing was started")
+	h.expect("exit code", itoa(back.ends().code), "130")
+	h.expect("deployments", itoa(len(h.cloud.CallsOf("CreateDeployment"))-began), "0")
+
+	// The list of deployments says how.
+	h.expect("exit code", itoa(pick("deploy list production").ends().code), "0")
+	screen.says("`usher rollback production` goes back")
+	if strings.Contains(h.usher("deploy list production").stdout, "usher rollback") {
+		t.Error("a program is told how to roll back")
+	}
 }
 
 // After a deployment that failed, the last good revision is what to go back to: the servers have two.

@@ -106,7 +106,11 @@ func (d *Session) list(ctx context.Context, in cli.Call, most int) error {
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", format.Local(p.Created), p.ID, outcome, cell(by), cell(what))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil || !rollout.IsTerminal(in.Stdout) {
+		return err
+	}
+	_, err = fmt.Fprintf(in.Stdout, "\n`usher rollback %s` goes back: to the one that is picked from a list, or named: `usher rollback %s d-ID`.\n", d.Env.Name, d.Env.Name)
+	return err
 }
 
 // cell is somebody else's text in a table: on one line, and in one column.

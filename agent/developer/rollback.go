@@ -20,11 +20,12 @@ func RollbackCommand(onServer func(args []string) *cli.Command) cli.Command {
 		about, more = about+"; on a server: the server", " On a server, usher rollback --help is about the server itself."
 	}
 	return cli.Command{Name: "rollback", Args: []string{"ENV", "[d-ID | REF]"}, Group: cli.Developer, About: about,
-		More: "The same bundle is deployed again, nothing is built: by default the latest successful deployment of a different revision.\n" +
+		More: "The same bundle is deployed again, nothing is built: by default the latest successful deployment of a different revision;\n" +
+			"on a terminal a list of them to pick from, unless --yes.\n" +
 			"exit codes: those of usher deploy." + more,
 		Flags: func(f *flag.FlagSet) {
 			d.flags(f)
-			f.BoolVar(&d.Yes, "yes", false, "do not ask, also where usher.yml says confirm")
+			f.BoolVar(&d.Yes, "yes", false, "ask nothing: neither what to go back to, nor where usher.yml says confirm")
 			d.lockFlag(f)
 			f.BoolVar(&stop, "stop", false, "stop the deployment that is in progress first")
 			f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and end there")
@@ -62,6 +63,11 @@ func (d *Session) rollBack(ctx context.Context, target string, stop, dryRun bool
 	past, err := d.rollbackTarget(ctx, target, p.group)
 	if err != nil {
 		return cli.UsageError{Err: err}
+	}
+	if target == "" && !dryRun {
+		if past, err = d.pick(ctx, past, p.group); err != nil {
+			return err
+		}
 	}
 	if err := rollout.CheckObject(ctx, d.AWS.S3, d.Env, past.Revision); err != nil {
 		return err

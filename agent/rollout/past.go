@@ -83,17 +83,32 @@ func Newest(ctx context.Context, api CodeDeploy, env Environment) (string, error
 
 // Before is what ran before the revision that runs now: the newest successful deployment of another one.
 func Before(ctx context.Context, api CodeDeploy, env Environment, running Revision) (Past, error) {
-	d, err := find(ctx, api, env, func(d types.DeploymentInfo) bool {
-		r := revisionAt(d.Revision)
-		return r != running && r != Revision{}
-	}, types.DeploymentStatusSucceeded)
+	all, err := DeployedBefore(ctx, api, env, running, 1)
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("cannot roll %s back: no other revision was ever deployed to it successfully: name a commit or a deployment", env.Name)
+	}
 	if err != nil {
 		return Past{}, err
 	}
-	if d == nil {
-		return Past{}, fmt.Errorf("cannot roll %s back: no other revision was ever deployed to it successfully: name a commit or a deployment", env.Name)
-	}
-	return past(*d), nil
+	return all[0], nil
+}
+
+// seekDeployments is how many deployments are looked at for more revisions, once there is one.
+const seekDeployments = 100
+
+// DeployedBefore are the revisions but for the running one that were deployed successfully, each with its newest deployment, the
+// newest first, so many at most.
+func DeployedBefore(ctx context.Context, api CodeDeploy, env Environment, running Revision, most int) (all []Past, err error) {
+	seen := 0
+	_, err = find(ctx, api, env, func(d types.DeploymentInfo) bool {
+		seen++
+		r := revisionAt(d.Revision)
+		if r != running && r != (Revision{}) && !slices.ContainsFunc(all, func(p Past) bool { return p.Revision == r }) {
+			all = append(all, past(d))
+		}
+		return len(all) >= most || len(all) > 0 && seen >= seekDeployments
+	}, types.DeploymentStatusSucceeded)
+	return all, err
 }
 
 // past is what a deployment brought.
