@@ -75,7 +75,12 @@ func runCommand() cli.Command {
 		defer a.deploy.Record.Close()
 		a.requests = a.listen(ctx)
 		defer a.requests.close()
+		launched := func() {}
+		if !once {
+			launched = a.commands.PickUp(ctx)
+		}
 		was, err := a.boot(ctx)
+		launched()
 		a.deploy.Record.Timings.Drain() // of this boot, and not of what is deployed later
 		if once || ctx.Err() != nil {
 			return a.ended(ctx, err)

@@ -156,6 +156,10 @@ const (
 	// release is live and good here already. Nothing to do.
 	MessageCommandAnswered = "91f40f1e7ec4412880ad478436d20b27"
 
+	// MessageCommandPickedUp: a host command of CodeDeploy's came while the server was launching, and was acknowledged, so
+	// that CodeDeploy does not give it up. It is carried out after the launch. Nothing to do.
+	MessageCommandPickedUp = "b330a8e6ae994f70b47407ce9468c10e"
+
 	// MessageUpdateDeclined: CodeDeploy asked its agent to update itself. usher is updated by its package; nothing
 	// was done, and CodeDeploy was told so.
 	MessageUpdateDeclined = "4a4808e795614ae9a90548419524db2c"

@@ -209,3 +209,34 @@ func TestAHookThatContinuesByDefault(t *testing.T) {
 	s.expect("exit code", itoa(code), "0")
 	s.said(r, "warning: the default result of hook usher-launch is CONTINUE")
 }
+
+// A launch takes longer than CodeDeploy waits for a server to take a command of its own deployment to it, by which its
+// own hook holds the launch beside usher's: the command is taken during the launch, and carried out after it.
+func TestALongLaunchOfCodeDeploys(t *testing.T) {
+	for _, c := range []struct{ name, group string }{{"its hook and usher's", "web"}, {"its hook alone", "bare"}} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			s.noHook()
+			group := fleetGroup()
+			group.Managed, group.AutoScalingGroups, group.PickUp = true, []string{c.group}, 90*time.Second
+			app, open := s.gate(s.app("1"), "scripts/start.sh")
+			s.publish("shop-1", app)
+			s.cloud.PutDeploymentGroup(group)
+			server := s.cloud.Launch(c.group, standin.LaunchOptions{})
+			r := s.start(server)
+			r.says("at the gate")
+			s.until(func() bool { all := s.cloud.HostCommands(); return len(all) > 0 && all[0].Status != "Pending" })
+			first := s.cloud.HostCommands()[0]
+			s.expect("the first command while the launch goes on", first.Name+" "+first.Status, "ApplicationStop InProgress")
+			open()
+			s.waitFor(server, standin.InService)
+			s.expect("commands", s.commands(first.DeploymentID), strings.ReplaceAll(inPlace, "Succeeded", "Succeeded noop"))
+			for _, a := range server.Answers() {
+				s.expect("hook "+a.Hook, a.Result, "CONTINUE")
+			}
+			// Once, by the launch.
+			s.expect("the scripts saw", s.trace(), "BeforeInstall 1 live=base\nAfterInstall 1 live=base\nApplicationStart 1 live=1\nValidateService 1 live=1")
+			s.said(r, "picked up ApplicationStop of deployment "+first.DeploymentID, "needs nothing")
+		})
+	}
+}

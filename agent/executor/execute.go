@@ -2,6 +2,8 @@
 // same steps as at a launch. Between two commands the record alone knows where the deployment is.
 //
 //	e := &executor.Executor{On: deployer, Revisions: finder, Client: client, Retries: policy, Terminating: terminating, Staying: staying}
+//	launched := e.PickUp(ctx)           // while the server launches, a command is taken, and carried out later
+//	launched()
 //	err := e.Resume(ctx)                // the command that an earlier agent left, before CodeDeploy is asked for more
 //	commands, ended := e.Poll(ctx)
 //	for d := range commands { err = e.Take(ctx, d) }
@@ -18,6 +20,9 @@
 //     back too ([Executor.RollBackStopped]).
 //   - What is for another deployment group, or cannot be understood, is answered with a failure and changes nothing. What
 //     CodeDeploy starts by itself of a release that is live and good already is answered without doing anything.
+//   - CodeDeploy fails a command that no server takes in five minutes. In a launch that takes more than one, a command is
+//     recorded and acknowledged, and carried out when the launch is over ([Executor.PickUp]): for the event itself CodeDeploy
+//     waits an hour. So CodeDeploy's own hook and usher's can hold the same launch, and neither waits for the other for ever.
 //   - One command at a time: Resume, Take and RollBackStopped are for one goroutine, that of the caller.
 package executor
 
@@ -55,6 +60,7 @@ type Executor struct {
 	lastReported string    // ID of the last command whose result CodeDeploy has; in memory because the record may not have taken it (disk full)
 	lastSkipped  string    // the deployment whose commands are answered without doing anything
 	pollOn       func()    // lets Poll ask for the command after the one that Take carries out; nil: none is
+	pickedUp     string    // ID of the command that was taken during the launch
 	checkedAt    time.Time // when CodeDeploy was asked about a deployment that it is silent about
 }
 
@@ -180,7 +186,7 @@ func (e *Executor) Resume(ctx context.Context) error {
 	if due.Result != "" {
 		return e.conclude(ctx, cmd, ending{recorded: due.Result})
 	}
-	if e.lastCommand.IsZero() {
+	if e.lastCommand.IsZero() && cmd.ID != e.pickedUp {
 		e.On.Log.Info(fmt.Sprintf("resuming deployment %s in %s after an agent restart", deploymentOf(due.Execution), due.Event),
 			systemd.ID(systemd.MessageResumed), zap.String("lifecycle_event", due.Event))
 	}

@@ -58,6 +58,42 @@ func (e *Executor) Poll(ctx context.Context) (commands <-chan Delivery, ended <-
 	return deliveries, over
 }
 
+// pickUpAfter is how long a launch may take before the command that CodeDeploy has for this server is taken in its midst.
+// CodeDeploy gives a command five minutes.
+const pickUpAfter = time.Minute
+
+// PickUp takes one command of CodeDeploy's while a launch is at work that takes long: it is recorded and acknowledged, so
+// that CodeDeploy does not fail it, and with it the launch that CodeDeploy's own lifecycle hook holds. Nothing else is done:
+// Resume carries it out when the launch is over, which end says and waits for.
+func (e *Executor) PickUp(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if e.Client != nil && retry.Pause(ctx, pickUpAfter) {
+			e.pickUp(ctx)
+		}
+	}()
+	return func() { cancel(); <-over }
+}
+
+func (e *Executor) pickUp(ctx context.Context) {
+	cmd, err := e.Client.Next(ctx)
+	last := e.past().Command
+	if err != nil || cmd.Event == hostcommand.UpdateAgent || last != nil && (!last.Reported || last.ID == cmd.ID) {
+		return // not for the time of a launch
+	}
+	if err := e.accept(cmd, false, nil); err != nil {
+		return // it has not begun, and is given out again
+	}
+	e.pickedUp = cmd.ID
+	if _, err := e.acknowledge(ctx, cmd, false); err != nil {
+		return // Resume does it again, and says it
+	}
+	e.On.Log.Info(fmt.Sprintf("picked up %s of deployment %s: it is carried out after the launch", cmd.Event, deploymentOf(cmd.Execution)),
+		systemd.ID(systemd.MessageCommandPickedUp), zap.String("lifecycle_event", cmd.Event))
+}
+
 // Take carries out a command that Poll has handed over. The error is one that keeps CodeDeploy from knowing how the event
 // ended; how it ended is no error here.
 func (e *Executor) Take(ctx context.Context, d Delivery) error {

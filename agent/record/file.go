@@ -196,7 +196,9 @@ func (r *Record) encode(e *Entry) ([]byte, error) {
 	if e.Sequence == 0 && e.What != Completing && e.What != Completed {
 		e.Sequence = r.state.Sequence
 	}
-	e.Parts = append(e.Parts, r.Timings.Drain()...)
+	if e.What != Commanded { // one that is picked up in a launch
+		e.Parts = append(e.Parts, r.Timings.Drain()...)
+	}
 	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
 	line, err := json.Marshal(e)
 	if err != nil {

@@ -225,8 +225,8 @@ func (r *Record) Begin(e Entry) (*Deployment, error) {
 
 // Append adds one line: it is on disk when Append returns. Time, Boot, Instance and Image are filled in, and so is the
 // newest deployment's Sequence where the line has none, unless it completes a launch, which may have no deployment.
-// The line takes along what Timings has collected. A full disk leaves the file as it was: Append fails when no more is left
-// there than what AppendOrLog may need.
+// The line takes along what Timings has collected, unless it is a host command, which may come in the middle of what is timed.
+// A full disk leaves the file as it was: Append fails when no more is left there than what AppendOrLog may need.
 func (r *Record) Append(e Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
