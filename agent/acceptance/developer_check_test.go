@@ -167,6 +167,31 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
+// A directory is checked where it lies: somebody who may write nowhere can do it. git's own directory is no part of it.
+func TestCheckOfADirectoryWritesNothing(t *testing.T) {
+	t.Parallel()
+	dir, nobody := openToAll(t)
+	for name, content := range sound {
+		writeIn(t, filepath.Join(dir, "shop", name), content)
+	}
+	writeIn(t, filepath.Join(dir, "shop/.git/config"), "x")
+	writeIn(t, filepath.Join(dir, "shop.zip"), string(zipped(t, sound)))
+	if err := os.Chmod(dir, 0o555); err != nil { // where scratch directories are made
+		t.Fatal(err)
+	}
+	if nobody < 0 {
+		t.Cleanup(func() { os.Chmod(dir, 0o755) })
+	}
+	got := usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{"check", "shop"})
+	if want := strings.ReplaceAll(soundNeeds, "PATH", "shop") + "shop: ok: 3 files, 277 B unpacked; 0 warnings\n"; got.code != 0 || got.stdout != want || got.stderr != "" {
+		t.Errorf("exit %d, stderr %q\n got: %s\nwant: %s", got.code, got.stderr, got.stdout, want)
+	}
+	got = usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{"check", "shop.zip"}) // whose content has to go somewhere
+	if want := "shop.zip: cannot make a scratch directory: "; got.code != 1 || !strings.HasPrefix(got.stdout, want) {
+		t.Errorf("exit %d, %q", got.code, got.stdout)
+	}
+}
+
 // Role hooks are checked where they are baked in.
 func TestCheckRoleHooks(t *testing.T) {
 	t.Parallel()

@@ -39,7 +39,58 @@ func copyDirectory(ctx context.Context, src, dir string, l Limits) (Stats, error
 	c := t.cursor()
 	defer c.close()
 
-	err = fs.WalkDir(from.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	err = t.walk(ctx, from, destination, func(name string, info fs.FileInfo) error {
+		return copyFile(ctx, from, c, name, info)
+	})
+	if err != nil {
+		return Stats{}, err
+	}
+	return t.finish(ctx)
+}
+
+// Survey judges the revision in the directory src as Directory does, where it lies: nothing is written, and of a file no more
+// is read than that it can be.
+func Survey(ctx context.Context, src string, l Limits) (Stats, error) {
+	stats, err := survey(ctx, src, l.withDefaults())
+	if err != nil {
+		return Stats{}, fmt.Errorf("cannot use %s as a revision: %w", src, err)
+	}
+	return stats, nil
+}
+
+func survey(ctx context.Context, src string, l Limits) (Stats, error) {
+	from, err := os.OpenRoot(src)
+	if err != nil {
+		return Stats{}, err
+	}
+	defer from.Close()
+	t := &tree{limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{}}
+	err = t.walk(ctx, from, nil, func(name string, info fs.FileInfo) error {
+		if _, _, err := t.reserve(name, isFile); err != nil {
+			return err
+		}
+		f, err := from.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := t.addBytes(int(info.Size())); err != nil {
+			return fmt.Errorf("entry %q: %w", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return Stats{}, err
+	}
+	if err := t.judgeLinks(ctx); err != nil {
+		return Stats{}, err
+	}
+	return t.stats(), nil
+}
+
+// walk takes what is in from into the tree, but for .git directories and the one that is copied into.
+func (t *tree) walk(ctx context.Context, from *os.Root, destination fs.FileInfo, file func(name string, info fs.FileInfo) error) error {
+	err := fs.WalkDir(from.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -52,7 +103,7 @@ func copyDirectory(ctx context.Context, src, dir string, l Limits) (Stats, error
 		}
 		switch d.Type() {
 		case fs.ModeDir:
-			if path.Base(name) == ".git" || os.SameFile(info, destination) {
+			if IsRepository(name) || destination != nil && os.SameFile(info, destination) {
 				return fs.SkipDir
 			}
 			return t.dir(name, dirEntry{mode: info.Mode(), mtime: info.ModTime()})
@@ -63,18 +114,18 @@ func copyDirectory(ctx context.Context, src, dir string, l Limits) (Stats, error
 			}
 			return t.symlink(name, target)
 		case 0:
-			return copyFile(ctx, from, c, name, info)
+			return file(name, info)
 		}
 		return special(name, info.Mode())
 	})
-	if err != nil {
-		return Stats{}, err
+	if err == nil && len(t.kinds) == 0 {
+		err = errors.New("the directory holds no files")
 	}
-	if len(t.kinds) == 0 {
-		return Stats{}, errors.New("the directory holds no files")
-	}
-	return t.finish(ctx)
+	return err
 }
+
+// IsRepository says whether the directory of this name is git's own, which is no part of a revision.
+func IsRepository(name string) bool { return path.Base(name) == ".git" }
 
 func copyFile(ctx context.Context, from *os.Root, c *cursor, name string, info fs.FileInfo) error {
 	clean, _, err := c.tree.reserve(name, isFile)

@@ -143,9 +143,16 @@ func TestDirectory(t *testing.T) {
 		entry{name: "app/.git/config", body: "secret"}, entry{name: "app/sub/.git/config", body: "secret"},
 		entry{name: "app/.gitignore", body: "i"}, entry{name: "app/l", link: "sub/"}, entry{name: "app/out/"})
 	dir := filepath.Join(src, "app/out") // the copy lies in what is copied
+	surveyed, err := Survey(t.Context(), src, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	stats, err := Directory(t.Context(), src, dir, Limits{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if surveyed.Dirs--; surveyed != stats { // app/out is part of it where it lies
+		t.Errorf("surveyed %+v, copied %+v", surveyed, stats)
 	}
 	want := map[string]string{"app/": "0755", "app/appspec.yml": "0644 v", "app/run": "0755 r", "app/.gitignore": "0644 i", "app/sub/": "0755", "app/l": "-> sub/"}
 	if got := picture(t, dir); !maps.Equal(got, want) {
@@ -185,6 +192,10 @@ func TestDirectoryRefuses(t *testing.T) {
 		_, err := Directory(t.Context(), test.src, t.TempDir(), test.limits)
 		if err == nil || !strings.HasPrefix(err.Error(), "cannot copy "+test.src) || !strings.Contains(err.Error(), test.message) {
 			t.Errorf("%s: error %v, want %s", test.name, err, test.message)
+		}
+		_, err = Survey(t.Context(), test.src, test.limits)
+		if err == nil || !strings.HasPrefix(err.Error(), "cannot use "+test.src+" as a revision") || !strings.Contains(err.Error(), test.message) {
+			t.Errorf("%s, where it lies: error %v, want %s", test.name, err, test.message)
 		}
 	}
 }

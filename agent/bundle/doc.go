@@ -26,6 +26,7 @@
 //   - Owners in an archive are ignored: everything belongs to the user the agent runs as, and the
 //     appspec's permissions section decides the rest. The bits setuid, setgid and sticky are dropped.
 //     Extended attributes and ACLs in an archive are ignored.
+//   - Survey judges a developer's directory by the same rules, and writes nothing at all.
 //   - Unpack and Directory write through the page cache. What they wrote survives a power cut only
 //     after Sync.
 //   - Memory stays within a few MB for contents of any size. The list of names comes on top, and is

@@ -68,8 +68,8 @@ func (t *tree) hardLink(name, target string) error {
 	return nil
 }
 
-// makeLinks judges all symbolic links as they would be followed, and makes all links.
-func (t *tree) makeLinks(ctx context.Context) error {
+// judgeLinks judges all symbolic links as they would be followed.
+func (t *tree) judgeLinks(ctx context.Context) error {
 	targets := map[string]string{}
 	for _, l := range t.links {
 		if !l.hard {
@@ -86,6 +86,14 @@ func (t *tree) makeLinks(ctx context.Context) error {
 		if err := follow(targets, t.placed(l.name)); err != nil {
 			return fmt.Errorf("link %q to %q %w", l.name, l.target, err)
 		}
+	}
+	return nil
+}
+
+// makeLinks makes all links, when all are judged.
+func (t *tree) makeLinks(ctx context.Context) error {
+	if err := t.judgeLinks(ctx); err != nil {
+		return err
 	}
 	for _, l := range t.links {
 		if ctx.Err() != nil {

@@ -30,7 +30,7 @@ const (
 )
 
 // A tree is a directory being filled. It judges names before anything is written, and makes links
-// last, so that nothing is ever written through a link.
+// last, so that nothing is ever written through a link. One without a root only judges.
 type tree struct {
 	root   *os.Root
 	top    *os.File // the root, open
@@ -163,9 +163,9 @@ func (t *tree) mkdir(name string, d dirEntry) error {
 	switch err := t.withinLimits(); {
 	case err != nil:
 		return err
-	case narrower != 0:
+	case narrower != 0 && t.root != nil:
 		return t.at.chmod(name, d.made)
-	case again:
+	case again || t.root == nil:
 		return nil
 	}
 	return t.at.mkdir(name, d.made)
@@ -221,6 +221,9 @@ const roomEvery, roomEveryFile = 16_000_000, 4096
 
 // room looks whether there is room for so many more bytes, and for what is still to come.
 func (t *tree) room(need int64) error {
+	if t.root == nil {
+		return nil
+	}
 	if t.remaining != nil {
 		need += t.remaining()
 	}
@@ -293,6 +296,11 @@ func (t *tree) finish(ctx context.Context) (Stats, error) {
 		t.limits.Warn(fmt.Sprintf("the bundle lets others than the owner write to %d of its files and directories (modes like 0777 or 0664): "+
 			"that is taken away; give those modes in the appspec's permissions where they are meant", n))
 	}
+	return t.stats(), nil
+}
+
+// stats are what the archive named so far.
+func (t *tree) stats() Stats {
 	s := Stats{Links: len(t.links), Bytes: t.bytes.Load()}
 	for name, k := range t.kinds {
 		switch {
@@ -302,5 +310,5 @@ func (t *tree) finish(ctx context.Context) (Stats, error) {
 			s.Dirs++
 		}
 	}
-	return s, nil
+	return s
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"usher/agent/bundle"
 	"usher/agent/cli"
@@ -37,26 +38,26 @@ func CheckCommand() cli.Command {
 			return in.Fail(cli.ExitUsage, err)
 		}
 		name := in.Arg(0)
-		path, notes, done, err := Named(ctx, name)
+		path, notes, forget, err := Named(ctx, name)
 		if err != nil {
 			return in.Fail(cli.ExitUsage, err)
 		}
-		defer done()
+		defer forget()
 		for _, note := range notes {
 			fmt.Fprintln(in.Stderr, format.Printable("usher check: "+note))
 		}
 		found := findings{Path: name, strict: strict, json: asJSON}
 		var odd []hooks.Problem
-		dir, stats, err := open(ctx, path, func(text string) {
+		dir, stats, done, err := open(ctx, path, func(text string) {
 			odd = append(odd, hooks.Problem{File: name, Warning: true, Kind: hooks.KindBundle, Message: text})
 		})
 		if err != nil {
 			found.Problems = []hooks.Problem{{File: name, Kind: hooks.KindBundle, Message: err.Error()}}
 			return found.show(in.Stdout)
 		}
-		defer safepath.RemoveAll(dir)
+		defer done()
 		found.Files, found.Bytes, found.read = stats.Files, stats.Bytes, true
-		_, found.Problems = release.Check(cfg.Layout(), dir, roles, policy, hooks.CheckSource)
+		_, found.Problems = release.Check(layoutOf(cfg), dir, roles, policy, hooks.CheckSource)
 		found.Problems = append(odd, found.Problems...)
 		found.Needs = needsOf(dir)
 		return found.show(in.Stdout)
@@ -64,14 +65,29 @@ func CheckCommand() cli.Command {
 	return c
 }
 
-// open unpacks the revision at path, whatever it is, into a scratch directory, by the rules and limits of
-// an instance. The caller removes the directory.
-func open(ctx context.Context, path string, warn func(string)) (dir string, stats bundle.Stats, err error) {
+// open is the directory that holds the revision at path: a directory itself, in which nothing is written, or a scratch directory with
+// what an archive holds, which done removes. Both are judged by the rules and limits of an instance.
+func open(ctx context.Context, path string, warn func(string)) (dir string, stats bundle.Stats, done func(), err error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		if dir, err = filepath.Abs(path); err != nil {
+			return "", stats, nil, fmt.Errorf("cannot find the directory: %w", err)
+		}
+		stats, err = bundle.Survey(ctx, path, bundle.Limits{})
+		return dir, stats, func() {}, err
+	}
 	if dir, err = os.MkdirTemp("", "usher-"); err != nil {
-		return "", stats, fmt.Errorf("cannot make a scratch directory: %w", err)
+		return "", stats, nil, fmt.Errorf("cannot make a scratch directory: %w", err)
 	}
+	done = func() { safepath.RemoveAll(dir) }
 	if stats, err = bundle.UnpackLocal(ctx, path, dir, warn); err != nil {
-		safepath.RemoveAll(dir)
+		done()
 	}
-	return dir, stats, err
+	return dir, stats, done, err
+}
+
+// layoutOf is where a server has things, for a revision that may be a directory people work in.
+func layoutOf(cfg config.Config) release.Layout {
+	layout := cfg.Layout()
+	layout.NotInstalled = bundle.IsRepository
+	return layout
 }

@@ -16,7 +16,6 @@ import (
 	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/release"
-	"usher/agent/safepath"
 	"usher/hooks"
 )
 
@@ -41,11 +40,11 @@ func MigrateCommand() cli.Command {
 		if _, err := os.Stat(path); err != nil {
 			return in.Fail(cli.ExitUsage, fmt.Errorf("cannot open the repository: %w", err))
 		}
-		dir, _, err := open(ctx, path, nil)
+		dir, _, done, err := open(ctx, path, nil)
 		if err != nil {
 			return in.Fail(cli.ExitFailed, err)
 		}
-		defer safepath.RemoveAll(dir)
+		defer done()
 		spec, problems := appspec.ReadPartly(dir)
 		if spec == nil { // then there is nothing to compare
 			for _, p := range problems {
@@ -94,7 +93,7 @@ type migration struct {
 func compare(cfg config.Config, dir string, spec *appspec.Spec) migration {
 	m := migration{Link: cfg.Link, Needs: needsOf(dir), Refused: []hooks.Problem{}, Ends: []hooks.Problem{}, Differs: []hooks.Problem{},
 		Destinations: []release.Destination{}}
-	plan, problems := release.Check(cfg.Layout(), dir, "", hooks.Enforce, hooks.CheckSource)
+	plan, problems := release.Check(layoutOf(cfg), dir, "", hooks.Enforce, hooks.CheckSource)
 	m.Destinations = append(m.Destinations, plan.Destinations...)
 	for _, p := range problems {
 		switch {

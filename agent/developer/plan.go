@@ -15,7 +15,6 @@ import (
 	"usher/agent/format"
 	"usher/agent/release"
 	"usher/agent/rollout"
-	"usher/agent/safepath"
 	"usher/hooks"
 )
 
@@ -195,16 +194,16 @@ func ids(commits []rollout.Commit) (all []string) {
 
 // check judges a bundle as an instance will. What is wrong is printed as file:line:col: message.
 func (d *Session) check(ctx context.Context, path string) (bundle.Stats, []hooks.Problem, error) {
-	dir, stats, err := open(ctx, path, nil)
+	dir, stats, done, err := open(ctx, path, nil)
 	if err != nil {
 		return stats, nil, cli.UsageError{Err: fmt.Errorf("a server could not use this commit: %w", err)}
 	}
-	defer safepath.RemoveAll(dir)
+	defer done()
 	c, err := config.Default().WithLink(d.Env.Link)
 	if err != nil {
 		return stats, nil, cli.UsageError{Err: err}
 	}
-	_, problems := release.Check(c.Layout(), dir, "", hooks.Enforce, hooks.CheckSource)
+	_, problems := release.Check(layoutOf(c), dir, "", hooks.Enforce, hooks.CheckSource)
 	fatal := hooks.Errors(problems)
 	if len(fatal) == 0 {
 		return stats, problems, nil

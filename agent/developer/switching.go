@@ -53,7 +53,7 @@ func suggestLink(cfg config.Config, dir string, destinations []release.Destinati
 		if err != nil || !canBeLink(link) {
 			continue
 		}
-		plan, problems := release.Check(with.Layout(), dir, "", hooks.Enforce, hooks.CheckSource)
+		plan, problems := release.Check(layoutOf(with), dir, "", hooks.Enforce, hooks.CheckSource)
 		switched := 0
 		for _, d := range plan.Destinations {
 			switched += d.Switched

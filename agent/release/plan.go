@@ -21,6 +21,9 @@ type Layout struct {
 	Root     string // "" or "/" for the real server; else every path above and every destination is below it (rehearsal)
 
 	Processes bool // scripts are processes of usher's, not units of systemd: what is live is not kept from them (see Kept)
+
+	// NotInstalled says of a directory in the revision that it is no part of it; nil of none.
+	NotInstalled func(name string) bool
 }
 
 // Plan is what Install will do for one unpacked revision: worked out, and found possible, before anything
@@ -85,7 +88,7 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 				say(f.Line, f.Col, false, "destination %s is in the %s, which a deployment never writes to: use %s", f.Destination, what, l.Link)
 			}
 		}
-		pieces, err := expand(dir, f)
+		pieces, err := l.expand(dir, f)
 		if err != nil {
 			say(f.Line, f.Col, false, "%v", err)
 			continue
@@ -123,7 +126,7 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 		p.inside = nil // the revision is the release
 	}
 	if len(p.inside) == 0 && (p.Separate || len(spec.Permissions) > 0) { // the whole revision
-		whole, err := expand(dir, appspec.File{Source: ".", Destination: l.Link})
+		whole, err := l.expand(dir, appspec.File{Source: ".", Destination: l.Link})
 		if err != nil {
 			say(0, 0, false, "%v", err)
 		}
@@ -173,7 +176,7 @@ func (p *Plan) match(spec *appspec.Spec) (problems []hooks.Problem) {
 
 // expand lists what one files entry installs: a directory's contents into the destination, a file into
 // the destination under its own name. Parents come before what is in them.
-func expand(dir string, f appspec.File) ([]mapping, error) {
+func (l Layout) expand(dir string, f appspec.File) ([]mapping, error) {
 	source := filepath.Join(dir, filepath.FromSlash(f.Source))
 	info, err := os.Lstat(source)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -192,6 +195,9 @@ func expand(dir string, f appspec.File) ([]mapping, error) {
 	err = filepath.WalkDir(source, func(at string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		if entry.IsDir() && l.NotInstalled != nil && l.NotInstalled(at) {
+			return fs.SkipDir
 		}
 		info, err := entry.Info()
 		if err != nil {
