@@ -52,8 +52,8 @@ func applyFilesCommand() cli.Command {
 // runWithLinkCommand is `usher run-with-link`, which is the agent's own and listed nowhere.
 func runWithLinkCommand() cli.Command {
 	c := cli.Command{Name: "run-with-link", Args: []string{"REQUEST"}, About: "not for use by hand",
-		More: "The agent has it started in the unit of a hook script of AfterInstall: it mounts a link to the new release over the\n" +
-			"application's, which only this unit sees, and becomes the script. REQUEST is JSON."}
+		More: "The agent has it started in the unit of a hook script of BeforeInstall or AfterInstall: it mounts another link over\n" +
+			"the application's, which only this unit sees, and becomes the script. REQUEST is JSON."}
 	c.Run = func(_ context.Context, in cli.Call) int {
 		return in.Fail(cli.ExitFailed, runner.RunWithLink(in.Arg(0)))
 	}

@@ -11,7 +11,7 @@
 //	                  deployment of an instance nothing runs
 //	DownloadBundle    (usher) the bundle is fetched, verified and unpacked; then every script of the
 //	                  revision is checked, before any of them runs
-//	BeforeInstall     nothing is installed yet: the release directory has its name, and no more
+//	BeforeInstall     nothing is installed yet: these scripts find an empty directory at /opt/app
 //	Install           (usher) files and permissions of the appspec
 //	AfterInstall      the release directory is complete; nobody but these scripts finds it at /opt/app
 //	                  yet: compile, render, migrate
@@ -183,34 +183,41 @@
 //
 // # What is live until the flip
 //
-// Until the flip /opt/app (or the configured link) is what is live: the last good release, or the base of the image.
-// CodeDeploy's agent has installed into the destination by AfterInstall, so scripts that come from there name it.
+// Until the flip /opt/app (or the configured link) is what is live: the last good release, or the base of the image. With
+// CodeDeploy's agent it is the destination, and scripts that come from there empty it in BeforeInstall and build there in
+// AfterInstall.
 //
-// Where scripts are units of systemd, as on every server with the packaged service, a script of BeforeInstall or AfterInstall
-// cannot touch what is live, and one of AfterInstall finds the new release at the link:
+// Where scripts are units of systemd, as on every server with the packaged service, such scripts work as written, and no
+// script of these two events can touch what is live:
 //
-//	to the script    the base and all releases but the new one are read-only, by whatever path it comes
-//	                 ("Read-only file system"); all else is written as ever
+//	in both          the base and all releases but the new one are read-only, by whatever path a script
+//	                 comes ("Read-only file system"); all else is written as ever
+//	in BeforeInstall /opt/app leads to an empty directory, as the destination is on a new server. What
+//	                 scripts leave there is copied into the release, with owners and modes, except where
+//	                 the release has something of that name; the journal says so
 //	in AfterInstall  /opt/app leads to $USHER_RELEASE_DIR, which is its real path too (readlink -f, pwd
-//	                 -P), with any runas: `cd /opt/app && npm ci` works as written. The link cannot be
-//	                 removed, renamed or replaced ("Device or resource busy")
+//	                 -P): `cd /opt/app && npm ci`
 //	to all others    /opt/app is what is live, until the flip: also to what a script has others do, such
 //	                 as systemctl, systemd-run, docker or cron. What it leaves running sees the flip
 //
-// What is live can be read at $USHER_PREVIOUS_RELEASE. And /opt/app is a link, not a folder: `chown -R USER /opt/app` and
-// `find /opt/app` do not follow one, so that they do nothing, with success, before the flip and after it. Write /opt/app/.
-// Such a line is a warning, and in these two events the first is an error and the revision is refused.
+// What is live can be read at $USHER_PREVIOUS_RELEASE. A script that wants it at the link, read-only, has the line
+// `# usher: live`.
 //
-// Each line of the two events that names the link is a warning, with $USHER_RELEASE_DIR as the right word: `usher rehearse`, and
-// an agent with `--runner processes`, cannot show a script another link. Where none is shown, and that is in BeforeInstall too,
-// a line that destroys something there (rm, mv, chown -R, find -delete, rsync --delete) is an error and the revision is
-// refused: nothing would be left to go back to. Variables that the script sets to a known text, and `cd`, are followed; what a
-// script works out is not.
+// /opt/app is a link, not a folder. A script cannot remove, rename or replace it (`rm -rf /opt/app`: "Device or resource
+// busy"; `rm -rf /opt/app/*` works). And `chown -R USER /opt/app` and `find /opt/app` do not follow a link, before the flip
+// and after it: they do nothing, with success. Write /opt/app/. In these two events removal and `chown -R` are errors and the
+// revision is refused; elsewhere they are warnings.
+//
+// All other lines of the two events that name the link are warnings. `usher rehearse`, and an agent with `--runner processes`,
+// cannot show a script another link, nor make anything read-only: there, and in a script that mounts something, a line that
+// destroys something at the link (rm, mv, chown -R, find -delete, rsync --delete) is an error and the revision is refused,
+// because nothing would be left to go back to. $USHER_RELEASE_DIR is the right word everywhere. Variables that the script sets to
+// a known text, and `cd`, are followed; what a script works out is not.
 //
 // All this needs a mount namespace of the script's own, in which a mount would be seen by nobody else and end with it. One that
 // mounts something for the machine is therefore run without: a shell script that has the command itself (mount, umount,
 // sshfs, s3fs, mount-s3 and the like), and any script with the line `# usher: mounts`, for what mounts in a program or in
-// another file. A script with the line `# usher: live` finds what is live at the link, read-only.
+// another file.
 //
 // Paths below /opt/codedeploy-agent are pointed out: the unpacked revision is the working directory instead.
 //

@@ -102,6 +102,7 @@ func shellOfRoot(t *testing.T) string {
 func TestAtTheLink(t *testing.T) {
 	files := map[string]string{
 		"clean.sh":   "#!/bin/bash\nset -e\nAPP=/opt/app\nrm -rf /opt/app/*\nsudo chown -R shop: \"$APP/\"\nfind ${APP}/tmp -name '*.pid' -delete\nrsync -a --delete www/ /opt/app/www/\nrm -rf /opt/app-old /srv/opt/app /opt/application\nrm -rf \"$USHER_RELEASE_DIR/tmp\"\necho /opt/app\nchown shop /etc/shop\n",
+		"save.sh":    "#!/bin/sh\nset -e\nif [ -d /opt/app ]; then\n\tcat /opt/app/.env >/tmp/.env\nfi; rm -rf /opt/app\n",
 		"build.sh":   "#!/bin/sh\nset -e\nmkdir -p /opt/app/www\necho built > /opt/app/www/built.txt\ncd /opt/app && npm ci\nrm -rf node_modules /opt/app/tmp\ncd /tmp\nrm -rf node_modules\n",
 		"owner.sh":   "#!/bin/sh\nset -e\nA=/opt/app\nchown -R shop: $A\nchown -RH shop: $A\nchgrp --recursive shop $A/\nfind $A -type f -exec chmod 640 {} +\nfind -H $A -type f\nfind $A -delete\nchmod -R g+w $A\n",
 		"replace.sh": "#!/bin/sh\nset -e\nrm -rf /opt/app\nmv /opt/app /opt/app.old\nln -sfn \"$PWD\" /opt/app\nmv x /opt/app\n",
@@ -110,24 +111,20 @@ func TestAtTheLink(t *testing.T) {
 		"start.sh":   "#!/bin/sh\nset -e\nrm -rf /opt/app/tmp\nchown -R shop /opt/app\nfind /opt/app -name x\n",
 	}
 	var list []hooks.Script
-	for _, at := range []string{"BeforeInstall clean.sh", "AfterInstall build.sh", "AfterInstall owner.sh", "AfterInstall replace.sh", "AfterInstall live.sh", "AfterInstall mounts.sh", "ApplicationStart start.sh"} {
+	for _, at := range []string{"BeforeInstall clean.sh", "BeforeInstall save.sh", "AfterInstall build.sh", "AfterInstall owner.sh", "AfterInstall replace.sh", "AfterInstall live.sh", "AfterInstall mounts.sh", "ApplicationStart start.sh"} {
 		event, name, _ := strings.Cut(at, " ")
 		list = append(list, hooks.Script{Event: event, Location: name})
 	}
 	scripts := scriptsOf(t, files, list...)
 	const early = "leave it to the deployment, whose release directory is new each time, or do it in AfterInstall in $USHER_RELEASE_DIR"
+	const empty = "warning: in BeforeInstall /opt/app is an empty directory to this script, and not in usher rehearse: what it leaves there comes into the release, " +
+		"what is live is at $USHER_PREVIOUS_RELEASE"
 	const shown = "warning: in AfterInstall /opt/app is what is being installed to this script alone, and not in usher rehearse: $USHER_RELEASE_DIR is that everywhere"
 	const live = "warning: in AfterInstall /opt/app is still what is live, not what is being installed: write $USHER_RELEASE_DIR"
 	const gone = " destroys what is live, and nothing is left to go back to: "
 	const nothing = " changes nothing: /opt/app is a link, which -R does not follow: write /opt/app/"
 	const finds = " finds nothing: /opt/app is a link, which find does not follow: write /opt/app/"
 	const fails = " fails: /opt/app is a link, which stays where it is: leave it out, a release directory is new each time"
-	before := []string{
-		"clean.sh:4:1: `rm -rf /opt/app/*` in BeforeInstall" + gone + early,
-		"clean.sh:5:1: `chown -R shop: /opt/app/` in BeforeInstall" + gone + early,
-		"clean.sh:6:1: `find /opt/app/tmp -name *.pid -delete` in BeforeInstall" + gone + early,
-		"clean.sh:7:1: `rsync -a --delete www/ /opt/app/www/` in BeforeInstall" + gone + early,
-	}
 	after := []string{
 		"live.sh:5:1: `rm -rf /opt/app/tmp` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
 		"mounts.sh:4:1: " + live,
@@ -139,6 +136,8 @@ func TestAtTheLink(t *testing.T) {
 		want      []string
 	}{
 		{false, []string{
+			"clean.sh:4:1: " + empty, "clean.sh:5:1: " + empty, "clean.sh:6:1: " + empty, "clean.sh:7:1: " + empty,
+			"save.sh:4:2: " + empty, "save.sh:5:5: `rm -rf /opt/app`" + fails,
 			"build.sh:3:1: " + shown, "build.sh:4:14: " + shown, "build.sh:5:1: " + shown, "build.sh:6:1: " + shown,
 			"owner.sh:4:1: `chown -R shop: /opt/app`" + nothing,
 			"owner.sh:5:1: " + shown, "owner.sh:6:1: " + shown,
@@ -152,6 +151,11 @@ func TestAtTheLink(t *testing.T) {
 			"replace.sh:6:1: " + shown,
 		}},
 		{true, []string{
+			"clean.sh:4:1: `rm -rf /opt/app/*` in BeforeInstall" + gone + early,
+			"clean.sh:5:1: `chown -R shop: /opt/app/` in BeforeInstall" + gone + early,
+			"clean.sh:6:1: `find /opt/app/tmp -name *.pid -delete` in BeforeInstall" + gone + early,
+			"clean.sh:7:1: `rsync -a --delete www/ /opt/app/www/` in BeforeInstall" + gone + early,
+			"save.sh:5:5: `rm -rf /opt/app` in BeforeInstall" + gone + early,
 			"build.sh:3:1: " + live, "build.sh:4:14: " + live, "build.sh:5:1: " + live,
 			"build.sh:6:1: `rm -rf node_modules /opt/app/tmp` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
 			"owner.sh:4:1: `chown -R shop: /opt/app`" + nothing,
@@ -171,7 +175,7 @@ func TestAtTheLink(t *testing.T) {
 		for _, p := range hooks.AtTheLink(scripts, "/opt/app", c.processes) {
 			got = append(got, p.String())
 		}
-		if a, b := strings.Join(got, "\n"), strings.Join(slices.Concat(before, c.want, after), "\n"); a != b {
+		if a, b := strings.Join(got, "\n"), strings.Join(slices.Concat(c.want, after), "\n"); a != b {
 			t.Errorf("processes: %v: got\n%s\nwant\n%s", c.processes, a, b)
 		}
 	}

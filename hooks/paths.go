@@ -12,15 +12,15 @@ import (
 // Paths that mean something else here than under CodeDeploy's own agent.
 
 // AtTheLink finds the lines of scripts at which the application's link is not what it is under CodeDeploy's own agent.
-// Until the flip it is what is live for the machine, and what is being installed for the scripts of AfterInstall that do
-// not say otherwise (see SeesLive, Mounts); with processes, where none can be shown it, for no script. A command that would
+// Until the flip it is what is live. Scripts of AfterInstall find there what is being installed, and those of BeforeInstall an
+// empty directory, unless they say otherwise (see SeesLive, Mounts), or are processes, where none can be shown another link. A command that would
 // destroy what is live is an error, because nothing is left to go back to, and so is one that cannot work at a link.
 func AtTheLink(scripts []Script, link string, processes bool) (found []Problem) {
 	for _, s := range scripts {
 		stmts := statements(s)
 		l := liveLines{link: link, script: s, values: map[string]string{}, said: map[uint]bool{}}
 		l.early = s.Event == BeforeInstall || s.Event == AfterInstall
-		l.shown = s.Event == AfterInstall && !processes && !Mounts(s) && !SeesLive(s)
+		l.shown = l.early && !processes && !Mounts(s) && !SeesLive(s)
 		l.wanted = SeesLive(s)
 		for _, stmt := range stmts {
 			syntax.Walk(stmt, l.enter)
@@ -143,11 +143,19 @@ func (l *liveLines) call(c *syntax.CallExpr) {
 	destroys := destroys(name, args[1:])
 	switch {
 	case named && slices.Contains(readers, name): // looks at it, and does nothing there
+		if l.shown && l.script.Event == BeforeInstall && name != "echo" && name != "printf" && slices.ContainsFunc(args, l.looksInside) {
+			l.say(c, "", false)
+		}
 	case named && destroys, relative && destroys && !l.shown:
 		l.say(c, asText(args), true)
 	case named:
 		l.say(c, "", false)
 	}
+}
+
+// looksInside says whether a word names something below the link.
+func (l *liveLines) looksInside(word string) bool {
+	return l.names(word) && strings.Contains(word, l.link+"/") && !strings.HasSuffix(word, l.link+"/")
 }
 
 // asText is a command as a message quotes it.
@@ -191,6 +199,8 @@ func (l *liveLines) say(n syntax.Node, command string, destroys bool) {
 	}
 	message := fmt.Sprintf("in %s %s is still what is live, not what is being installed: %s", l.script.Event, l.link, right)
 	switch {
+	case l.shown && l.script.Event == BeforeInstall:
+		message = fmt.Sprintf("in %s %s is an empty directory to this script, and not in usher rehearse: what it leaves there comes into the release, what is live is at $USHER_PREVIOUS_RELEASE", l.script.Event, l.link)
 	case l.shown:
 		message = fmt.Sprintf("in %s %s is what is being installed to this script alone, and not in usher rehearse: $USHER_RELEASE_DIR is that everywhere", l.script.Event, l.link)
 	case destroys:

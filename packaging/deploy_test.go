@@ -150,6 +150,42 @@ chown -R daemon /opt/app/
 	s.expect("what is live after usher rollback", m.Run("sh", "-c", sum), before)
 }
 
+// Scripts of such a team prepare the destination in BeforeInstall: they empty it, make folders, put a configuration there. They
+// find it empty, as on a new server, each time; what they leave comes into the release, and what is live is as it was.
+func TestBeforeInstallFindsNothingAtTheLink(t *testing.T) {
+	s := newShop(t)
+	s.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "shop", Name: "production", AutoScalingGroups: []string{"web"}})
+	const prepares = `#!/bin/bash
+set -e
+test "$(cat "$USHER_PREVIOUS_RELEASE/VERSION")" = "$(cat /proc/1/root/opt/app/VERSION)"
+rm -rf /opt/app/*
+if [ ! -d /opt/app/logs ]; then mkdir -p /opt/app/logs && chown daemon /opt/app/logs && chmod 2770 /opt/app/logs; fi
+cp VERSION /opt/app/.env
+echo early >/opt/app/VERSION
+`
+	version := func(n, permissions string) files {
+		f := app(n).with(files{"scripts/before.sh": prepares})
+		f["appspec.yml"] = strings.Replace(f["appspec.yml"], "hooks:\n", permissions+"hooks:\n", 1)
+		return f
+	}
+	const copied = "permissions: [{object: /opt/app, pattern: VERSION, owner: daemon, type: [file]}]\n"
+	const sum = "cd /opt/app/ && find . -printf '%P %y %m %u %T@\\n' -type f -exec sha256sum {} + | sort"
+	const seen = "cd /opt/app/ && stat -c '%A %U %n' logs && cat .env VERSION && ls -d /opt/app-releases/*.early 2>/dev/null || true"
+	s.publish("shop-1", version("1", ""))
+	m := s.launch()
+	m.ends(standin.Continue, "1")
+	s.expect("what the first release has", m.Run("sh", "-c", seen), "drwxrws--- daemon logs\n1\n1")
+	s.expect("the base", m.Run("sh", "-c", "cd /opt/app-base && find . -type f -exec cat {} +"), "base")
+	before := m.Run("sh", "-c", sum)
+	m.deployed(s.begin("shop-2", version("2", copied).with(files{"scripts/validate.sh": "#!/bin/sh\nset -e\necho no\nexit 3\n"})), "Failed", "1")
+	s.expect("what is live after a deployment that failed", m.Run("sh", "-c", sum), before)
+	m.deployed(s.begin("shop-3", version("3", copied)), "Succeeded", "3")
+	s.expect("what the third has", m.Run("sh", "-c", seen), "drwxrws--- daemon logs\n3\n3")
+	m.said("/opt/app/VERSION of BeforeInstall is not taken: the release has one of that name")
+	m.Run("usher", "rollback")
+	s.expect("what is live after usher rollback", m.Run("sh", "-c", sum), before)
+}
+
 // A script that empties what is live before the flip, by a path that no check sees through, fails on it: the base of a first
 // launch and the release that serves stay as they were, byte for byte, and a mount is the machine's all the same.
 func TestAScriptCannotTouchWhatIsLive(t *testing.T) {

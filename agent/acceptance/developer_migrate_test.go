@@ -41,7 +41,7 @@ hooks:
 	"bin/shop":            "#!/bin/sh\n",
 	"shop.service":        "[Service]\nExecStart=/srv/shop/bin/shop\nWorkingDirectory=/srv/shop.old\n",
 	"scripts/stop.sh":     "#!/bin/bash\nsystemctl stop shop\n",
-	"scripts/clean.sh":    "#!/bin/bash\nrm -rf /srv/shop/*\nPID=$(pgrep -f shop)\nif [ -n \"$PID\" ]; then kill $PID; fi\ntrue\n",
+	"scripts/clean.sh":    "#!/bin/bash\nrm -rf /srv/shop\nPID=$(pgrep -f shop)\nif [ -n \"$PID\" ]; then kill $PID; fi\ntrue\n",
 	"scripts/build.sh":    "#!/bin/bash\ncd /srv/shop/web\n$JAVA_HOME/bin/jar xf site.jar\nlocal_time=$(date)\n",
 	"scripts/start.sh":    "#!/bin/bash\ncp /opt/codedeploy-agent/deployment-root/x/deployment-archive/a /tmp\nsystemctl start shop\n",
 	"scripts/validate.rb": "#!/usr/bin/env ruby\n",
@@ -64,7 +64,7 @@ Destinations, with link: /opt/app
   /etc/systemd/system      1 file     replaced in place, file by file
   With ` + "`link: /srv/shop`" + ` in agent.yml 3 of 4 files are switched, and /srv/shop is a link in the image (to the base)
     then scripts/build.sh:2:1: warning: in AfterInstall /srv/shop is what is being installed to this script alone, and not in usher rehearse: $USHER_RELEASE_DIR is that everywhere
-    then scripts/clean.sh:2:1: ` + "`rm -rf /srv/shop/*` in BeforeInstall destroys what is live, and nothing is left to go back to: leave it to the deployment, whose release directory is new each time, or do it in AfterInstall in $USHER_RELEASE_DIR" + `
+    then scripts/clean.sh:2:1: ` + "`rm -rf /srv/shop` fails: /srv/shop is a link, which stays where it is: leave it out, a release directory is new each time" + `
   Or write /opt/app for /srv/shop in 6 lines: appspec.yml:5, appspec.yml:7, appspec.yml:11, scripts/build.sh:2, scripts/clean.sh:2, shop.service:2
 
 The server must have, from its image or by BeforeInstall
@@ -100,16 +100,16 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 
-	// With that link: what destroys is refused now, as check says too.
+	// With that link: what cannot work is refused now, as check says too.
 	got := usher(t, dir, []string{"migrate", "--link", "/srv/shop", "shop"})
-	for _, want := range []string{"Refused: not deployed until it is corrected\n  scripts/clean.sh:2:1: `rm -rf /srv/shop/*` in BeforeInstall destroys what is live",
+	for _, want := range []string{"Refused: not deployed until it is corrected\n  scripts/clean.sh:2:1: `rm -rf /srv/shop` fails: /srv/shop is a link",
 		"  /srv/shop/web            2 files    switched, all at once\n", "  Write /srv/shop for /etc/systemd/system in 1 line: appspec.yml:9\n",
 		"  1. Correct what is refused: `usher check` then says ok.\n"} {
 		if got.code != 1 || !strings.Contains(got.stdout, want) {
 			t.Errorf("with --link: exit %d, no %q in\n%s%s", got.code, want, got.stdout, got.stderr)
 		}
 	}
-	if got := usher(t, dir, []string{"check", "--link", "/srv/shop", "shop"}); got.code != 1 || !strings.Contains(got.stdout, "scripts/clean.sh:2:1: `rm -rf /srv/shop/*` in BeforeInstall destroys") {
+	if got := usher(t, dir, []string{"check", "--link", "/srv/shop", "shop"}); got.code != 1 || !strings.Contains(got.stdout, "scripts/clean.sh:2:1: `rm -rf /srv/shop` fails") {
 		t.Errorf("check --link: exit %d\n%s%s", got.code, got.stdout, got.stderr)
 	}
 }

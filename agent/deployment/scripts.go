@@ -80,9 +80,13 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 		s.Dir, s.Env = of.Bundle, env.Environ(event)
 		if event == hooks.BeforeInstall || event == hooks.AfterInstall {
 			s.ReadOnly, s.Writable = d.on.Layout.Kept(of)
-		}
-		if event == hooks.AfterInstall {
 			s.Link, s.Shown = d.on.Layout.LinkPath(), of.Dir
+		}
+		if event == hooks.BeforeInstall && !d.on.Layout.Processes {
+			if err := d.on.Layout.MakeEarly(of); err != nil {
+				return "", err
+			}
+			s.Shown = d.on.Layout.Early(of)
 		}
 		if boot, done := d.entry.Scripts[s.ID]; done && boot == d.on.Identity.BootID {
 			continue

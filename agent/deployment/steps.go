@@ -136,6 +136,9 @@ func (d *Deployment) install(ctx context.Context, _ string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if done.Early > 0 {
+		d.log.Info(fmt.Sprintf("%s that BeforeInstall left at %s came into the release", format.Plural(done.Early, "file"), d.on.Layout.Link), zap.String("lifecycle_event", hooks.Install))
+	}
 	if done.Files == 0 && d.asLeft() {
 		return "the release as it was left", nil
 	}
@@ -158,6 +161,9 @@ func (d *Deployment) flip(context.Context, string) (string, error) {
 	}
 	if err := d.on.Layout.Flip(d.release.Dir); err != nil {
 		return "", err
+	}
+	if err := d.on.Layout.RemoveEarly(d.release); err != nil {
+		d.log.Warn(err.Error(), systemd.ID(systemd.MessageCleanupFailed))
 	}
 	return d.on.Layout.LinkPath() + " -> " + d.release.Dir, nil
 }

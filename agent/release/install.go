@@ -33,6 +33,7 @@ func After(live Release) Installing {
 // Installed is what Install did.
 type Installed struct {
 	Files int      // installed into the release (0 when the revision is the release) and outside
+	Early int      // that BeforeInstall left at the link, and the release has now
 	Notes []string // what was left out, and why: each a line for a person
 }
 
@@ -69,6 +70,13 @@ func (l Layout) Install(ctx context.Context, r *Release, p *Plan, how Installing
 		}
 		if err := bundle.Sync(r.Dir); err != nil {
 			return done, fmt.Errorf("cannot write release %s to disk: %w", r.ID, err)
+		}
+	}
+	if live != r.Dir && !how.Built {
+		taken, notes, err := l.takeEarly(*r)
+		done.Early, done.Notes = taken, append(done.Notes, notes...)
+		if err != nil {
+			return done, err
 		}
 	}
 	r.ExternalFiles = nil

@@ -159,7 +159,7 @@ func (l Layout) remove(id string) error {
 		}
 		return nil
 	}
-	parts := []string{id + ".bundle", id, id + scriptsSuffix}
+	parts := []string{id + ".bundle", id, id + scriptsSuffix, id + earlySuffix}
 	for _, name := range parts {
 		for _, at := range []string{name, ".removing-" + name} {
 			if err := safepath.Mounted(l.dir(at)); err != nil {

@@ -10,6 +10,7 @@
 //	/opt/app-releases/ID.bundle/  the unpacked revision, when the release is a copy of it or of parts (Layout.Separate)
 //	/opt/app-releases/ID.json     what usher knows of the release (Metadata)
 //	/opt/app-releases/ID.scripts/ its appspec and hook scripts, as they were when they were checked (see ScriptsDir)
+//	/opt/app-releases/ID.early/   what its BeforeInstall left at the link, until it is live (see Early)
 //	/opt/app-releases/.incoming-* a release in the making: never linked to, removed by the next attempt
 //	/opt/app-releases/.saved-ID/  files outside the link that the deployment under way has replaced
 //
@@ -257,7 +258,7 @@ func (l Layout) Kept(r Release) (readOnly, writable []string) {
 	if live, _, err := l.Live(); err == nil && live != "" && live != r.Dir && filepath.Dir(live) != filepath.Clean(l.dir("")) && live != l.BasePath() {
 		readOnly = append(readOnly, live)
 	}
-	return readOnly, []string{r.Dir, r.Bundle}
+	return readOnly, []string{r.Dir, r.Bundle, l.Early(r)}
 }
 
 // BasePath is the base on this disk.

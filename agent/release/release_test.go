@@ -373,6 +373,60 @@ func TestReach(t *testing.T) {
 	}
 }
 
+// What BeforeInstall leaves at the link comes into the release, in both forms of one, where the release has nothing of that
+// name, with its mode; and again, when Install is done again.
+func TestWhatBeforeInstallLeaves(t *testing.T) {
+	for _, c := range []struct{ name, spec string }{
+		{"the revision is the release", "version: 0.0\nos: linux\nfiles: [{source: /, destination: /opt/app}]\n"},
+		{"the release is a copy", "version: 0.0\nos: linux\nfiles: [{source: www, destination: /opt/app/www}, {source: VERSION, destination: /opt/app}]\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newServer(t)
+			r, plan := s.accept("1", c.spec, map[string]string{"VERSION": "1", "www/index.html": "page"})
+			s.must(s.MakeEarly(r))
+			if s.InstallReaches(r.ID, plan, Installing{}) {
+				t.Error("for nothing, a unit of its own")
+			}
+			early := rel(s.Root, s.Early(r))
+			s.write(map[string]string{early + "/VERSION": "0", early + "/www/index.html/": "", early + "/www/upload/a": "a", early + "/logs/": "", early + "/.env": "KEY=1", early + "/now": "-> /etc/passwd"})
+			s.must(os.Chmod(s.Early(r)+"/logs", fs.ModeSetgid|0o770))
+			s.must(os.Chmod(s.Early(r)+"/.env", 0o600))
+			s.must(syscall.Mkfifo(s.Early(r)+"/pipe", 0o600))
+			s.must(s.MakeEarly(r)) // of the next script
+			if !s.InstallReaches(r.ID, plan, Installing{}) {
+				t.Error("the sandbox would keep Install from setting the mode of logs")
+			}
+			for range 2 {
+				done := s.install(&r, plan, Installing{})
+				notes := strings.Join(done.Notes, "\n")
+				for _, want := range []string{"/opt/app/VERSION of BeforeInstall is not taken: the release has one of that name", "/opt/app/www/index.html of BeforeInstall is not taken: the release",
+					"/opt/app/pipe of BeforeInstall is not taken: it is neither"} {
+					if !strings.Contains(notes, want) {
+						t.Errorf("no %q in\n%s", want, notes)
+					}
+				}
+				got := tree(t, r.Dir)
+				delete(got, "/appspec.yml")
+				want := map[string]string{"/VERSION": "1", "/www/index.html": "page", "/www/upload/a": "a", "/.env": "KEY=1", "/now": "-> /etc/passwd"}
+				if !maps.Equal(got, want) {
+					t.Errorf("got %v, want %v", got, want)
+				}
+				for name, mode := range map[string]fs.FileMode{"logs": fs.ModeDir | fs.ModeSetgid | 0o770, ".env": 0o600} {
+					if info, err := os.Stat(filepath.Join(r.Dir, name)); err != nil || info.Mode() != mode {
+						t.Errorf("%s: %v, %v", name, info, err)
+					}
+				}
+			}
+			s.must(s.RemoveEarly(r))
+			s.must(s.MakeEarly(r))
+			s.must(s.Remove(r.ID))
+			if left, _ := os.ReadDir(s.dir("")); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
 func TestBadLayouts(t *testing.T) {
 	for _, c := range []struct {
 		name, want string

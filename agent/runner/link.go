@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,10 +17,11 @@ import (
 	"usher/systemd"
 )
 
-// Before the flip a script finds the new release at the application's link, while all the machine finds there what is live.
-// The link cannot be changed for one process, and no directory can be mounted over a link; another link can, in the mount
-// namespace that the script's unit has anyway (move_mount(2), since Linux 5.2). systemd follows links where it mounts, so
-// `usher run-with-link` does it, which the unit starts in the script's place and which then becomes the script.
+// Before the flip a script finds the new release at the application's link, or in BeforeInstall an empty directory, while all the
+// machine finds there what is live.
+// The link cannot be changed for one process, and no directory can be mounted over a link; another link can, in a mount
+// namespace (move_mount(2), since Linux 5.2). systemd follows links where it mounts, so `usher run-with-link` does it, which
+// the unit starts in the script's place and which then becomes the script.
 //
 // What else was tried: to mount the new release over the directory that the link leads to (BindPaths=), which is one line,
 // but then its real path is the old release's, and that is what Python's environments, caches of PHP frameworks and
@@ -41,7 +43,7 @@ func (u *units) withLink(unit systemd.Unit, s hooks.Script) (systemd.Unit, error
 		err = replaceLink(s.Shown, from)
 	}
 	if err != nil {
-		return unit, fmt.Errorf("cannot make %s lead to the new release: %w", s.Link, err)
+		return unit, fmt.Errorf("cannot make %s lead elsewhere for a script: %w", s.Link, err)
 	}
 	// The user is changed to after the mount.
 	text, err := json.Marshal(linkRequest{From: from, Link: s.Link, User: s.RunAs, Dir: s.Dir, Argv: unit.Argv})
@@ -76,11 +78,9 @@ func RunWithLink(request string) error {
 	if err := json.Unmarshal([]byte(request), &q); err != nil {
 		return fmt.Errorf("cannot read what is to be run: %w", err)
 	}
-	if err := ownNamespace(); err != nil {
-		return err
-	}
+	runtime.LockOSThread() // it has the namespace, and the command takes its place
 	if err := cover(q.Link, q.From); err != nil {
-		return fmt.Errorf("cannot make %s lead to the new release for this script (the line %q in it lets it see what is live): %w", q.Link, "# usher: live", err)
+		return fmt.Errorf("cannot make %s lead elsewhere for this script (the line %q in it lets it see what is live): %w", q.Link, "# usher: live", err)
 	}
 	if q.User != "" {
 		if err := hooks.Become(q.User); err != nil {
@@ -93,21 +93,15 @@ func RunWithLink(request string) error {
 	return fmt.Errorf("cannot start %s: %w", q.Argv[0], syscall.Exec(q.Argv[0], q.Argv, os.Environ()))
 }
 
-// ownNamespace is an error where a mount would be one for the machine.
-func ownNamespace() error {
-	own, err := os.Readlink("/proc/self/ns/mnt")
-	if err != nil {
-		return err
-	}
-	machine, err := os.Readlink("/proc/1/ns/mnt")
-	if err == nil && own == machine {
-		return errors.New("cannot mount anything: this is the mount namespace of the machine")
-	}
-	return err
-}
-
-// cover mounts the link from over link, following neither.
+// cover mounts the link from over link, following neither, in a mount namespace of this thread's own: whatever the unit has,
+// the machine's link stays as it is.
 func cover(link, from string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil { // what the machine mounts is still seen
+		return os.NewSyscallError("mount", err)
+	}
 	tree, err := unix.OpenTree(unix.AT_FDCWD, from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {
 		return &fs.PathError{Op: "open_tree", Path: from, Err: err}

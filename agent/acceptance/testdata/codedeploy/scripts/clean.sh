@@ -1,3 +1,3 @@
 #!/bin/bash
-rm -rf /opt/app/*
+rm -rf /opt/app
 echo cleaned
