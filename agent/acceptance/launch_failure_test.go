@@ -1,6 +1,8 @@
 package acceptance
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -117,4 +119,27 @@ func TestReasonOfAbandon(t *testing.T) {
 			t.Errorf("the last line does not say %q: %s", want, last)
 		}
 	}
+}
+
+// A launch fails while its release is on the way to a disk that is slow: that is told at once.
+func TestAFailureDoesNotWaitForTheDisk(t *testing.T) {
+	s := newStage(t)
+	needShell(t, "strace") // which makes the disk slow
+	const slow = time.Minute
+	s.inside = []string{"strace", "-D", "-f", "-qq", "-o", os.DevNull, "-e", "trace=syncfs", "-e", fmt.Sprintf("inject=syncfs:delay_enter=%d", slow.Microseconds())}
+	app := s.app("1").with(files{"scripts/before.sh": failing})
+	for n := range 200 { // so many that their file system is synced as a whole, in the background
+		app[fmt.Sprintf("lib/%d", n)] = "content"
+	}
+	s.publish("shop-1", app)
+	began := time.Now()
+	server, r, code := s.launch()
+	s.expect("exit code", itoa(code), "1")
+	s.waitFor(server, standin.Terminated)
+	s.expect("verdict", answers(server), "usher-launch ABANDON")
+	s.said(r, "BeforeInstall failed")
+	if took := time.Since(began); took >= slow {
+		t.Errorf("it took %s", took)
+	}
+	s.clean()
 }

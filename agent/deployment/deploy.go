@@ -21,7 +21,6 @@ import (
 // last two. Each is one step: said, timed and recorded in the same way, and not run again when the record has it as
 // finished. Whatever fails, what was live before is live again when Deploy returns.
 func (d *Deployment) Deploy(ctx context.Context) error {
-	defer d.syncing.Wait() // fsync cannot be cancelled
 	steps := []step{
 		{hooks.ApplicationStop, d.runLiveScripts}, // scripts of the revision now live; none on a first launch
 		{hooks.DownloadBundle, d.download},        // fetch, verify, unpack beside; every script is checked here

@@ -70,7 +70,8 @@ func (d *Deployment) download(ctx context.Context, _ string) (string, error) {
 	return got.Detail, nil
 }
 
-// startSync brings the release to the disk in the background. Flip says what was wrong with it.
+// startSync brings the release to the disk in the background. Flip waits for it, and says what was wrong with it; a
+// deployment that fails before does not wait, for a sync cannot be cancelled, and does no harm to what comes next.
 func (d *Deployment) startSync() {
 	taken := d.release
 	d.syncing.Go(func() { d.syncErr = d.on.Layout.Sync(taken) })
