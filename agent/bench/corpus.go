@@ -34,10 +34,12 @@ type file struct {
 	body []byte
 }
 
-// The three sizes: a service of a few files, an application with what it needs, and one with its node_modules.
+// The sizes: a service of a few files, an application with what it needs, one with its node_modules, and one that is too
+// large for the memory of a small machine.
 var (
 	small = corpus{"small", 20, "20 files", func(s *source) []file { return s.application(20, func() int { return 200 + s.IntN(8_000) }) }}
 	big   = corpus{"big", 5_000, "5,000 files, 100 MB", func(s *source) []file { return s.application(5_000, func() int { return 10_000 + s.IntN(20_000) }) }}
+	bulk  = corpus{"bulk", 40_000, "40,000 files, 720 MB in a bundle of 500 MB", func(s *source) []file { return s.bulk(40_000) }}
 	huge  = corpus{"huge", 40_000, "40,000 files, 127 MB, like node_modules", func(s *source) []file { return s.modules(40_000) }}
 )
 
@@ -128,6 +130,20 @@ func (s *source) modules(files int) []file {
 			}
 			all = append(all, file{fmt.Sprintf("%s/%s/file%d.js", dir, []string{"lib", "dist", "dist/esm", "src/internal"}[n%4], n), 0o644, s.body(size)})
 		}
+	}
+	return all
+}
+
+// bulk is a revision of which half does not compress.
+func (s *source) bulk(files int) []file {
+	all := s.revision()
+	for i := len(all); i < files; i++ {
+		from, size := s.text, 12_000+s.IntN(12_000)
+		if i%2 == 0 {
+			from = s.noise
+		}
+		at := s.IntN(len(from) - size)
+		all = append(all, file{fmt.Sprintf("data/part%02d/set%d/file%d.bin", i%50, i%7, i), 0o644, from[at : at+size]})
 	}
 	return all
 }

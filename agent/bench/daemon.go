@@ -29,6 +29,11 @@ const stopLimit = 10 * time.Second
 
 // daemon launches an instance whose usher stays, and waits until it is in service.
 func (b *bench) daemon(ctx context.Context, g *group) (*daemon, error) {
+	return b.daemonWith(ctx, g, func(*exec.Cmd) {})
+}
+
+// daemonWith is a daemon whose command was changed before it was started.
+func (b *bench) daemonWith(ctx context.Context, g *group, change func(*exec.Cmd)) (*daemon, error) {
 	s, err := b.launched(g)
 	if err != nil {
 		return nil, err
@@ -37,6 +42,7 @@ func (b *bench) daemon(ctx context.Context, g *group) (*daemon, error) {
 	d.cmd.Stdout, d.cmd.Stderr = &d.said, &d.said
 	d.cmd.Cancel = func() error { return d.cmd.Process.Signal(syscall.SIGTERM) }
 	d.cmd.WaitDelay = stopLimit
+	change(d.cmd)
 	if err := d.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start usher: %w", err)
 	}

@@ -58,6 +58,7 @@ var parts = []part{
 	{"download", (*bench).downloads},
 	{"flip", (*bench).flips},
 	{"redeploy", (*bench).redeploys},
+	{"confined", (*bench).confined},
 	{"scale", (*bench).scale},
 	{"idle", (*bench).idle},
 }
