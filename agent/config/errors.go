@@ -69,10 +69,7 @@ func translate(err yaml.Error, shape []reflect.Type) string {
 	tk := err.GetToken()
 	switch e := err.(type) {
 	case *yaml.UnknownFieldError:
-		keys := keysOf(shape[0])
-		if tk.Position != nil && tk.Position.Column > 1 {
-			keys = keysOf(shape[len(shape)-1])
-		}
+		keys := keysOf(around(tk, shape))
 		if near := hooks.Closest(tk.Value, keys); near != "" {
 			return fmt.Sprintf("unknown key %q: did you mean %s?", tk.Value, near)
 		}
@@ -83,12 +80,8 @@ func translate(err yaml.Error, shape []reflect.Type) string {
 		return fmt.Sprintf("%s is too large a number", e.SrcNum)
 	case *yaml.TypeError:
 		if colon := tk.Prev; colon != nil && colon.Prev != nil { // e names the outermost field, which may be another
-			for _, kind := range shape {
-				for f := range kind.Fields() {
-					if key := f.Tag.Get("yaml"); key == colon.Prev.Value {
-						return typeHint(key, f.Type, tk)
-					}
-				}
+			if kind, ok := field(colon.Prev.Value, shape); ok {
+				return typeHint(colon.Prev.Value, kind, tk)
 			}
 		}
 	case *yaml.SyntaxError:
@@ -102,6 +95,37 @@ func translate(err yaml.Error, shape []reflect.Type) string {
 		}
 	}
 	return oneLine(err.GetMessage())
+}
+
+// around is the type of what a key stands in: what a key above it is read into, or else the last of shape.
+func around(tk *token.Token, shape []reflect.Type) reflect.Type {
+	if tk.Position == nil || tk.Position.Column <= 1 {
+		return shape[0]
+	}
+	for colon := tk.Prev; colon != nil && colon.Prev != nil; colon = colon.Prev {
+		if key := colon.Prev; colon.Type == token.MappingValueType && key.Position.Column < tk.Position.Column {
+			f, known := field(key.Value, shape)
+			if known && f.Kind() == reflect.Struct {
+				return f
+			}
+			if !known {
+				break
+			}
+		}
+	}
+	return shape[len(shape)-1]
+}
+
+// field is the type of the field that a key is read into.
+func field(key string, shape []reflect.Type) (reflect.Type, bool) {
+	for _, kind := range shape {
+		for f := range kind.Fields() {
+			if f.Tag.Get("yaml") == key {
+				return f.Type, true
+			}
+		}
+	}
+	return nil, false
 }
 
 // typeHint says what a key wants.

@@ -31,6 +31,11 @@ func Named(ctx context.Context, name string) (path string, notes []string, done 
 	if err != nil {
 		return "", nil, nothing, fmt.Errorf("cannot open the revision: %w", missing)
 	}
+	if all, _, err := environments(); err == nil { // as the environments want it; a mistake in usher.yml is not this one's
+		for _, e := range all {
+			repo.Submodules, repo.LFS = repo.Submodules || e.Submodules, repo.LFS || e.LFS
+		}
+	}
 	c, err := repo.Resolve(ctx, name)
 	if err != nil {
 		return "", nil, nothing, fmt.Errorf("cannot open the revision: there is no file or directory %s, and as a commit: %w", name, err)

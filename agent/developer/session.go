@@ -71,6 +71,7 @@ func (d *Session) Begin(ctx context.Context, name string, stdout, stderr io.Writ
 	if d.repo, err = rollout.OpenRepository(ctx, filepath.Dir(file)); err != nil {
 		return cli.UsageError{Err: err}
 	}
+	d.repo.Submodules, d.repo.LFS = d.Env.Submodules, d.Env.LFS
 	switch _, err := os.Stat(filepath.Join(filepath.Dir(file), appspec.Name)); {
 	case d.Env.Path != "":
 		d.repo.Limit(d.Env.Path)

@@ -3,12 +3,10 @@ package rollout
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"usher/agent/safepath"
@@ -18,11 +16,46 @@ import (
 type entry struct {
 	mode, sha, path string
 	filter          string // "" for none
+	pointer         bool   // of Git LFS
 }
 
-// content is what git packs of a commit: all of it, but for what .gitattributes marks export-ignore. Attributes
-// count as they stand in the commit, which takes an index of it: a temporary one, not the developer's.
+// content is what is packed of a commit, that of its submodules with it where they are asked for.
 func (r *Repository) content(ctx context.Context, c Commit) ([]entry, error) {
+	own, err := r.own(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	pointers, err := r.pointers(ctx, own)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look for Git LFS: %w", err)
+	}
+	for i := range own {
+		own[i].pointer = slices.ContainsFunc(pointers, func(p entry) bool { return p.path == own[i].path })
+	}
+	if !r.Submodules {
+		return own, nil
+	}
+	modules, err := r.modules(ctx, c, own)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.DeleteFunc(own, func(e entry) bool { return e.mode == "160000" })
+	for _, m := range modules {
+		inside, err := m.repo.content(ctx, m.commit)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range inside {
+			e.path = m.path + "/" + e.path
+			all = append(all, e)
+		}
+	}
+	return all, nil
+}
+
+// own is what git packs of a commit: all of it, but for what .gitattributes marks export-ignore. Attributes
+// count as they stand in the commit, which takes an index of it: a temporary one, not the developer's.
+func (r *Repository) own(ctx context.Context, c Commit) ([]entry, error) {
 	out, err := r.git(ctx, nil, "ls-tree", "-r", "-z", "--full-tree", c.SHA)
 	if err != nil {
 		return nil, err
@@ -104,44 +137,6 @@ func withParents(path string, dir bool) []string {
 		}
 	}
 	return names
-}
-
-// pointerLimit is more than the size of any pointer of Git LFS, which its specification bounds.
-const pointerLimit = 1024
-
-// pointers are the paths of those blobs ("SHA path") that are pointers of Git LFS. A file with the filter's
-// attribute may also have been committed as it is.
-func (r *Repository) pointers(ctx context.Context, blobs []string) (paths []string, err error) {
-	if len(blobs) == 0 {
-		return nil, nil
-	}
-	var ask strings.Builder
-	for _, b := range blobs {
-		sha, _, _ := strings.Cut(b, " ")
-		ask.WriteString(sha + "\n")
-	}
-	out, err := r.git(ctx, strings.NewReader(ask.String()), "cat-file", "--batch-check=%(objectsize)")
-	if err != nil {
-		return nil, err
-	}
-	sizes := strings.Fields(string(out))
-	if len(sizes) != len(blobs) {
-		return nil, errors.New("git does not have all of its files: `git fetch` again")
-	}
-	for i, b := range blobs {
-		sha, path, _ := strings.Cut(b, " ")
-		if size, err := strconv.Atoi(sizes[i]); err != nil || size >= pointerLimit {
-			continue
-		}
-		text, err := r.git(ctx, nil, "cat-file", "blob", sha)
-		if err != nil {
-			return nil, err
-		}
-		if bytes.HasPrefix(text, []byte("version https://git-lfs.github.com/spec/")) {
-			paths = append(paths, path)
-		}
-	}
-	return paths, nil
 }
 
 // split is the values in an answer of git's -z.

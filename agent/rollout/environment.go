@@ -54,6 +54,7 @@ type Environment struct {
 	Confirm         bool   // ask before deploying
 	Built           string // what is deployed in place of the commit's files: a directory or archive, absolute; "" for those
 	Build           string // the command that makes it; "" for none
+	Submodules, LFS bool   // pack the files of submodules, and those in Git LFS
 	On              On
 }
 
@@ -88,6 +89,8 @@ type contents struct {
 	Path         string              `yaml:"path"`
 	Bundle       string              `yaml:"bundle"`
 	Build        string              `yaml:"build"`
+	Submodules   bool                `yaml:"submodules"`
+	LFS          bool                `yaml:"lfs"`
 	On           On                  `yaml:"on"`
 	Environments map[string]settings `yaml:"environments"`
 }
@@ -107,11 +110,13 @@ type settings struct {
 	Path            string `yaml:"path"`
 	Bundle          string `yaml:"bundle"`
 	Build           string `yaml:"build"`
+	Submodules      bool   `yaml:"submodules"`
+	LFS             bool   `yaml:"lfs"`
 	On              On     `yaml:"on"`
 }
 
 // shape is what an usher.yml is read into, for the errors about it.
-var shape = []reflect.Type{reflect.TypeFor[contents](), reflect.TypeFor[settings](), reflect.TypeFor[On]()}
+var shape = []reflect.Type{reflect.TypeFor[contents](), reflect.TypeFor[On](), reflect.TypeFor[settings]()}
 
 // Load reads the environments from an usher.yml, in their order. A mistake in it is an error of the form
 // file:line:col: message.
@@ -140,6 +145,7 @@ func Load(file string) ([]Environment, error) {
 		set.Path = cmp.Or(set.Path, c.Path)
 		set.Bundle, set.Build = cmp.Or(set.Bundle, c.Bundle), cmp.Or(set.Build, c.Build)
 		set.On = On{cmp.Or(set.On.Started, c.On.Started), cmp.Or(set.On.Succeeded, c.On.Succeeded), cmp.Or(set.On.Failed, c.On.Failed)}
+		set.Submodules, set.LFS = set.Submodules || c.Submodules, set.LFS || c.LFS
 		e, err := set.environment(name, c.Application)
 		if err != nil {
 			return nil, errors.New(config.Locate(file, text, err, shape...))
@@ -223,7 +229,7 @@ func (s settings) environment(name, application string) (Environment, error) {
 	return Environment{
 		Name: name, Application: s.Application, DeploymentGroup: s.DeploymentGroup, Bucket: s.Bucket, Prefix: s.Prefix,
 		Region: s.Region, Profile: s.Profile, Account: s.Account, Branch: s.Branch, Link: s.Link, Confirm: s.Confirm,
-		Built: s.Bundle, Build: s.Build, Path: s.Path, On: s.On,
+		Built: s.Bundle, Build: s.Build, Path: s.Path, Submodules: s.Submodules, LFS: s.LFS, On: s.On,
 	}, nil
 }
 

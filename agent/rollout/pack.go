@@ -44,10 +44,12 @@ var archived = []string{
 	"-c", "core.autocrlf=false",
 	"-c", "core.eol=lf",
 	"-c", "core.attributesFile=" + os.DevNull,
+	"-c", "filter.lfs.process=", "-c", "filter.lfs.smudge=", "-c", "filter.lfs.required=false", // pointers, with and without git-lfs
 }
 
 // Archive packs a commit, by git archive, as a tgz in the directory dir: all files of the commit, but for those
-// that .gitattributes marks export-ignore; or of Path. The same commit gives the same bytes. The archive is compressed here,
+// that .gitattributes marks export-ignore; or of Path. Submodules, each at the commit that this one names, and files in Git LFS are
+// packed where they are asked for. The same commit gives the same bytes. The archive is compressed here,
 // not by git: which gzip that runs differs from machine to machine.
 func (r *Repository) Archive(ctx context.Context, c Commit, dir string) (Bundle, error) {
 	b := Bundle{Path: filepath.Join(dir, c.SHA+".tgz"), Commit: c}
@@ -64,31 +66,66 @@ func (r *Repository) Archive(ctx context.Context, c Commit, dir string) (Bundle,
 
 // pack writes the tgz and fills in what is to be known of it.
 func (r *Repository) pack(ctx context.Context, b *Bundle, f io.Writer) error {
-	args := slices.Concat(archived, []string{"archive", "--format=tar", b.Commit.SHA})
-	if r.Path == "" {
-		return b.compress(f, func(out io.Writer) error {
-			_, err := r.run(ctx, command{args: args, stdout: out})
-			return err
-		})
+	b.built = r.Path != "" // the commit has other parts, of which other bundles are made
+	if r.Path == "" && !r.Submodules && !r.LFS {
+		return b.compress(f, func(out io.Writer) error { return r.archive(ctx, b.Commit, out) })
 	}
-	b.built = true // the commit has other parts, of which other bundles are made
 	return b.compress(f, func(out io.Writer) error {
-		from, to := io.Pipe()
-		ended := make(chan error, 1)
-		go func() {
-			_, err := r.run(ctx, command{args: append(args, "--", ":(literal)"+r.Path), stdout: to})
-			ended <- to.CloseWithError(err)
-		}()
-		err := r.part(out, from)
-		from.CloseWithError(err)
-		<-ended
-		return err
+		to := tar.NewWriter(out)
+		if err := r.packInto(ctx, to, "", b.Commit); err != nil {
+			return err
+		}
+		return to.Close()
 	})
 }
 
-// part copies a tar with what is below Path, as if Path were its top.
-func (r *Repository) part(out io.Writer, in io.Reader) error {
-	from, to := tar.NewReader(in), tar.NewWriter(out)
+// archive writes the tar that git makes of a commit, or of Path in it.
+func (r *Repository) archive(ctx context.Context, c Commit, out io.Writer) error {
+	args := slices.Concat(archived, []string{"archive", "--format=tar", c.SHA})
+	if r.Path != "" {
+		args = append(args, r.limit()...)
+	}
+	_, err := r.run(ctx, command{args: args, stdout: out})
+	return err
+}
+
+// packInto writes the files of a commit, below the directory at, and those of its submodules after them.
+func (r *Repository) packInto(ctx context.Context, to *tar.Writer, at string, c Commit) error {
+	files := large{repo: r}
+	if r.LFS {
+		var err error
+		if files, err = r.large(ctx, c); err != nil {
+			return err
+		}
+	}
+	from, git := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- git.CloseWithError(r.archive(ctx, c, git)) }()
+	err := r.copyTar(to, from, at, files)
+	from.CloseWithError(err)
+	<-ended
+	if err != nil || !r.Submodules {
+		return err
+	}
+	own, err := r.own(ctx, c)
+	if err != nil {
+		return err
+	}
+	modules, err := r.modules(ctx, c, own)
+	if err != nil {
+		return err
+	}
+	for _, m := range modules {
+		if err := m.repo.packInto(ctx, to, at+m.path+"/", m.commit); err != nil {
+			return fmt.Errorf("submodule %s: %w", m.path, err)
+		}
+	}
+	return nil
+}
+
+// copyTar copies a tar of git's with what is below Path, as if the directory at were its top.
+func (r *Repository) copyTar(to *tar.Writer, in io.Reader, at string, files large) error {
+	from := tar.NewReader(in)
 	for {
 		h, err := from.Next()
 		if err == io.EOF {
@@ -101,17 +138,22 @@ func (r *Repository) part(out io.Writer, in io.Reader) error {
 		if !ok || name == "" || h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
-		if err := to.WriteHeader(&tar.Header{Typeflag: h.Typeflag, Name: name, Linkname: h.Linkname, Mode: h.Mode, Size: h.Size, ModTime: h.ModTime}); err != nil {
+		mine := &tar.Header{Typeflag: h.Typeflag, Name: at + name, Linkname: h.Linkname, Mode: h.Mode, Size: h.Size, ModTime: h.ModTime}
+		if h.Typeflag == tar.TypeReg && files.paths[h.Name] {
+			if err := files.write(to, mine, from, at+name); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := to.WriteHeader(mine); err != nil {
 			return err
 		}
 		if _, err := io.Copy(to, from); err != nil {
 			return err
 		}
 	}
-	if _, err := io.Copy(io.Discard, in); err != nil { // how git ended
-		return err
-	}
-	return to.Close()
+	_, err := io.Copy(io.Discard, in) // how git ended
+	return err
 }
 
 // compress writes to f, as a tgz, the tar that is written by write.

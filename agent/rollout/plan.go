@@ -142,8 +142,8 @@ func (r *Repository) Refusals(ctx context.Context, c Commit) ([]string, error) {
 		switch {
 		case e.mode == "160000":
 			modules = append(modules, e.path)
-		case e.filter == "lfs":
-			large = append(large, e.sha+" "+e.path)
+		case e.pointer && !r.LFS:
+			large = append(large, e.path)
 		case e.path == appspec.Name, e.path == appspec.AltName:
 			spec = true
 		}
@@ -152,16 +152,12 @@ func (r *Repository) Refusals(ctx context.Context, c Commit) ([]string, error) {
 		all = append(all, fmt.Sprintf("commit %s has no %s %s: add one, commit it, and see that export-ignore in .gitattributes does not leave it out", c.Short(), appspec.Name, strings.TrimSpace(cmp.Or(of, "at its top"))))
 	}
 	if len(modules) > 0 {
-		all = append(all, fmt.Sprintf("commit %s has submodules, whose files git does not pack (%s): put the files into the repository, or mark the submodule export-ignore in .gitattributes if servers do not need it",
-			c.Short(), some(modules)))
+		all = append(all, fmt.Sprintf("commit %s has submodules, whose files git does not pack (%s): `submodules: true` in %s packs them; or mark them export-ignore in .gitattributes if servers do not need them",
+			c.Short(), some(modules), FileName))
 	}
-	pointers, err := r.pointers(ctx, large)
-	if err != nil {
-		return nil, fmt.Errorf("cannot look for Git LFS in commit %s: %w", c.Short(), err)
-	}
-	if len(pointers) > 0 {
-		all = append(all, fmt.Sprintf("commit %s has files in Git LFS, of which a server would get the pointers only (%s): put the files into the repository, or let a hook script fetch them and mark the pointers export-ignore in .gitattributes",
-			c.Short(), some(pointers)))
+	if len(large) > 0 {
+		all = append(all, fmt.Sprintf("commit %s has files in Git LFS, of which a server would get the pointers only (%s): `lfs: true` in %s packs the files; or mark the pointers export-ignore in .gitattributes if servers do not need them",
+			c.Short(), some(large), FileName))
 	}
 	return all, nil
 }

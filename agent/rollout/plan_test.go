@@ -122,10 +122,10 @@ func TestRefusals(t *testing.T) {
 		w.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", library.dir, path)
 	}
 	lfs := func(names string) string {
-		return "commit SHA has files in Git LFS, of which a server would get the pointers only (" + names + "): put the files into the repository, or let a hook script fetch them and mark the pointers export-ignore in .gitattributes"
+		return "commit SHA has files in Git LFS, of which a server would get the pointers only (" + names + "): `lfs: true` in usher.yml packs the files; or mark the pointers export-ignore in .gitattributes if servers do not need them"
 	}
 	modules := func(names string) string {
-		return "commit SHA has submodules, whose files git does not pack (" + names + "): put the files into the repository, or mark the submodule export-ignore in .gitattributes if servers do not need it"
+		return "commit SHA has submodules, whose files git does not pack (" + names + "): `submodules: true` in usher.yml packs them; or mark them export-ignore in .gitattributes if servers do not need them"
 	}
 	const noSpec = "commit SHA has no appspec.yml at its top: add one, commit it, and see that export-ignore in .gitattributes does not leave it out"
 	for name, test := range map[string]struct {

@@ -30,6 +30,9 @@ type Repository struct {
 	Dir  string // its top, absolute
 	Path string // the directory of it that is deployed, with slashes; "" for all. Contents, archives and lists of commits are of it
 
+	Submodules, LFS bool // pack the files of submodules, and those in Git LFS; otherwise a commit that has some is refused
+
+	gitDir string // of one without a working tree: a submodule's
 	opened string // the directory that it was opened by, relative to Dir: "" or ending with a slash
 }
 
@@ -253,6 +256,9 @@ func (r *Repository) run(ctx context.Context, c command) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "git", slices.Concat([]string{"--no-pager"}, steady, c.args)...)
 	cmd.Dir = r.Dir
 	cmd.Env = append(gitEnviron(), c.env...)
+	if r.gitDir != "" { // its configuration names a working tree, which may not be there
+		cmd.Env = append(cmd.Env, "GIT_DIR="+r.gitDir, "GIT_WORK_TREE="+r.gitDir)
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, &stdout, &stderr
 	if c.stdout != nil {
 		cmd.Stdout = c.stdout

@@ -1,0 +1,189 @@
+package rollout
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// pointer is what stands in a commit for a file in Git LFS.
+type pointer struct {
+	oid  string // SHA-256 of the file, hexadecimal
+	size int64
+}
+
+// pointerForm is what matters of a pointer, as its specification has it: lines of a key and a value, the version first.
+var pointerForm = form(`^version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*oid sha256:([0-9a-f]{64})\n(?:.*\n)*size ([0-9]+)\n`)
+
+// pointerOf reads a pointer.
+func pointerOf(text []byte) (p pointer, err error) {
+	m := pointerForm().FindSubmatch(text)
+	if m == nil {
+		return p, errors.New("its pointer of Git LFS cannot be read: it has no oid, or no size")
+	}
+	size, err := strconv.ParseInt(string(m[2]), 10, 64)
+	return pointer{string(m[1]), size}, err
+}
+
+// large are the files of a commit that are packed from Git LFS in place of their pointers.
+type large struct {
+	repo  *Repository
+	store string          // the directory of the objects
+	paths map[string]bool // of the pointers, as git archive names them
+}
+
+// large finds them; what is not in this clone is fetched, all at once.
+func (r *Repository) large(ctx context.Context, c Commit) (l large, err error) {
+	l = large{repo: r, paths: map[string]bool{}}
+	own, err := r.own(ctx, c)
+	if err != nil {
+		return l, err
+	}
+	pointers, err := r.pointers(ctx, own)
+	if err != nil || len(pointers) == 0 {
+		return l, err
+	}
+	if l.store, err = r.lfsStore(ctx); err != nil {
+		return l, err
+	}
+	missing := false
+	for _, e := range pointers {
+		name := e.path
+		if r.Path != "" {
+			name = r.Path + "/" + name
+		}
+		l.paths[name] = true
+		text, err := r.git(ctx, nil, "cat-file", "blob", e.sha)
+		if err != nil {
+			return l, err
+		}
+		p, err := pointerOf(text)
+		if err != nil {
+			return l, fmt.Errorf("%s: %w", e.path, err)
+		}
+		if _, err := os.Stat(l.object(p)); errors.Is(err, fs.ErrNotExist) {
+			missing = true
+		}
+	}
+	if missing { // what is still not there is told file by file
+		if remote, err := r.anyRemote(ctx); err == nil {
+			if _, err := exec.LookPath("git-lfs"); err == nil {
+				_, err = r.git(ctx, nil, "lfs", "fetch", remote, c.SHA)
+				if ctx.Err() != nil {
+					return l, err
+				}
+			}
+		}
+	}
+	return l, nil
+}
+
+// lfsStore is where this clone has the objects of Git LFS.
+func (r *Repository) lfsStore(ctx context.Context) (string, error) {
+	dir, err := r.line(ctx, "rev-parse", "--git-common-dir")
+	if err != nil {
+		return "", err
+	}
+	dir = r.absolute(dir)
+	storage, _ := r.line(ctx, "config", "--get", "lfs.storage")
+	switch storage = filepath.FromSlash(storage); {
+	case storage == "":
+		storage = filepath.Join(dir, "lfs")
+	case !filepath.IsAbs(storage):
+		storage = filepath.Join(dir, storage)
+	}
+	return filepath.Join(storage, "objects"), nil
+}
+
+// object is the path of a file's content.
+func (l large) object(p pointer) string {
+	return filepath.Join(l.store, p.oid[:2], p.oid[2:4], p.oid)
+}
+
+// write writes a file of the archive: its content in place of the pointer that is read from in. The content is what the pointer says,
+// or it is an error: a commit has one bundle.
+func (l large) write(out *tar.Writer, h *tar.Header, in io.Reader, name string) error {
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return err
+	}
+	p, err := pointerOf(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	f, err := os.Open(l.object(p))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the content of %s, a file in Git LFS, is not in this clone: `git lfs fetch REMOTE COMMIT` brings it (git-lfs must be installed): %w", name, err)
+	} else if err != nil {
+		return err
+	}
+	defer f.Close()
+	h.Size = p.size
+	if err := out.WriteHeader(h); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(f, p.size+1))
+	if n == p.size && err == nil && hex.EncodeToString(sum.Sum(nil)) == p.oid {
+		return nil
+	}
+	if err != nil && !errors.Is(err, tar.ErrWriteTooLong) {
+		return err
+	}
+	return fmt.Errorf("the content of %s in Git LFS is not what its pointer says: `git lfs fsck` looks: %s", name, f.Name())
+}
+
+// isPointer tells whether a blob is a pointer of Git LFS.
+func isPointer(text []byte) bool {
+	return bytes.HasPrefix(text, []byte("version https://git-lfs.github.com/spec/"))
+}
+
+// pointers are those of the files with the filter of Git LFS that are pointers. One may also have been committed as it is.
+func (r *Repository) pointers(ctx context.Context, content []entry) (found []entry, err error) {
+	var asked []entry
+	var ask strings.Builder
+	for _, e := range content {
+		if e.filter == "lfs" {
+			asked = append(asked, e)
+			ask.WriteString(e.sha + "\n")
+		}
+	}
+	if len(asked) == 0 {
+		return nil, nil
+	}
+	out, err := r.git(ctx, strings.NewReader(ask.String()), "cat-file", "--batch-check=%(objectsize)")
+	if err != nil {
+		return nil, err
+	}
+	sizes := strings.Fields(string(out))
+	if len(sizes) != len(asked) {
+		return nil, errors.New("git does not have all of its files: `git fetch` again")
+	}
+	for i, e := range asked {
+		if size, err := strconv.Atoi(sizes[i]); err != nil || size >= pointerLimit {
+			continue
+		}
+		text, err := r.git(ctx, nil, "cat-file", "blob", e.sha)
+		if err != nil {
+			return nil, err
+		}
+		if isPointer(text) {
+			found = append(found, e)
+		}
+	}
+	return found, nil
+}
+
+// pointerLimit is more than the size of any pointer of Git LFS, which its specification bounds.
+const pointerLimit = 1024
