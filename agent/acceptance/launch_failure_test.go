@@ -133,8 +133,8 @@ func TestAFailureDoesNotWaitForTheDisk(t *testing.T) {
 	}
 	s.publish("shop-1", app)
 	began := time.Now()
-	server, r, code := s.launch()
-	s.expect("exit code", itoa(code), "1")
+	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	r := s.start(server)
 	s.waitFor(server, standin.Terminated)
 	s.expect("verdict", answers(server), "usher-launch ABANDON")
 	s.said(r, "BeforeInstall failed")
