@@ -18,7 +18,7 @@ func commands() cli.Program {
 		Commands: []cli.Command{
 			runCommand(),
 			operator.StatusCommand(), operator.HistoryCommand(), operator.BlameCommand(), operator.PlotCommand(), operator.HoldCommand(), operator.UnholdCommand(),
-			developer.MigrateCommand(), developer.CheckCommand(), rehearseCommand(), developer.DeployCommand(), developer.RollbackCommand(rollbackHere), developer.ServersCommand(), developer.LockCommand(), developer.UnlockCommand(),
+			developer.InitCommand(), developer.MigrateCommand(), developer.CheckCommand(), rehearseCommand(), developer.DeployCommand(), developer.RollbackCommand(rollbackHere), developer.ServersCommand(), developer.LockCommand(), developer.UnlockCommand(),
 			platform.DoctorCommand(platform.Examine), platform.BakeCommand(), platform.AttachCommand(), platform.IAMPolicyCommand(),
 			cli.VersionCommand(), applyFilesCommand(), runWithLinkCommand(),
 		},

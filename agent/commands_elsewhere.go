@@ -15,7 +15,7 @@ func commands() cli.Program {
 		About:  "usher brings an Auto Scaling server up with the latest code, or not at all.",
 		Footer: "usher help COMMAND explains a command. This is usher for developers: the agent runs on Linux only.",
 		Commands: []cli.Command{
-			developer.MigrateCommand(), developer.CheckCommand(), developer.DeployCommand(), developer.RollbackCommand(nil), developer.ServersCommand(), developer.LockCommand(), developer.UnlockCommand(),
+			developer.InitCommand(), developer.MigrateCommand(), developer.CheckCommand(), developer.DeployCommand(), developer.RollbackCommand(nil), developer.ServersCommand(), developer.LockCommand(), developer.UnlockCommand(),
 			platform.DoctorCommand(nil), platform.AttachCommand(), platform.IAMPolicyCommand(),
 			cli.VersionCommand(),
 		},

@@ -63,7 +63,7 @@ var law = map[string][]string{
 	"agent/deployment": {"agent/appspec", "agent/bundle", "agent/format", "agent/instance", "agent/record", "agent/release", "agent/retry", "agent/runner", "agent/safepath", "hooks", "systemd"},
 	"agent/executor":   {"agent/deployment", "agent/format", "agent/hostcommand", "agent/record", "agent/retry", "agent/revision", "agent/source", "hooks", "systemd"},
 	"agent/source":     {"agent/bundle", "agent/deployment", "agent/format", "agent/record", "agent/retry", "agent/revision", "hooks"},
-	"agent/release":    {"agent/bundle", "agent/appspec", "hooks", "agent/safepath"},
+	"agent/release":    {"agent/bundle", "agent/appspec", "agent/format", "hooks", "agent/safepath"},
 	"agent/lifecycle":  {"agent/instance", "agent/retry"},
 	"agent/demo":       {"agent/format", "agent/standin", "agent/safepath"},
 	"agent/bench":      {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/safepath"},

@@ -37,7 +37,7 @@ func TestDeveloperElsewhereCommands(t *testing.T) {
 		return names
 	}
 	has := all(binaries.other())
-	if got := strings.Join(has, " "); got != "migrate check deploy rollback servers lock unlock doctor attach iam-policy version completion" {
+	if got := strings.Join(has, " "); got != "init migrate check deploy rollback servers lock unlock doctor attach iam-policy version completion" {
 		t.Errorf("it lists: %s", got)
 	}
 	for _, name := range all(binaries.usher) {

@@ -1,4 +1,4 @@
-// Package developer is the commands of the people who write the application: check a revision, deploy it, follow a
+// Package developer is the commands of the people who write the application: begin with one, check a revision, deploy it, follow a
 // deployment, roll one back, see what was deployed and which server runs what.
 //
 //	cli.Program{Commands: []cli.Command{developer.CheckCommand(), developer.DeployCommand(), ...}}

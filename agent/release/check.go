@@ -41,6 +41,7 @@ func checkBy(layout Layout, by, dir, roleHooks string, policy hooks.Policy, chec
 		problems = append(problems, hooks.Problem{File: spec.File, Warning: true, Kind: hooks.KindAppspec,
 			Message: "no ValidateService script: nothing checks that the application works before the server goes into service"})
 	}
+	problems = append(problems, leavesOut(dir, layout.Link, spec)...)
 	hooks.Sort(problems)
 	return plan, problems
 }

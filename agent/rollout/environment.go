@@ -248,3 +248,18 @@ func ByName(all []Environment, name string) (Environment, error) {
 	}
 	return Environment{}, fmt.Errorf("there is no environment %q: %s", name, hint)
 }
+
+// EnvironmentName is a text as an environment may be called: without what may not be in a name, "" where nothing is left.
+func EnvironmentName(text string) string {
+	name := strings.Trim(strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || r < 0x80 && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z') {
+			return r
+		}
+		return '-'
+	}, text), "-_")
+	name = name[:min(len(name), 64)]
+	if slices.Contains(subcommands, name) {
+		name += "-servers"
+	}
+	return name
+}
