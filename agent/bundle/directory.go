@@ -64,9 +64,9 @@ func survey(ctx context.Context, src string, l Limits) (Stats, error) {
 		return Stats{}, err
 	}
 	defer from.Close()
-	t := &tree{limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{}}
+	t := &tree{limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{}, links: map[string]link{}, unwrite: func(string) error { return nil }}
 	err = t.walk(ctx, from, nil, func(name string, info fs.FileInfo) error {
-		if _, _, err := t.reserve(name, isFile); err != nil {
+		if _, err := t.reserve(name, isFile); err != nil {
 			return err
 		}
 		f, err := from.Open(name)
@@ -128,7 +128,7 @@ func (t *tree) walk(ctx context.Context, from *os.Root, destination fs.FileInfo,
 func IsRepository(name string) bool { return path.Base(name) == ".git" }
 
 func copyFile(ctx context.Context, from *os.Root, c *cursor, name string, info fs.FileInfo) error {
-	clean, _, err := c.tree.reserve(name, isFile)
+	clean, err := c.tree.reserve(name, isFile)
 	if err != nil {
 		return err
 	}
@@ -137,5 +137,5 @@ func copyFile(ctx context.Context, from *os.Root, c *cursor, name string, info f
 		return err
 	}
 	defer f.Close()
-	return c.file(ctx, clean, info.Mode(), info.ModTime(), false, f)
+	return c.file(ctx, clean, info.Mode(), info.ModTime(), f)
 }

@@ -17,7 +17,8 @@
 //   - Unpack writes nothing outside its directory, whatever the archive says and whoever else may write into it
 //     meanwhile: the directory is opened through os.Root, everything below by one name at a time that is never followed
 //     if it is a link; names and link targets are judged before they are used, and links are made last. An archive that
-//     asks for more is refused with the name of the entry, not unpacked in part or "sanitised".
+//     asks for more is refused with the name of the entry, not unpacked in part or "sanitised". Of what is in an archive twice
+//     the last entry counts, as for tar; a directory stays one.
 //   - Where there is no server (any system but Linux, and the build tag developer) Unpack goes through os.Root altogether: a
 //     link that somebody else puts into the directory meanwhile is followed as far as it stays inside. CheckSpace
 //     finds no fault there, and there is no Sync.

@@ -21,7 +21,10 @@ import (
 // shell runs a script in a directory that has a revision with a link, a second copy of it by `cp -al`, and a file.
 func shell(t *testing.T, script string) (dir string) {
 	t.Helper()
-	dir = t.TempDir()
+	dir = filepath.Join(t.TempDir(), "packed")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command("bash", "-ec", "mkdir -p one/lib; echo x >one/lib/x.so.1; ln -s x.so.1 one/lib/x.so; cp -al one two; echo a >appspec.yml\n"+script)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "LC_ALL=C.UTF-8")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -118,6 +121,8 @@ func TestNamesInZips(t *testing.T) {
 		{name: "one that is cut off", raw: "a/x.txt", extra: pathField("a/x.txt", "a/y.txt")[:12], want: "a/x.txt"},
 		{name: "one that leads out", raw: "a/x.txt", extra: pathField("a/x.txt", "../../etc/cron.d/x"), fails: `entry "../../etc/cron.d/x" leaves the archive through ".."`},
 		{name: "one with an absolute name", raw: "a/x.txt", extra: pathField("a/x.txt", "/etc/cron.d/x"), fails: "absolute name"},
+		{name: "Windows' separators", raw: `a\b\c.txt`, maker: 10 << 8, want: "a/b/c.txt", warned: []string{`the zip was made on Windows, with "\" in 1 name where the format has "/": read as such`}},
+		{name: "backslashes of Unix", raw: `a\b`, maker: unix, want: `a\b`},
 		{name: "one that is what another is", raw: "kept", extra: pathField("kept", "a"), fails: "earlier in the archive"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -150,6 +155,37 @@ func TestNamesInZips(t *testing.T) {
 			}
 			if err != nil || got[c.want] == "" || !slices.Equal(warned, c.warned) {
 				t.Errorf("%q, %q, %v; want %q, %q", got, warned, err, c.want, c.warned)
+			}
+		})
+	}
+}
+
+// What is in a tar twice becomes what tar makes of it. A name that is twice on its command line is a hard link to itself.
+func TestNamesThatComeTwice(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"a folder and a file of it":       "tar -czf OUT one one/lib/x.so.1 two appspec.yml",
+		"all, and the appspec":            "tar -czf OUT . appspec.yml ./one one/lib/x.so",
+		"a link":                          "rm -rf two; tar -czf OUT one/lib/x.so one/lib/x.so appspec.yml one one",
+		"all twice, with copies":          "tar --hard-dereference -czf OUT one one two two appspec.yml",
+		"a file that changed":             "tar -cf OUT appspec.yml one; echo b >appspec.yml; tar -uf OUT appspec.yml; tar -rf OUT appspec.yml",
+		"one that has hard links":         "ln appspec.yml a; ln appspec.yml b; tar -cf OUT appspec.yml a b; rm appspec.yml; echo new >appspec.yml; tar -rf OUT appspec.yml; echo c >c; rm a; mv c a; tar -rf OUT a",
+		"one that became a hard link":     "tar -cf OUT appspec.yml one; ln -f one/lib/x.so.1 appspec.yml; tar -rf OUT one/lib/x.so.1 appspec.yml",
+		"a file that became a link":       "tar -cf OUT appspec.yml one; rm one/lib/x.so.1; ln -s ../../appspec.yml one/lib/x.so.1; tar -rf OUT one/lib/x.so.1",
+		"a link that became a file":       "tar -cf OUT appspec.yml one; rm one/lib/x.so; echo y >one/lib/x.so; tar -rf OUT one/lib/x.so",
+		"a link that became another":      "tar -cf OUT appspec.yml one; ln -sfn . one/lib/x.so; tar -rf OUT one/lib/x.so",
+		"a file that became a directory":  "echo f >f; tar -cf OUT appspec.yml f; rm f; mkdir f; echo g >f/g; tar -rf OUT f",
+		"a link that became a directory":  "ln -s one f; tar -cf OUT appspec.yml one f; rm f; mkdir f; echo g >f/g; tar -rf OUT f",
+		"a large file that became small":  "head -c 1000000 /dev/zero >f; tar -cf OUT appspec.yml f; echo f >f; tar -rf OUT f",
+		"a small file that became large":  "echo f >f; tar -cf OUT appspec.yml f; head -c 1000000 /dev/zero >f; tar -rf OUT f one",
+		"links in a circle that were put": "ln -s b a; ln -s a b; tar -cf OUT a b appspec.yml; rm a; echo a >a; tar -rf OUT a",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := shell(t, strings.ReplaceAll(script, "OUT", "../$(basename $PWD).tar")+"; mkdir ../unpacked; mv ../$(basename $PWD).tar ../out; tar -xpf ../out -C ../unpacked")
+			got, _, err := unpackFile(t, filepath.Join(dir, "../out"), Tar)
+			if want := picture(t, filepath.Join(dir, "../unpacked")); err != nil || !maps.Equal(got, want) {
+				t.Errorf("%v, unpacked:\n%v\ntar:\n%v", err, got, want)
 			}
 		})
 	}

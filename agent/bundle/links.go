@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -14,14 +15,13 @@ const maxFollow = 40
 
 // A link waits until all files are written.
 type link struct {
-	name   string // clean, as the archive has it
-	target string // symbolic: relative to the link's directory; hard: the clean name of a file
+	target string // symbolic: relative to the link's directory; hard: the clean name of a file that is no hard link
 	hard   bool
 }
 
 // symlink takes a symbolic link of the archive.
 func (t *tree) symlink(name, target string) error {
-	clean, again, err := t.reserve(name, isLink)
+	clean, err := t.reserve(name, isLink)
 	if err != nil {
 		return err
 	}
@@ -36,10 +36,7 @@ func (t *tree) symlink(name, target string) error {
 	case len(target) > maxPath:
 		return fmt.Errorf("link %q has a target longer than %d bytes", name, maxPath)
 	}
-	if again {
-		return fmt.Errorf("link %q is twice in the archive", name)
-	}
-	t.links = append(t.links, link{name: clean, target: target})
+	t.links[clean] = link{target: target}
 	return t.withinLimits()
 }
 
@@ -49,42 +46,46 @@ func (t *tree) hardLink(name, target string) error {
 		return fmt.Errorf("hard link %q: its target: %w", name, err)
 	}
 	to := path.Clean(target)
-	switch t.kinds[to] {
-	case isFile:
-	case isLink: // `tar` of what `cp -al` made: one link under two names
-		at := slices.IndexFunc(t.links, func(l link) bool { return l.name == to })
-		return t.symlink(name, t.links[at].target)
+	before, pending := t.links[to]
+	if pending && before.hard {
+		to = before.target
+	}
+	switch {
+	case t.kinds[to] != "" && t.kinds[to] != isDir && path.Clean(name) == to: // named twice on the command line of tar
+		t.entries++
+		return t.withinLimits()
+	case t.kinds[to] == isFile:
+	case t.kinds[to] == isLink: // `tar` of what `cp -al` made: one link under two names
+		return t.symlink(name, before.target)
 	default:
 		return fmt.Errorf("hard link %q points to %q, which is not a file or link earlier in the archive", name, target)
 	}
-	clean, again, err := t.reserve(name, isFile)
+	clean, err := t.reserve(name, isFile)
 	if err != nil {
 		return err
 	}
-	if again {
-		return fmt.Errorf("hard link %q is twice in the archive", name)
-	}
-	t.links = append(t.links, link{name: clean, target: to, hard: true})
+	t.links[clean] = link{target: to, hard: true}
+	t.hard[to] = append(t.hard[to], clean)
 	return nil
 }
 
 // judgeLinks judges all symbolic links as they would be followed.
 func (t *tree) judgeLinks(ctx context.Context) error {
 	targets := map[string]string{}
-	for _, l := range t.links {
+	for name, l := range t.links {
 		if !l.hard {
-			targets[t.placed(l.name)] = l.target
+			targets[t.placed(name)] = l.target
 		}
 	}
-	for _, l := range t.links {
+	for _, name := range slices.Sorted(maps.Keys(t.links)) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if l.hard {
+		if t.links[name].hard {
 			continue
 		}
-		if err := follow(targets, t.placed(l.name)); err != nil {
-			return fmt.Errorf("link %q to %q %w", l.name, l.target, err)
+		if err := follow(targets, t.placed(name)); err != nil {
+			return fmt.Errorf("link %q to %q %w", name, t.links[name].target, err)
 		}
 	}
 	return nil
@@ -95,18 +96,18 @@ func (t *tree) makeLinks(ctx context.Context) error {
 	if err := t.judgeLinks(ctx); err != nil {
 		return err
 	}
-	for _, l := range t.links {
+	for _, name := range slices.Sorted(maps.Keys(t.links)) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		var err error
+		l, err := t.links[name], error(nil)
 		if l.hard {
-			err = t.root.Link(t.placed(l.target), t.placed(l.name))
+			err = t.root.Link(t.placed(l.target), t.placed(name))
 		} else {
-			err = t.root.Symlink(l.target, t.placed(l.name))
+			err = t.root.Symlink(l.target, t.placed(name))
 		}
 		if err != nil {
-			return fmt.Errorf("cannot make link %q: %w", l.name, err)
+			return fmt.Errorf("cannot make link %q: %w", name, err)
 		}
 	}
 	return nil

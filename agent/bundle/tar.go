@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +60,7 @@ func unpackTar(ctx context.Context, t *tree, archive input, compressed bool) err
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w := startWriters(ctx, cancel, t)
+	t.unwrite = func(name string) error { return w.remove(ctx, name) }
 	err := readTar(ctx, t, tar.NewReader(end), w)
 	w.wait()
 	if err != nil {
@@ -104,7 +106,11 @@ func readTar(ctx context.Context, t *tree, r *tar.Reader, w *writers) error {
 		case tar.TypeLink:
 			err = t.hardLink(h.Name, h.Linkname)
 		case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-			err = w.file(ctx, h, r)
+			if h.Size == 0 && strings.HasSuffix(h.Name, "/") { // a directory, by a header from before they had a type
+				err = t.dir(h.Name, dirEntry{mode: h.FileInfo().Mode(), mtime: h.ModTime})
+			} else {
+				err = w.file(ctx, h, r)
+			}
 		case tar.TypeChar, tar.TypeBlock:
 			err = special(h.Name, fs.ModeDevice)
 		case tar.TypeFifo:
@@ -173,7 +179,7 @@ func startWriters(ctx context.Context, cancel context.CancelCauseFunc, t *tree) 
 
 // file writes one file, or has it written.
 func (w *writers) file(ctx context.Context, h *tar.Header, content io.Reader) error {
-	name, again, err := w.tree.reserve(h.Name, isFile)
+	name, err := w.tree.reserve(h.Name, isFile)
 	if err != nil {
 		return err
 	}
@@ -181,12 +187,8 @@ func (w *writers) file(ctx context.Context, h *tar.Header, content io.Reader) er
 		return fmt.Errorf("entry %q: %w", name, w.tree.tooLarge())
 	}
 	mode := h.FileInfo().Mode()
-	if again {
-		w.next() // the earlier one must not be written after this one
-		w.pending.Wait()
-	}
-	if again || h.Size > smallFile {
-		return w.large.file(ctx, name, mode, h.ModTime, again, content)
+	if h.Size > smallFile {
+		return w.large.file(ctx, name, mode, h.ModTime, content)
 	}
 	size := int(h.Size)
 	if len(w.batch.files) == batchFiles || len(w.batch.data)+size > batchSize {
@@ -204,6 +206,16 @@ func (w *writers) file(ctx context.Context, h *tar.Header, content io.Reader) er
 	}
 	b.files = append(b.files, small{name, mode, h.ModTime, size})
 	return nil
+}
+
+// remove removes a file that was handed over, once it is written.
+func (w *writers) remove(ctx context.Context, name string) error {
+	w.next()
+	w.pending.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return w.tree.removeFile(name)
 }
 
 // next hands the batch over that was filled and takes another.

@@ -45,7 +45,10 @@ type tree struct {
 	kinds   map[string]kind // every name, implied parent directories too
 	tops    []string        // the names without a slash
 	dirs    map[string]dirEntry
-	links   []link
+	links   map[string]link
+	hard    map[string][]string // the hard links to a file, by its name; some may be something else by now
+
+	unwrite func(name string) error // takes back a file that was written, or is about to be
 
 	remaining func() int64 // what others will write to the same disk meanwhile, in bytes; nil for nothing
 
@@ -71,8 +74,10 @@ func newTree(dir string, l Limits) (*tree, error) {
 		root.Close()
 		return nil, fmt.Errorf("cannot open the directory to unpack into: %w", err)
 	}
-	t := &tree{root: root, top: top, fd: int(top.Fd()), umask: umask(top), limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{}}
+	t := &tree{root: root, top: top, fd: int(top.Fd()), umask: umask(top), limits: l, kinds: map[string]kind{}, dirs: map[string]dirEntry{},
+		links: map[string]link{}, hard: map[string][]string{}}
 	t.at = t.cursor()
+	t.unwrite = t.removeFile
 	if names, _ := top.Readdirnames(1); len(names) > 0 {
 		t.close()
 		return nil, fmt.Errorf("the directory to unpack into, %s, is not empty: it holds %q", dir, names[0])
@@ -87,37 +92,34 @@ func (t *tree) close() {
 }
 
 // reserve judges the name of an entry of kind k and notes it with its parent directories, which are
-// made at once. It returns the clean name; again says that an earlier entry had it too. The root of
+// made at once, and returns the clean name. An earlier file or link of that name is taken back: tar appends what has changed, and
+// names on its command line may overlap, so that the last entry counts, as for tar itself. The root of
 // the archive itself ("./") comes back as ".", for the caller to pass over.
-func (t *tree) reserve(name string, k kind) (clean string, again bool, err error) {
+func (t *tree) reserve(name string, k kind) (clean string, err error) {
 	t.entries++
 	t.names += len(name)
 	if t.entries%roomEveryFile == 0 {
 		if err := t.room(0); err != nil {
-			return "", false, err
+			return "", err
 		}
 	}
 	if err := checkName(name); err != nil {
-		return "", false, err
+		return "", err
 	}
 	clean = path.Clean(name)
 	if clean == "." {
 		if k != isDir {
-			return "", false, fmt.Errorf("entry %q is a %s where the archive's root should be", name, k)
+			return "", fmt.Errorf("entry %q is a %s where the archive's root should be", name, k)
 		}
-		return clean, false, t.withinLimits()
+		return clean, t.withinLimits()
 	}
 	if err := t.parents(clean); err != nil {
-		return "", false, err
+		return "", err
 	}
-	if before, ok := t.kinds[clean]; ok {
-		if before != k {
-			return "", false, fmt.Errorf("entry %q is a %s, and earlier in the archive a %s", name, k, before)
-		}
-		return clean, true, t.withinLimits()
+	if err := t.makeWay(name, clean, k); err != nil {
+		return "", err
 	}
-	t.note(clean, k)
-	return clean, false, t.withinLimits()
+	return clean, t.withinLimits()
 }
 
 // parents makes the directories above name that the archive has not named yet.
@@ -183,7 +185,7 @@ func (t *tree) narrow(mode fs.FileMode) fs.FileMode {
 
 // dir takes a directory of the archive.
 func (t *tree) dir(name string, d dirEntry) error {
-	clean, _, err := t.reserve(name, isDir)
+	clean, err := t.reserve(name, isDir)
 	if err != nil || clean == "." {
 		return err
 	}

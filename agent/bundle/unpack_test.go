@@ -5,6 +5,7 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -99,6 +100,17 @@ func TestUnpack(t *testing.T) {
 			map[string]string{"f": "0600 new"}, Stats{1, 0, 0, 3},
 		},
 		{
+			"of anything that comes twice the last counts (zip)", Zip,
+			makeZip(t, entry{name: "l", link: "x"}, entry{name: "l", link: "y"}, entry{name: "m", link: "y"}, entry{name: "m", body: "file"},
+				entry{name: "f", body: "file"}, entry{name: "f", link: "m"}, entry{name: "f", body: "f"}, entry{name: "d", body: "file"}, entry{name: "d/"}, entry{name: "d/f", body: "f"}),
+			map[string]string{"l": "-> y", "m": "0644 file", "f": "0644 f", "d/": "0755", "d/f": "0644 f"}, Stats{3, 1, 1, 6},
+		},
+		{
+			"a directory of a header from before they had a type", Tar,
+			append(oldDirectory(t, "d/"), makeTar(t, entry{name: "d/f", body: "f"})...),
+			map[string]string{"d/": "0744", "d/f": "0644 f"}, Stats{1, 1, 0, 1},
+		},
+		{
 			"a directory that comes twice", Tar,
 			makeTar(t, entry{name: "d/f", body: "f"}, entry{name: "d/", mode: 0o700}, entry{name: "d/", mode: 0o711}),
 			map[string]string{"d/": "0711", "d/f": "0644 f"}, Stats{1, 1, 0, 1},
@@ -129,6 +141,19 @@ func TestUnpack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// oldDirectory is the header of an empty file whose name ends as a directory's, which Go writes for nobody.
+func oldDirectory(t *testing.T, name string) []byte {
+	header := makeTar(t, entry{name: strings.Repeat("x", len(name))})[:headSize]
+	copy(header, name)
+	copy(header[148:], "        ")
+	sum := 0
+	for _, c := range header {
+		sum += int(c)
+	}
+	copy(header[148:], fmt.Sprintf("%06o\x00", sum))
+	return header
 }
 
 // Modes do not depend on the umask of the agent.

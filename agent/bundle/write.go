@@ -12,9 +12,9 @@ import (
 // What is written of an archive, by the few calls of a cursor: openat(2) and the like on a server (cursor.go), and os.Root
 // on any other system (rootcursor.go).
 
-// file writes a file. Its name is claimed already; a file that has it makes way.
-func (c *cursor) file(ctx context.Context, name string, mode fs.FileMode, mtime time.Time, again bool, content io.Reader) error {
-	f, err := c.create(name, mode, again)
+// file writes a file. Its name is reserved already.
+func (c *cursor) file(ctx context.Context, name string, mode fs.FileMode, mtime time.Time, content io.Reader) error {
+	f, err := c.create(name, mode)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func (c *cursor) file(ctx context.Context, name string, mode fs.FileMode, mtime 
 
 // data is file for content that is in memory.
 func (c *cursor) data(name string, mode fs.FileMode, mtime time.Time, content []byte) error {
-	f, err := c.create(name, mode, false)
+	f, err := c.create(name, mode)
 	if err != nil {
 		return err
 	}
@@ -38,15 +38,9 @@ type newFile struct {
 	perm fs.FileMode
 }
 
-func (c *cursor) create(name string, mode fs.FileMode, again bool) (f newFile, err error) {
+func (c *cursor) create(name string, mode fs.FileMode) (f newFile, err error) {
 	f = newFile{cursor: c, name: name, perm: c.tree.narrow(mode).Perm() | 0o600} // without setuid, setgid and sticky
-	if again {
-		err = c.remove(name)
-	}
-	if err == nil {
-		f.at, err = c.open(name, f.perm)
-	}
-	if err != nil {
+	if f.at, err = c.open(name, f.perm); err != nil {
 		return f, fmt.Errorf("cannot write %q: %w", name, err)
 	}
 	return f, nil

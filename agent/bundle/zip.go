@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -91,13 +92,17 @@ func unpackZip(ctx context.Context, t *tree, archive input) error {
 func planZip(t *tree, r *zip.Reader) ([]zipFile, error) {
 	files := make([]zipFile, 0, min(len(r.File), t.limits.MaxFiles))
 	place := make(map[string]int, cap(files))
-	guessed := 0
+	t.unwrite = func(name string) error { files[place[name]].file = nil; return nil }
+	guessed, windows := 0, 0
 	for _, f := range r.File {
 		if err := judgeZip(f); err != nil {
 			return nil, err
 		}
 		if nameZip(f) {
 			guessed++
+		}
+		if separators(f) {
+			windows++
 		}
 		mode := zipMode(f)
 		switch mode.Type() {
@@ -114,13 +119,9 @@ func planZip(t *tree, r *zip.Reader) ([]zipFile, error) {
 				return nil, err
 			}
 		case 0:
-			name, again, err := t.reserve(f.Name, isFile)
+			name, err := t.reserve(f.Name, isFile)
 			if err != nil {
 				return nil, err
-			}
-			if again {
-				files[place[name]].file = f // the last one counts
-				continue
 			}
 			place[name] = len(files)
 			files = append(files, zipFile{f, name})
@@ -132,7 +133,10 @@ func planZip(t *tree, r *zip.Reader) ([]zipFile, error) {
 		t.limits.Warn(fmt.Sprintf("the zip has %s that %s not in UTF-8, and does not say in which code page: read as the format's own, 437; "+
 			"make the archive with UTF-8 names", format.Plural(guessed, "name"), map[bool]string{true: "is", false: "are"}[guessed == 1]))
 	}
-	return files, nil
+	if windows > 0 {
+		t.limits.Warn(fmt.Sprintf("the zip was made on Windows, with \"\\\" in %s where the format has \"/\": read as such", format.Plural(windows, "name")))
+	}
+	return slices.DeleteFunc(files, func(f zipFile) bool { return f.file == nil }), nil
 }
 
 // zipRoom refuses before anything is written what the archive itself says will not fit.
@@ -153,7 +157,7 @@ func (c *cursor) zipFile(ctx context.Context, f zipFile) error {
 		return damaged(f.name, err)
 	}
 	defer content.Close()
-	return c.file(ctx, f.name, zipMode(f.file), f.file.Modified, false, content)
+	return c.file(ctx, f.name, zipMode(f.file), f.file.Modified, content)
 }
 
 // The systems an entry may say it was made on (APPNOTE 4.4.2) whose modes are Unix modes.
@@ -184,13 +188,11 @@ func zipMode(f *zip.File) fs.FileMode {
 
 // judgeZip refuses what cannot be unpacked as it was meant.
 func judgeZip(f *zip.File) error {
-	switch system := f.CreatorVersion >> 8; {
+	switch {
 	case f.Flags&1 != 0:
 		return fmt.Errorf("entry %q is encrypted: make the archive without a password", f.Name)
 	case f.Method != zip.Store && f.Method != zip.Deflate:
 		return fmt.Errorf("entry %q uses zip compression method %d%s: only stored and deflated entries can be unpacked", f.Name, f.Method, methodName(f.Method))
-	case strings.Contains(f.Name, `\`) && system != madeOnUnix && system != madeOnMacOS:
-		return fmt.Errorf("entry %q has backslashes in its name: the program that made the archive does not separate directories with \"/\", use another", f.Name)
 	}
 	return nil
 }

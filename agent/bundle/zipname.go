@@ -45,5 +45,16 @@ func nameZip(f *zip.File) (guessed bool) {
 	return true
 }
 
+// separators gives a name its slashes that a program on Windows has written with backslashes, as Compress-Archive did before .NET
+// 4.6.1, and tells whether it did. No name on Windows has one that is anything else.
+func separators(f *zip.File) bool {
+	system := f.CreatorVersion >> 8
+	if system == madeOnUnix || system == madeOnMacOS || !strings.Contains(f.Name, `\`) {
+		return false
+	}
+	f.Name = strings.ReplaceAll(f.Name, `\`, "/")
+	return true
+}
+
 // codePage437 are the characters from 0x80 on.
 var codePage437 = []rune("ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00a0")
