@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"usher/agent/standin"
 )
 
 // What careful teams want: one deployment that differs from its group, and a dry run that says what is in the way.
@@ -41,4 +43,52 @@ func TestDryRunFindsWhatIsInTheWay(t *testing.T) {
 	h.must(err)
 	h.write("shop/usher.yml", strings.Replace(string(text), h.cloud.Bucket, "no-such-bucket-anywhere", 1))
 	h.ended(h.usher("deploy --dry-run production"), 1, "there is no such bucket: correct bucket of production in usher.yml")
+}
+
+// The brake: a deployment in progress is stopped, with the rollback that its group wants or without it.
+func TestDeployStop(t *testing.T) {
+	group := production()
+	group.StopRollback = true
+	h := newShop(t, 2, group)
+	h.ended(h.usher("deploy stop production"), 1, "nothing was deployed to production yet")
+	h.ended(h.usher("deploy production"), 0)
+	h.ended(h.usher("deploy stop production"), 2, "there is nothing to stop: deployment d-", " has succeeded")
+	h.fifos()
+	h.commit("2", h.waiting("2"))
+	begin := func() string {
+		h.Helper()
+		got := h.usher("deploy --no-wait production")
+		h.ended(got, 0)
+		h.hasBegun()
+		return h.deploymentIn(got.stdout[strings.Index(got.stdout, "Deployment "):])
+	}
+	id := begin()
+	stop := h.types("deploy stop --no-rollback production")
+	stop.says("stopping deployment " + id + ": servers finish their current lifecycle event")
+	h.goOn()
+	h.ended(stop.ends(), 0, id+" stopped", "Deployment "+id+" is stopped: it had succeeded on no server: `usher rollback production` returns all to what ran before")
+	asked := h.cloud.CallsOf("StopDeployment")
+	h.expect("rollback that was asked for", asked[len(asked)-1].Params["autoRollbackEnabled"], "false")
+	h.ended(h.usher("rollback --yes production"), 0)
+	h.expect("live", h.live(), "1 1")
+
+	// As the group says, by the deployment's id, and for a program.
+	id = begin()
+	stop = h.types("deploy stop --json " + id)
+	stop.says("stopping deployment")
+	h.goOn()
+	got := stop.ends()
+	h.ended(got, 0, `"undoes":"`+id+`"`)
+	last := h.last(got.stdout)
+	h.expect("how it ended", last.Status+" "+last.Deployment, "succeeded "+id)
+	if !strings.Contains(last.Message, "Deployment "+id+" is stopped, and deployment d-") || !strings.Contains(last.Message, " rolled it back") {
+		t.Errorf("it says %q", last.Message)
+	}
+	asked = h.cloud.CallsOf("StopDeployment")
+	h.expect("rollback that was asked for", asked[len(asked)-1].Params["autoRollbackEnabled"], "")
+	h.expect("live", h.live(), "1 1")
+	h.cloud.Fail("StopDeployment", 1, standin.Fault{Code: "AccessDeniedException"})
+	id = begin()
+	h.ended(h.usher("deploy stop production"), 1, "it was not stopped: cannot stop deployment "+id+": your AWS identity is not authorized: allow codedeploy:StopDeployment in its policy")
+	h.goOn()
 }

@@ -21,7 +21,8 @@ func DeployCommand() cli.Command {
 	var o deployOptions
 	return cli.Command{Name: "deploy", Args: []string{"ENV", "[REF]"}, Group: cli.Developer, About: "deploy a commit to an environment",
 		More: "ENV is one of usher.yml; REF a branch, tag or commit, by default the environment's branch.\n" +
-			"usher deploy status [ENV | d-ID] follows a deployment that exists already; usher deploy list ENV lists the past ones.\n" +
+			"usher deploy status [ENV | d-ID] follows a deployment that exists already; usher deploy list ENV lists the past ones,\n" +
+			"usher deploy stop ENV stops the one in progress.\n" +
 			"exit codes: 0 done, 1 failed, 2 refused, 3 rolled back, 4 still running, 5 another deployment is in progress, 130 interrupted",
 		Flags: func(f *flag.FlagSet) {
 			d.flags(f)
@@ -38,7 +39,7 @@ func DeployCommand() cli.Command {
 			}
 			return nil
 		},
-		Commands: []cli.Command{deployStatusCommand(), deployListCommand()},
+		Commands: []cli.Command{deployStatusCommand(), deployListCommand(), deployStopCommand()},
 		Run: func(ctx context.Context, in cli.Call) int {
 			err := d.Begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
 			if err == nil {

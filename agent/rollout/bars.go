@@ -156,7 +156,7 @@ func (b *bars) deploying(e Event) {
 		b.rollback = e.Deployment
 		b.print("%s", rollbackHeading(e))
 	}
-	if hasEnded(e.Status) {
+	if HasEnded(e.Status) {
 		for id, l := range b.instances {
 			l.end()
 			delete(b.instances, id)

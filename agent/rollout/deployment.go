@@ -179,7 +179,7 @@ func active(ctx context.Context, api CodeDeploy, env Environment) (string, error
 		return "", err
 	}
 	for _, d := range all {
-		if d.Creator != types.DeploymentCreatorAutoscaling && d.Creator != types.DeploymentCreatorAutoscalingTermination && !hasEnded(string(d.Status)) {
+		if d.Creator != types.DeploymentCreatorAutoscaling && d.Creator != types.DeploymentCreatorAutoscalingTermination && !HasEnded(string(d.Status)) {
 			return aws.ToString(d.DeploymentId), nil
 		}
 	}

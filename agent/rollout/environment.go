@@ -173,7 +173,7 @@ var (
 )
 
 // subcommands are what an environment may not be called: what stands behind `usher deploy` in its place.
-var subcommands = []string{"status", "list", "help"}
+var subcommands = []string{"status", "list", "stop", "help"}
 
 // environment is the settings of name, with the application of the whole file where they have none.
 func (s settings) environment(name, application string) (Environment, error) {

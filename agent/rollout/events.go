@@ -121,8 +121,8 @@ const (
 	EndedInterrupted = "interrupted" // nothing was started
 )
 
-// hasEnded tells whether a deployment with this status has ended.
-func hasEnded(status string) bool {
+// HasEnded tells whether a deployment with this status has ended.
+func HasEnded(status string) bool {
 	return status == Succeeded || status == Failed || status == Stopped
 }
 

@@ -74,6 +74,8 @@ type follower struct {
 	began  time.Time
 	once   bool // look once
 
+	noRollback bool // none is to come
+
 	targets     map[string]*target
 	status      string
 	done        int64
@@ -105,7 +107,7 @@ func (f *follower) follow(ctx context.Context) (Outcome, error) {
 				f.emit(Event{Time: time.Now().UTC(), Type: Notice, Deployment: f.id, Message: "CodeDeploy is not responding; retrying: " + oneLine(err)})
 			}
 			f.unreachable = true
-		case hasEnded(f.out.Status):
+		case HasEnded(f.out.Status):
 			f.unreachable = false
 			if ended.IsZero() {
 				ended = time.Now()
@@ -142,7 +144,7 @@ func (f *follower) look(ctx context.Context) (*types.DeploymentInfo, error) {
 		return info, nil
 	}
 	switch {
-	case !hasEnded(string(info.Status)):
+	case !HasEnded(string(info.Status)):
 		f.deployment(info)
 	case f.undoes != "" && f.status == "": // over before the first look: what it is comes before what it did
 		f.status = Created
@@ -151,7 +153,7 @@ func (f *follower) look(ctx context.Context) (*types.DeploymentInfo, error) {
 	if err := f.lookAtTargets(ctx); err != nil {
 		return nil, err
 	}
-	if hasEnded(string(info.Status)) { // last, when all that led to it was said
+	if HasEnded(string(info.Status)) { // last, when all that led to it was said
 		f.out.Status = string(info.Status)
 		f.out.Took = aws.ToTime(info.CompleteTime).Sub(aws.ToTime(info.CreateTime))
 		if e := info.ErrorInformation; e != nil {
@@ -185,7 +187,7 @@ func (f *follower) deployment(info *types.DeploymentInfo) {
 // changedAt is when a deployment came to the status it has.
 func changedAt(info *types.DeploymentInfo) *time.Time {
 	switch {
-	case hasEnded(string(info.Status)):
+	case HasEnded(string(info.Status)):
 		return info.CompleteTime
 	case info.Status == types.DeploymentStatusCreated:
 		return info.CreateTime
@@ -198,7 +200,7 @@ func changedAt(info *types.DeploymentInfo) *time.Time {
 // followRollback follows the automatic rollback of the deployment, which has ended, when there is one. waiting tells that
 // there will be, and that its id is not known yet.
 func (f *follower) followRollback(ctx context.Context, info *types.DeploymentInfo) (waiting bool, err error) {
-	if f.out.Status == Succeeded || info.Creator == types.DeploymentCreatorCodeDeployRollback {
+	if f.noRollback || f.out.Status == Succeeded || info.Creator == types.DeploymentCreatorCodeDeployRollback {
 		return false, nil
 	}
 	if r := info.RollbackInfo; r != nil && aws.ToString(r.RollbackDeploymentId) != "" {

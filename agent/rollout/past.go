@@ -221,13 +221,12 @@ func CheckObject(ctx context.Context, api Objects, env Environment, r Revision) 
 // Stop ends a deployment without an automatic rollback and waits until it has ended. What a server is
 // doing it does to its end.
 func Stop(ctx context.Context, api CodeDeploy, env Environment, id string) error {
-	_, err := api.StopDeployment(ctx, &codedeploy.StopDeploymentInput{DeploymentId: &id, AutoRollbackEnabled: aws.Bool(false)})
-	if ended := (*types.DeploymentAlreadyCompletedException)(nil); err != nil && !errors.As(err, &ended) {
-		return Explain("stop deployment "+id, env, err)
+	if err := tellToStop(ctx, api, env, id, aws.Bool(false)); err != nil {
+		return err
 	}
 	for {
 		out, err := api.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &id})
-		if err == nil && hasEnded(string(out.DeploymentInfo.Status)) {
+		if err == nil && HasEnded(string(out.DeploymentInfo.Status)) {
 			return nil
 		}
 		if err != nil && ctx.Err() == nil && !retry.Transient(err) {
@@ -237,4 +236,30 @@ func Stop(ctx context.Context, api CodeDeploy, env Environment, id string) error
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// ErrNotStopped is what StopAndFollow returns when the deployment was not told to stop.
+var ErrNotStopped = errors.New("it was not stopped")
+
+// StopAndFollow stops a deployment and is Follow then. It is rolled back as its deployment group says, or not at all.
+func StopAndFollow(ctx context.Context, api CodeDeploy, env Environment, id string, rollback bool, emit func(Event)) (Outcome, error) {
+	var undo *bool // as the group says
+	if !rollback {
+		undo = aws.Bool(false)
+	}
+	if err := tellToStop(ctx, api, env, id, undo); err != nil {
+		return Outcome{}, fmt.Errorf("%w: %w", ErrNotStopped, err)
+	}
+	f := newFollower(api, env, id, emit)
+	f.noRollback = !rollback
+	return f.follow(ctx)
+}
+
+// tellToStop stops a deployment; one that has ended already is none to stop.
+func tellToStop(ctx context.Context, api CodeDeploy, env Environment, id string, rollback *bool) error {
+	_, err := api.StopDeployment(ctx, &codedeploy.StopDeploymentInput{DeploymentId: &id, AutoRollbackEnabled: rollback})
+	if ended := (*types.DeploymentAlreadyCompletedException)(nil); err != nil && !errors.As(err, &ended) {
+		return Explain("stop deployment "+id, env, err)
+	}
+	return nil
 }

@@ -238,7 +238,7 @@ func (s *Server) had(d Deployment, t *types.InstanceTarget) {
 	case types.TargetStatusFailed:
 		s.Failed = cmp.Or(s.Failed, d.ID)
 	case types.TargetStatusPending, types.TargetStatusInProgress, types.TargetStatusReady:
-		if !hasEnded(d.Status) {
+		if !HasEnded(d.Status) {
 			s.Underway = cmp.Or(s.Underway, d.ID)
 		}
 	}

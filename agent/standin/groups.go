@@ -26,6 +26,7 @@ type DeploymentGroup struct {
 	Config       string   // OneAtATime (the default), HalfAtATime or AllAtOnce, with "CodeDeployDefault." in front
 	Alarms       []string // CloudWatch alarms, only shown: none ever goes off here
 	AutoRollback bool     // a deployment that fails is followed by one of the last successful revision
+	StopRollback bool     // so is one that is stopped
 	LoadBalancer bool     // the traffic events are sent too; Block- and AllowTraffic themselves are the service's
 
 	// Managed is CodeDeploy's own integration with Auto Scaling, which AWS puts in place with the
@@ -199,7 +200,7 @@ func createDeploymentGroup(c *Cloud, r request) (any, *apiError) {
 	c.deploys.put(DeploymentGroup{
 		Application: in.ApplicationName, Name: in.DeploymentGroupName, Config: in.DeploymentConfigName,
 		AutoScalingGroups: in.AutoScalingGroups, Managed: len(in.AutoScalingGroups) > 0,
-		AutoRollback: in.AutoRollbackConfiguration.after(onFailure), LoadBalancer: in.LoadBalancerInfo != nil,
+		AutoRollback: in.AutoRollbackConfiguration.after(onFailure), StopRollback: in.AutoRollbackConfiguration.after(onStop), LoadBalancer: in.LoadBalancerInfo != nil,
 	}.complete())
 	g := a.groups[in.DeploymentGroupName]
 	g.role = in.ServiceRoleArn
@@ -256,7 +257,7 @@ func (g *deploymentGroup) info(o outcome) map[string]any {
 	if len(g.EC2Tags) > 0 {
 		info["ec2TagSet"] = g.tagSet()
 	}
-	if g.AutoRollback {
+	if g.AutoRollback || g.StopRollback {
 		info["autoRollbackConfiguration"] = g.rollback()
 	}
 	if o.revision != nil {
@@ -305,8 +306,12 @@ func (g DeploymentGroup) style() map[string]string {
 
 // rollback is the group's autoRollbackConfiguration.
 func (g DeploymentGroup) rollback() autoRollback {
-	if !g.AutoRollback {
-		return autoRollback{Events: []string{}}
+	r := autoRollback{Enabled: g.AutoRollback || g.StopRollback, Events: []string{}}
+	if g.AutoRollback {
+		r.Events = append(r.Events, onFailure)
 	}
-	return autoRollback{Enabled: true, Events: []string{onFailure}}
+	if g.StopRollback {
+		r.Events = append(r.Events, onStop)
+	}
+	return r
 }
