@@ -43,8 +43,8 @@
 //   - Delete across a mount, or anything that is not its own.
 //   - Follow a link that somebody other than root made, or run as root a script that somebody else can write to.
 //   - Run a script of an event that is recorded as finished, unless the server was restarted in the deployment: then it
-//     begins again, from the bundle. Events that CodeDeploy commands are on the disk first; of them, only ApplicationStart and
-//     ValidateService are run again then.
+//     begins again, from the bundle. Events that CodeDeploy commands are on the disk before it is told; they are done again
+//     when the server was restarted in the midst of a later one.
 //   - Call a deployment good, or complete its action, before all that its scripts wrote is on the disk.
 //   - Say CONTINUE without having read, right before, that the link leads to the release it validated in this boot.
 //   - Move anything into place that was not verified, or run any script of a revision before all are checked.

@@ -125,7 +125,7 @@ func TestReasonOfAbandon(t *testing.T) {
 func TestAFailureDoesNotWaitForTheDisk(t *testing.T) {
 	s := newStage(t)
 	needShell(t, "strace") // which makes the disk slow
-	const slow = time.Minute
+	const slow = 30 * time.Second
 	s.inside = []string{"strace", "-D", "-f", "-qq", "-o", os.DevNull, "-e", "trace=syncfs", "-e", fmt.Sprintf("inject=syncfs:delay_enter=%d", slow.Microseconds())}
 	app := s.app("1").with(files{"scripts/before.sh": failing})
 	for n := range 200 { // so many that their file system is synced as a whole, in the background

@@ -167,11 +167,7 @@ func TestRebootThenFailureRestoresWhatWasThereFirst(t *testing.T) {
 	first.says("| it runs")
 	s.must(first.cmd.Process.Kill())
 	first.wait()
-	orphan, err := os.ReadFile(s.path("ran"))
-	s.must(err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(orphan)))
-	s.must(err)
-	s.must(syscall.Kill(pid, syscall.SIGKILL)) // as a reboot does
+	s.endOrphan("ran")
 	b, err := os.ReadFile(s.path("etc/a.conf"))
 	s.must(err)
 	s.expect("in the middle", string(b), "the revision's")
@@ -183,4 +179,56 @@ func TestRebootThenFailureRestoresWhatWasThereFirst(t *testing.T) {
 	s.must(err)
 	s.expect("after the failure", string(b), "the image's")
 	s.clean()
+}
+
+// The power is cut while a script of a deployment by CodeDeploy's commands runs, of which the events before were answered:
+// what the script has written is torn. It is not run again on that, but the deployment is begun again, from the bundle.
+func TestRebootInACommand(t *testing.T) {
+	for _, c := range []struct{ event, script, trace string }{
+		{"BeforeInstall", "before", ""},
+		{"AfterInstall", "after", "BeforeInstall 2 live=1\n"},
+		{"ApplicationStart", "start", "BeforeInstall 2 live=1\nAfterInstall 2 live=1\n"},
+	} {
+		t.Run(c.event, func(t *testing.T) {
+			s := newStage(t)
+			server, r := s.serving()
+			s.readsAlways()
+			app := s.app("2")
+			app["scripts/"+c.script+".sh"] += "cd $USHER_RELEASE_DIR\n[ -e index ] || echo whole > index\n[ -e " + s.path("ran") + " ] || { echo $$ > " + s.path("ran") + "; echo it runs; exec sleep 300; }\n"
+			id, err := s.cloud.Deploy("shop", "production", s.revision("shop-2", app))
+			s.must(err)
+			r.says("| it runs")
+			s.must(r.cmd.Process.Kill())
+			r.wait()
+			s.endOrphan("ran")
+			torn, err := filepath.Glob(s.path("opt/app-releases/shop-2-????????/index"))
+			s.must(err)
+			s.must(os.Truncate(torn[0], 0)) // as a power cut leaves it
+			s.rebooted()
+			again := s.start(server)
+			status, err := s.cloud.WaitForDeployment(s.ctx, id)
+			s.must(err)
+			s.expect("deployment", status, "Succeeded")
+			s.expect("commands", s.commands(id), inPlace)
+			s.said(again, "the deployment begins again")
+			s.expect("live", s.live(), "2")
+			b, err := os.ReadFile(s.path("opt/app/index"))
+			s.must(err)
+			s.expect("what the script has made", string(b), "whole\n")
+			once := "BeforeInstall 2 live=1\nAfterInstall 2 live=1\nApplicationStart 2 live=2\n"
+			s.expect("the scripts saw", s.trace(), "ApplicationStop 1 live=1\n"+c.trace+c.event+" 2 live="+map[bool]string{true: "2", false: "1"}[c.event == "ApplicationStart"]+
+				"\nApplicationStop 1 live=1\n"+once+"ValidateService 2 live=2")
+			s.clean()
+		})
+	}
+}
+
+// endOrphan ends a script that outlived its agent and wrote its process id to a file, as a reboot does.
+func (s *stage) endOrphan(file string) {
+	s.Helper()
+	text, err := os.ReadFile(s.path(file))
+	s.must(err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	s.must(err)
+	s.must(syscall.Kill(pid, syscall.SIGKILL))
 }

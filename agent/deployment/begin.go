@@ -49,7 +49,7 @@ func (s *Deployer) place(id string) string {
 // Begin starts the deployment of a revision, or takes up the one that was cut off if it is of the same. One
 // of another revision is rolled back first: a deployment begins from what was good.
 func (s *Deployer) Begin(ctx context.Context, want Request) (*Deployment, error) {
-	if last := s.byCommand(want.ID); want.By == record.ByCommand && last != nil {
+	if last := s.byCommand(want.ID); want.By == record.ByCommand && last != nil && !s.incomplete(last) {
 		return s.deployment(last, want), nil
 	}
 	if err := systemd.CheckWritable(filepath.Dir(s.Layout.Link), s.Layout.Releases); err != nil {
@@ -83,6 +83,9 @@ func (s *Deployer) Begin(ctx context.Context, want Request) (*Deployment, error)
 			return nil, err
 		}
 	}
+	if lost && want.By == record.ByCommand {
+		from = hooks.ApplicationStop
+	}
 	live, _, err := s.Layout.Live()
 	if err != nil {
 		return nil, err
@@ -104,7 +107,9 @@ func (s *Deployer) Begin(ctx context.Context, want Request) (*Deployment, error)
 }
 
 // hasRelease says that a deployment is past the unpacking of its release, or began with one that was there.
-func hasRelease(d *record.Deployment) bool { return d.Finished[hooks.DownloadBundle] || d.From != "" }
+func hasRelease(d *record.Deployment) bool {
+	return d.Finished[hooks.DownloadBundle] || d.From == hooks.ApplicationStart
+}
 
 // byCommand is the deployment by CodeDeploy's commands of this id, when it is the newest here; else nil.
 func (s *Deployer) byCommand(id string) *record.Deployment {
@@ -115,10 +120,18 @@ func (s *Deployer) byCommand(id string) *record.Deployment {
 }
 
 // incomplete says that a deployment that was cut off cannot be gone on with: the server was restarted in it, and what was
-// written until then may not have survived, in the release and wherever its scripts write. What a command of CodeDeploy's
-// did is on the disk before it counts, and what was live and good before is whole: they are gone on with.
+// written until then may not have survived, in the release and wherever its scripts write. What was live and good before is
+// whole, and gone on with. So is what a command of CodeDeploy's did, which is on the disk before it counts, unless the server was
+// restarted in the midst of one: its script would run again on what the restart has left of its own files.
 func (s *Deployer) incomplete(open *record.Deployment) bool {
-	return open.End == "" && open.FailedStep == "" && open.By != record.ByCommand && open.Boot != s.Identity.BootID && s.Layout.Dir(open.Release) != open.Fallback
+	boot := open.Boot
+	if open.By == record.ByCommand {
+		if n := len(open.Started); n == 0 || open.Finished[hooks.ValidateService] || !open.Interrupted(open.Started[n-1]) {
+			return false
+		}
+		boot = open.StartedIn
+	}
+	return open.End == "" && open.FailedStep == "" && boot != s.Identity.BootID && s.Layout.Dir(open.Release) != open.Fallback
 }
 
 // deployment is the one that the record tells of.

@@ -21,7 +21,19 @@ import (
 // last two. Each is one step: said, timed and recorded in the same way, and not run again when the record has it as
 // finished. Whatever fails, what was live before is live again when Deploy returns.
 func (d *Deployment) Deploy(ctx context.Context) error {
-	steps := []step{
+	steps := d.steps()
+	first := max(slices.IndexFunc(steps, func(s step) bool { return s.name == d.entry.From }), 0)
+	for _, s := range steps[first:] {
+		if err := d.run(ctx, s); err != nil {
+			return err
+		}
+	}
+	return d.succeed(ctx)
+}
+
+// steps are those of a deployment, in order.
+func (d *Deployment) steps() []step {
+	return []step{
 		{hooks.ApplicationStop, d.runLiveScripts}, // scripts of the revision now live; none on a first launch
 		{hooks.DownloadBundle, d.download},        // fetch, verify, unpack beside; every script is checked here
 		{hooks.BeforeInstall, d.runScripts},       // from here on: scripts of the new revision
@@ -31,13 +43,6 @@ func (d *Deployment) Deploy(ctx context.Context) error {
 		{hooks.ApplicationStart, d.runScripts},    //
 		{hooks.ValidateService, d.runScripts},     //
 	}
-	first := max(slices.IndexFunc(steps, func(s step) bool { return s.name == d.entry.From }), 0)
-	for _, s := range steps[first:] {
-		if err := d.run(ctx, s); err != nil {
-			return err
-		}
-	}
-	return d.succeed(ctx)
 }
 
 // step is one lifecycle event, or a step between two. do returns what a person wants to know of it.

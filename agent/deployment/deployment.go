@@ -19,7 +19,11 @@
 //     same Request, and goes on where the record ends.
 //   - A deployment begins from what was good: one that was left unfinished, and is not the one asked for, is rolled back first.
 //   - A deployment is good, and an event that CodeDeploy commands is finished, when all that was written for it survives a power
-//     cut. Any other deployment that the server was restarted in begins again.
+//     cut. Any other deployment that the server was restarted in begins again, from a bundle that is unpacked anew: nothing is
+//     run on files that a restart may have torn. So does one by commands, when the server was restarted in the midst of an event:
+//     the events before it are done again with it, although CodeDeploy has their results. To fail it would be simpler, and a
+//     reboot for another reason would fail deployments over a fleet; to check the tree against the bundle would tell nothing of what
+//     scripts have made in it.
 //   - The error of an agent that is being stopped ([retry.Stopped]) is no failure: nothing was rolled back.
 //   - What has failed is in the journal when the caller learns of it: see [IsLogged].
 //   - What can be checked of a revision is checked before the first of its scripts runs; the link is flipped when all of the

@@ -4,23 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"usher/agent/record"
 	"usher/hooks"
 )
 
-// Event runs one lifecycle event of a deployment that CodeDeploy drives.
+// Event runs one lifecycle event of a deployment that CodeDeploy drives. Where the deployment has begun again, because the
+// server was restarted in the midst of an event, those before it come first: CodeDeploy has their results, and nothing else is
+// left of them.
 func (d *Deployment) Event(ctx context.Context, event string) error {
+	all := d.steps()
+	from := slices.IndexFunc(all, func(s step) bool { return s.name == event })
+	to := from + 1
+	if event == hooks.AfterInstall {
+		to++ // Flip
+	}
 	steps := []step{{event, d.runScripts}}
-	switch event {
-	case hooks.BeforeBlockTraffic, hooks.AfterBlockTraffic, hooks.ApplicationStop:
+	switch {
+	case from >= 0 && d.entry.From != "":
+		steps = all[:to]
+	case from >= 0:
+		steps = all[from:to]
+	case beforeDownload(event):
 		steps[0].do = d.runLiveScripts
-	case hooks.DownloadBundle:
-		steps[0].do = d.download
-	case hooks.Install:
-		steps[0].do = d.install
-	case hooks.AfterInstall:
-		steps = append(steps, step{record.StepFlip, d.flip})
 	}
 	if d.entry.End == record.Abandoned {
 		return fmt.Errorf("deployment %s has failed on this server: %s", d.entry.ID, d.entry.Error)
@@ -33,7 +40,7 @@ func (d *Deployment) Event(ctx context.Context, event string) error {
 			return err
 		}
 	}
-	if needs := steps[0].name != hooks.DownloadBundle && !beforeDownload(event); needs && d.release.ID == "" {
+	if needs := steps[0].name != hooks.DownloadBundle && !beforeDownload(steps[0].name); needs && d.release.ID == "" {
 		return d.rollBack(ctx, event, errors.New("this server has not downloaded the revision in this deployment: deploy again"))
 	}
 	validated := event == hooks.ValidateService

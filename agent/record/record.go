@@ -91,7 +91,7 @@ type Entry struct {
 	Release  string `json:"release,omitempty"`  // release id
 	Live     string `json:"live,omitempty"`     // where the link pointed when the deployment began
 	Fallback string `json:"fallback,omitempty"` // where the link goes back to when it fails
-	From     string `json:"from,omitempty"`     // the first step that is done, when those before it need not be: what is live is started and validated again
+	From     string `json:"from,omitempty"`     // the first step that is done, when those before it need not be: what is live is started and validated again. ApplicationStop, the very first: a deployment by commands begins again
 
 	By        string `json:"by,omitempty"`        // what brought the deployment about; "" for a launch
 	Command   string `json:"command,omitempty"`   // CodeDeploy's HostCommandIdentifier

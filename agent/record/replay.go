@@ -23,6 +23,7 @@ type Deployment struct {
 	FinishedIn map[string]string // step -> boot id in which it was done
 	Scripts    map[string]string // script id -> boot id in which it finished
 	Started    []string          // steps in the order they first started
+	StartedIn  string            // boot id in which a step started last
 	Error      string            // of the step that failed, or of the end
 	FailedStep string
 	End        string    // "" while open, else Succeeded, Abandoned or Superseded
@@ -183,6 +184,7 @@ func (s *State) apply(e Entry) {
 		if !slices.Contains(d.Started, e.Step) {
 			d.Started = append(d.Started, e.Step)
 		}
+		d.StartedIn = e.Boot
 		if d.FailedStep == e.Step {
 			d.FailedStep, d.Error = "", ""
 		}
