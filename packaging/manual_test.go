@@ -28,6 +28,7 @@ func TestTheManualPage(t *testing.T) {
 	subsections := map[string][]string{
 		"deploy status":        {"deploy", "status"},
 		"deploy list":          {"deploy", "list"},
+		"deploy stop":          {"deploy", "stop"},
 		"rollback on a server": {"rollback", "--config", "/etc/usher/agent.yml"},
 	}
 	var explained []string

@@ -184,7 +184,7 @@ func (b *bench) launchConfined(ctx context.Context, c corpus) (err error) {
 	b.report.add(row{Part: b.part, Name: c.name + ": killed for want of memory", Unit: "processes", Entries: []entry{newEntry(whoUsher, killed)},
 		Goals: []goal{{AtMost: 0}}, Note: about})
 	b.alone(c.name+": anonymous memory, peak", "bytes", anonymous, mostAnonymous, "seen 200 times a second")
-	b.alone(c.name+": all memory, peak", "bytes", peak, 0, "with the page cache, which the kernel takes back")
+	b.alone(c.name+": all memory, peak", "bytes", peak, 0, "with the page cache, which the kernel can free")
 	b.alone(c.name+": written beside the bundle", "bytes", wrote-own, 0, fmt.Sprintf("of %s that the agent wrote in all: the archive and its files, in pages of %d bytes, are the rest", figure(wrote, "bytes"), page))
 	return nil
 }
