@@ -206,9 +206,9 @@
 // /opt/app is a link, not a folder. A script cannot remove, rename or replace it (`rm -rf /opt/app`: "Device or resource
 // busy"; `rm -rf /opt/app/*` works). And `chown -R USER /opt/app` and `find /opt/app` do not follow a link, before the flip
 // and after it: they do nothing, with success. Write /opt/app/. In these two events removal and `chown -R` are errors and the
-// revision is refused; elsewhere they are warnings.
+// revision is refused, and so is `rm -rf /opt/app/*` in AfterInstall, which has just been installed; elsewhere they are warnings.
 //
-// All other lines of the two events that name the link are warnings. `usher rehearse`, and an agent with `--runner processes`,
+// All other lines of the two events that name the link are warnings that say what it is there. `usher rehearse`, and an agent with `--runner processes`,
 // cannot show a script another link, nor make anything read-only: there, and in a script that mounts something, a line that
 // destroys something at the link (rm, mv, chown -R, find -delete, rsync --delete) is an error and the revision is refused,
 // because nothing would be left to go back to. $USHER_RELEASE_DIR is the right word everywhere. Variables that the script sets to

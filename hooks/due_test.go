@@ -105,7 +105,7 @@ func TestAtTheLink(t *testing.T) {
 		"save.sh":    "#!/bin/sh\nset -e\nif [ -d /opt/app ]; then\n\tcat /opt/app/.env >/tmp/.env\nfi; rm -rf /opt/app\n",
 		"build.sh":   "#!/bin/sh\nset -e\nmkdir -p /opt/app/www\necho built > /opt/app/www/built.txt\ncd /opt/app && npm ci\nrm -rf node_modules /opt/app/tmp\ncd /tmp\nrm -rf node_modules\n",
 		"owner.sh":   "#!/bin/sh\nset -e\nA=/opt/app\nchown -R shop: $A\nchown -RH shop: $A\nchgrp --recursive shop $A/\nfind $A -type f -exec chmod 640 {} +\nfind -H $A -type f\nfind $A -delete\nchmod -R g+w $A\n",
-		"replace.sh": "#!/bin/sh\nset -e\nrm -rf /opt/app\nmv /opt/app /opt/app.old\nln -sfn \"$PWD\" /opt/app\nmv x /opt/app\n",
+		"replace.sh": "#!/bin/sh\nset -e\nrm -rf /opt/app\nmv /opt/app /opt/app.old\nln -sfn \"$PWD\" /opt/app\nmv x /opt/app\nrm -rf /opt/app/*\ncd /opt/app\nrm -rf *\n",
 		"live.sh":    "#!/bin/sh\nset -e\n# usher: live\ncp /opt/app/.env .\nrm -rf /opt/app/tmp\n",
 		"mounts.sh":  "#!/bin/sh\nset -e\nmount -a\ncp /opt/app/.env .\n",
 		"start.sh":   "#!/bin/sh\nset -e\nrm -rf /opt/app/tmp\nchown -R shop /opt/app\nfind /opt/app -name x\n",
@@ -124,6 +124,7 @@ func TestAtTheLink(t *testing.T) {
 	const gone = " destroys what is live, and nothing is left to go back to: "
 	const nothing = " changes nothing: /opt/app is a link, which -R does not follow: write /opt/app/"
 	const finds = " finds nothing: /opt/app is a link, which find does not follow: write /opt/app/"
+	const all = " in AfterInstall removes what has just been installed: leave it out, a release directory is new each time"
 	const fails = " fails: /opt/app is a link, which stays where it is: leave it out, a release directory is new each time"
 	after := []string{
 		"live.sh:5:1: `rm -rf /opt/app/tmp` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
@@ -149,6 +150,7 @@ func TestAtTheLink(t *testing.T) {
 			"replace.sh:4:1: `mv /opt/app /opt/app.old`" + fails,
 			"replace.sh:5:1: `ln -sfn ... /opt/app` fails: /opt/app is changed by usher alone, after AfterInstall: leave it out",
 			"replace.sh:6:1: " + shown,
+			"replace.sh:7:1: `rm -rf /opt/app/*`" + all, "replace.sh:8:1: " + shown, "replace.sh:9:1: `rm -rf *`" + all,
 		}},
 		{true, []string{
 			"clean.sh:4:1: `rm -rf /opt/app/*` in BeforeInstall" + gone + early,
@@ -169,6 +171,8 @@ func TestAtTheLink(t *testing.T) {
 			"replace.sh:4:1: `mv /opt/app /opt/app.old` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
 			"replace.sh:5:1: " + live,
 			"replace.sh:6:1: `mv x /opt/app` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
+			"replace.sh:7:1: `rm -rf /opt/app/*` in AfterInstall" + gone + "write $USHER_RELEASE_DIR", "replace.sh:8:1: " + live,
+			"replace.sh:9:1: `rm -rf *` in AfterInstall" + gone + "write $USHER_RELEASE_DIR",
 		}},
 	} {
 		var got []string

@@ -32,6 +32,11 @@ func (l *liveLines) stopsAtTheLink(c *syntax.CallExpr, name string, args []strin
 			return true
 		}
 	case "rm", "rmdir", "unlink", "mv":
+		all := func(a string) bool { return a == l.link+"/*" || l.inside && (a == "*" || a == "./*") }
+		if l.shown && l.script.Event == AfterInstall && name == "rm" && slices.ContainsFunc(operands, all) {
+			l.add(c, fmt.Sprintf("`%s` in %s removes what has just been installed: leave it out, a release directory is new each time", command, l.script.Event), false)
+			return true
+		}
 		gone := operands
 		if name == "mv" && len(operands) > 1 && !has("t", "--target-directory") { // the last is where it goes
 			gone = operands[:len(operands)-1]

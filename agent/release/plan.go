@@ -23,7 +23,7 @@ type Layout struct {
 	Processes bool // scripts are processes of usher's, not units of systemd: what is live is not kept from them (see Kept)
 
 	// NotInstalled says of a directory in the revision that it is no part of it; nil of none.
-	NotInstalled func(name string) bool
+	NotInstalled func(name string) bool `json:"-"`
 }
 
 // Plan is what Install will do for one unpacked revision: worked out, and found possible, before anything
