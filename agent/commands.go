@@ -3,11 +3,16 @@
 package main
 
 import (
+	"io"
+
+	"go.uber.org/zap"
+
 	"usher/agent/cli"
 	"usher/agent/config"
 	"usher/agent/developer"
 	"usher/agent/operator"
 	"usher/agent/platform"
+	"usher/agent/rehearsal"
 )
 
 // commands are usher's commands, in the order of `usher help`.
@@ -18,7 +23,7 @@ func commands() cli.Program {
 		Commands: []cli.Command{
 			runCommand(),
 			operator.StatusCommand(), operator.HistoryCommand(), operator.BlameCommand(), operator.PlotCommand(), operator.HoldCommand(), operator.UnholdCommand(),
-			developer.InitCommand(), developer.MigrateCommand(), developer.CheckCommand(), rehearseCommand(), developer.DeployCommand(), developer.RollbackCommand(rollbackHere), developer.ServersCommand(), developer.LockCommand(), developer.UnlockCommand(),
+			developer.InitCommand(), developer.MigrateCommand(), developer.CheckCommand(), rehearsal.Command(func(out io.Writer) *zap.Logger { return newLogger(out, 0) }), developer.DeployCommand(), developer.RollbackCommand(rollbackHere), developer.ServersCommand(), developer.LockCommand(), developer.UnlockCommand(),
 			platform.DoctorCommand(platform.Examine), platform.BakeCommand(), platform.AttachCommand(), platform.IAMPolicyCommand(),
 			cli.VersionCommand(), applyFilesCommand(), runWithLinkCommand(),
 		},

@@ -53,6 +53,7 @@ var law = map[string][]string{
 	"agent/groups":      {},
 	"agent/hostcommand": {"agent/retry"},
 	"agent/operator":    {"agent/cli", "agent/config", "agent/control", "agent/format", "agent/record", "agent/release", "agent/lifecycle", "hooks"},
+	"agent/rehearsal":   {"agent/bundle", "agent/cli", "agent/config", "agent/deployment", "agent/developer", "agent/format", "agent/instance", "agent/record", "agent/runner", "agent/safepath", "hooks", "systemd"},
 	"agent/platform": {"agent/appspec", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/developer", "agent/doctor", "agent/format", "agent/groups", "agent/hostcommand", "agent/image", "agent/instance",
 		"agent/policy", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/rollout", "agent/safepath", "hooks", "systemd"},
 	"agent/policy":     {},
@@ -68,7 +69,7 @@ var law = map[string][]string{
 	"agent/demo":       {"agent/format", "agent/standin", "agent/safepath"},
 	"agent/bench":      {"agent/standin", "agent/bundle", "agent/release", "agent/instance", "agent/lifecycle", "agent/retry", "agent/revision", "agent/safepath"},
 	"agent": {"hooks", "systemd", "agent/bundle", "agent/cli", "agent/clients", "agent/config", "agent/control", "agent/deployment", "agent/developer", "agent/executor", "agent/format", "agent/instance", "agent/lifecycle", "agent/operator",
-		"agent/platform", "agent/record", "agent/release", "agent/retry", "agent/revision", "agent/runner", "agent/safepath", "agent/source"},
+		"agent/platform", "agent/record", "agent/rehearsal", "agent/release", "agent/retry", "agent/revision", "agent/runner", "agent/safepath", "agent/source"},
 
 	"agent/standin/awsmodel": {"agent/standin"},
 	"agent/standin/disk":     {},
@@ -78,7 +79,7 @@ var law = map[string][]string{
 var worlds = map[string][]string{
 	"github.com/aws/":              {"agent/clients", "agent/source", "agent/developer", "agent/platform", "agent/doctor", "agent/groups", "agent/instance", "agent/lifecycle", "agent/platform", "agent/retry", "agent/revision", "agent/bundle", "agent/hostcommand", "agent/rollout", "agent/standin", "agent/bench"},
 	"github.com/coreos/go-systemd": {"systemd"},
-	"go.uber.org/zap":              {"agent", "agent/control", "agent/deployment", "agent/executor", "agent/runner", "systemd"},
+	"go.uber.org/zap":              {"agent", "agent/control", "agent/deployment", "agent/executor", "agent/rehearsal", "agent/runner", "systemd"},
 	"os/exec":                      {"hooks", "systemd", "systemd/box", "agent/demo", "agent/rollout", "agent/bench", "agent/standin/awsmodel", "agent/standin/disk"}, // rollout: git only; awsmodel: go list; disk: mkfs
 	"github.com/smallstep/pkcs7":   {"agent/hostcommand", "agent/standin"},
 	"github.com/vbauerster/mpb":    {"agent/rollout"},
@@ -175,7 +176,7 @@ func TestDevelopersNeedNoLinux(t *testing.T) {
 				rooms = append(rooms, room)
 			}
 		}
-		for _, room := range []string{"systemd", "agent/record", "agent/deployment", "agent/runner", "agent/lifecycle", "agent/operator"} {
+		for _, room := range []string{"systemd", "agent/record", "agent/deployment", "agent/runner", "agent/lifecycle", "agent/operator", "agent/rehearsal"} {
 			if slices.Contains(rooms, "usher/"+room) {
 				t.Errorf("usher for %s has %s in it, which is a server's", system, room)
 			}

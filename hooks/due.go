@@ -20,7 +20,7 @@ func missing(s Script, prepared bool) (found []Problem) {
 		found = append(found, Problem{Line: line, Col: min(line, 1), Warning: prepared, Message: message + ": " + advice})
 	}
 	if s.RunAs != "" {
-		if _, err := user.Lookup(s.RunAs); err != nil {
+		if !HasUser(s.RunAs) {
 			say(0, fmt.Sprintf("runs as user %s, who is not on this machine", s.RunAs), "create the user in the AMI",
 				"BeforeInstall must have created the user by then, which is checked again")
 		}
@@ -41,6 +41,12 @@ func missing(s Script, prepared bool) (found []Problem) {
 		say(1, m, "install it in the AMI", "BeforeInstall must have installed it by then, which is checked again")
 	}
 	return found
+}
+
+// HasUser says whether there is such a user on this machine.
+func HasUser(name string) bool {
+	_, err := user.Lookup(name)
+	return err == nil
 }
 
 // CheckDue looks, right before the scripts of one event are run, whether the users and interpreters are there that

@@ -37,6 +37,39 @@ func tagOf(s Script) tag {
 	return m
 }
 
+// tagOfDeployment is what the processes of all scripts of a deployment on an instance have.
+func tagOfDeployment(deployment, instance string) tag {
+	return tag{Tag + "=" + deployment + "-" + anyScript, "INSTANCE_ID=" + instance}
+}
+
+// anyScript ends a tag that is only the beginning of an ID.
+const anyScript = "*"
+
+// has says whether a variable is one of the tag's.
+func (t tag) has(kv string) bool {
+	return slices.ContainsFunc(t, func(want string) bool {
+		begin, any := strings.CutSuffix(want, anyScript)
+		return kv == want || any && strings.HasPrefix(kv, begin)
+	})
+}
+
+// ProcessesOf are the names of the processes that scripts of a deployment have left running.
+func ProcessesOf(deployment, instance string) []string {
+	return names(processesOf(tagOfDeployment(deployment, instance), 0))
+}
+
+// EndProcessesOf ends them, TERM and then KILL, as after a script whose time is up, and returns those that are still there.
+func EndProcessesOf(deployment, instance string) []string {
+	return names(stop(tagOfDeployment(deployment, instance), 0, KillGrace, func() {}))
+}
+
+func names(processes []process) (list []string) {
+	for _, p := range processes {
+		list = append(list, p.String())
+	}
+	return list
+}
+
 // process is one process of a script.
 type process struct {
 	pid  int
@@ -91,7 +124,7 @@ func inspect(pid int, id tag, group int) (process, bool) {
 	}
 	found := 0
 	for kv := range bytes.SplitSeq(environ, []byte{0}) {
-		if slices.Contains(id, string(kv)) {
+		if id.has(string(kv)) {
 			found++
 		}
 	}

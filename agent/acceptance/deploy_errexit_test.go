@@ -12,14 +12,14 @@ func TestErrexitModes(t *testing.T) {
 	start := "#!/bin/bash\nPID=$(pgrep -f nothing-of-that-name-runs)\nif [ -n \"$PID\" ]; then\n  kill \"$PID\"\nfi\necho started\n"
 	revisionIn(t, dir, "1", asMe.with(files{"scripts/start.sh": start}))
 
-	got := usher(t, dir, []string{"rehearse", "-root", "enforce", "shop"})
+	got := usher(t, dir, []string{"rehearse", "-yes", "-root", "enforce", "shop"})
 	want := "ApplicationStart script scripts/start.sh failed with exit code 1 after 0s: " +
 		"errexit (-e) ended it at scripts/start.sh:2, where `PID=$(pgrep -f nothing-of-that-name-runs)` had status 1; it wrote nothing\n"
 	if is := rehearsed(dir, got.stdout); got.code != 1 || !strings.Contains(is, "deployment rehearsal-N failed: "+want) {
 		t.Errorf("exit %d\n got: %s\nwant: %s", got.code, is, want)
 	}
 
-	got = usher(t, dir, []string{"rehearse", "-errexit", "report", "-root", "report", "shop"})
+	got = usher(t, dir, []string{"rehearse", "-yes", "-errexit", "report", "-root", "report", "shop"})
 	is := rehearsed(dir, got.stdout)
 	for _, want := range []string{
 		"errexit would have ended scripts/start.sh at scripts/start.sh:2, where `PID=$(pgrep -f nothing-of-that-name-runs)` had status 1\n",

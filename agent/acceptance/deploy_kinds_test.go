@@ -47,7 +47,7 @@ func TestKindsOfScriptsThatGoOn(t *testing.T) {
 			if got := usher(t, dir, []string{"check", "shop"}); got.code != 0 || strings.Contains(got.stdout, at+":") == c.unseen {
 				t.Errorf("check: exit %d, at %s: %v\n%s", got.code, at, !c.unseen, got.stdout)
 			}
-			got := usher(t, dir, []string{"rehearse", "--root", filepath.Join(dir, "enforce"), "shop"})
+			got := usher(t, dir, []string{"rehearse", "--yes", "--root", filepath.Join(dir, "enforce"), "shop"})
 			ended := "errexit (-e) ended it at " + ends + ", where `"
 			if !c.tells {
 				ended = fmt.Sprintf("perhaps errexit (-e) ended it, which its shell does not tell: line %d, `", c.line)
@@ -55,7 +55,7 @@ func TestKindsOfScriptsThatGoOn(t *testing.T) {
 			if got.code != 1 || !strings.Contains(got.stdout, ended) {
 				t.Errorf("enforce: exit %d, no %q in\n%s", got.code, ended, got.stdout)
 			}
-			got = usher(t, dir, []string{"rehearse", "--errexit", "report", "--root", filepath.Join(dir, "report"), "shop"})
+			got = usher(t, dir, []string{"rehearse", "--yes", "--errexit", "report", "--root", filepath.Join(dir, "report"), "shop"})
 			if would := "errexit would have ended scripts/start.sh at " + ends + ", where `"; got.code != 0 || strings.Contains(got.stdout, would) != c.tells {
 				t.Errorf("report: exit %d, %q: %v\n%s", got.code, would, c.tells, got.stdout)
 			}

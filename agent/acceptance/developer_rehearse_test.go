@@ -1,9 +1,12 @@
 package acceptance
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -216,6 +219,124 @@ func TestRehearseLeavesNothing(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "usher-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// Scripts that change more of the machine than the rehearsal's directories are not run unasked.
+func TestRehearseAsksFirst(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	revisionIn(t, dir, "1", asMe.with(files{"scripts/start.sh": "#!/bin/sh\nset -e\n. ./scripts/lib.sh\n[ ! -e /nowhere ] || systemctl restart nginx\necho started >" + dir + "/started\n",
+		"scripts/lib.sh": "[ ! -e /nowhere ] || rm -rf /srv/shop/cache\n"}))
+	const shown = "The scripts run here, on this machine, and these lines change more of it than the rehearsal's directories:\n" +
+		"  scripts/lib.sh:1: rm -rf /srv/shop/cache\n  scripts/start.sh:4: systemctl restart nginx\n"
+	ran := func() bool {
+		err := os.Remove(filepath.Join(dir, "started"))
+		return err == nil
+	}
+	got := usher(t, dir, []string{"rehearse", "shop"})
+	if want := shown + "usher rehearse: nobody can be asked here whether that is meant, and nothing was run: use --yes where it is, as in a container\n"; got.code != 2 || got.stdout != "" || got.stderr != want || ran() {
+		t.Errorf("without a terminal: exit %d, %s\n got: %s\nwant: %s", got.code, got.stdout, got.stderr, want)
+	}
+	if got := usher(t, dir, []string{"rehearse", "--yes", "shop"}); got.code != 0 || got.stderr != "" || !ran() {
+		t.Errorf("--yes: exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+	for answer, code := range map[string]int{"y\n": 0, "\n": 2, "n\n": 2} {
+		s, tty := terminal(t)
+		cmd := exec.CommandContext(t.Context(), binaries.usher, "rehearse", "shop")
+		cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, tty, tty, tty
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		s.says("systemctl restart nginx")
+		s.says("Run them? [y/N] ")
+		s.types(answer)
+		_ = cmd.Wait() // its exit code follows
+		if is := cmd.ProcessState.ExitCode(); is != code || ran() != (code == 0) {
+			t.Errorf("%q: exit %d\n%s", answer, is, s.text())
+		}
+	}
+}
+
+// A process that a script leaves ends with the scratch directory that it runs from; with a directory that stays it is named.
+func TestRehearseEndsWhatScriptsLeave(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	revisionIn(t, dir, "1", asMe.with(files{"scripts/start.sh": "#!/bin/sh\nset -e\nsleep 3600 >/dev/null 2>&1 &\necho $! >" + dir + "/pid\n"}))
+	left := func() *os.Process {
+		text, err := os.ReadFile(filepath.Join(dir, "pid"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := os.FindProcess(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	got := usher(t, dir, []string{"rehearse", "shop"})
+	p := left()
+	if want := fmt.Sprintf("ended what the scripts left running: sleep (pid %d)\n", p.Pid); got.code != 0 || !strings.HasSuffix(got.stdout, want) || got.stderr != "" {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+	if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid)); err == nil && !strings.Contains(string(state), ") Z ") {
+		t.Errorf("it still runs: %s", state)
+	}
+	got = usher(t, dir, []string{"rehearse", "--keep", "shop"})
+	p = left()
+	if want := fmt.Sprintf("still running: sleep (pid %d)\n", p.Pid); got.code != 0 || !strings.HasSuffix(got.stdout, want) {
+		t.Errorf("--keep: exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+	if err := p.Kill(); err != nil {
+		t.Errorf("it was ended: %v", err)
+	}
+}
+
+// Root in a container of CI does not have the server's users: that is told, and no error.
+func TestRehearseAsRootWithoutTheUsers(t *testing.T) {
+	t.Parallel()
+	dir, nobody := openToAll(t)
+	if nobody < 0 {
+		return // then there is no root to rehearse
+	}
+	revisionIn(t, dir, "1", nil)
+	same(t, usher(t, dir, []string{"rehearse", "shop"}), 0, dir, `deployment rehearsal-N begins: DIR/shop
+ApplicationStop finished in 0s (no release is live yet)
+DownloadBundle finished in 0s (6 files, 474 B)
+BeforeInstall finished in 0s (no scripts)
+warning: owner shopkeeper was not set: there is no such user here
+Install finished in 0s (2 files)
+AfterInstall finished in 0s (no scripts)
+Flip finished in 0s (DIR/SCRATCH/opt/app -> DIR/SCRATCH/opt/app-releases/shop-rehearsal-N)
+warning: scripts/start.sh runs as you, not as shopkeeper: there is no such user here
+             | start 1
+ApplicationStart finished in 0s (1 script)
+             | validate 1
+ValidateService finished in 0s (1 script)
+release shop-rehearsal-N of deployment rehearsal-N is live and good
+the scratch directory is removed again: --keep keeps it
+`)
+}
+
+// Where the server's agent.yml has another link, the rehearsal has it too.
+func TestRehearseLink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	revisionIn(t, dir, "1", asMe.with(files{"appspec.yml": strings.ReplaceAll(asMe["appspec.yml"], "/opt/app/www", "/srv/shop/www")}))
+	got := usher(t, dir, []string{"rehearse", "--link", "/srv/shop", "--root", "root", "shop"})
+	if is := rehearsed(dir, got.stdout); got.code != 0 || !strings.Contains(is, "\nDIR/root/srv/shop -> DIR/root/opt/app-releases/shop-rehearsal-N\n") {
+		t.Errorf("exit %d: %s%s", got.code, is, got.stderr)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "root/srv/shop/www/index.html")); string(text) != "1" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if got := usher(t, dir, []string{"rehearse", "--link", "srv/shop", "shop"}); got.code != 2 {
+		t.Errorf("a relative link: exit %d: %s", got.code, got.stderr)
 	}
 }
 

@@ -57,6 +57,7 @@ type Server struct {
 	Errexit            hooks.Policy // for scripts without `set -e`
 	KeepReleases       int          // how many Prune leaves, besides those that are needed
 	Unprivileged       bool         // not root, and meant to do without: what only root can do is left out and told
+	WithoutUsers       bool         // meant to do without the users and groups that are not on this machine, which is told
 }
 
 // Deployer makes the deployments of a server.

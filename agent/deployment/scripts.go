@@ -69,7 +69,11 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 		return "", err
 	}
 	if event != hooks.BeforeInstall && !d.on.Unprivileged {
-		if err := hooks.CheckDue(list); err != nil {
+		due := list
+		if d.on.WithoutUsers {
+			due = withUsers(list)
+		}
+		if err := hooks.CheckDue(due); err != nil {
 			return "", err
 		}
 	}
@@ -123,6 +127,10 @@ func (d *Deployment) script(ctx context.Context, s hooks.Script) error {
 	log := d.log.With(zap.String("lifecycle_event", s.Event), zap.String("hook_script", s.Location))
 	if d.on.Unprivileged && s.RunAs != "" {
 		log.Warn(fmt.Sprintf("%s runs as you, not as %s: only root can change that", s.Location, s.RunAs))
+		s.RunAs = ""
+	}
+	if d.on.WithoutUsers && s.RunAs != "" && !hooks.HasUser(s.RunAs) {
+		log.Warn(fmt.Sprintf("%s runs as you, not as %s: there is no such user here", s.Location, s.RunAs))
 		s.RunAs = ""
 	}
 	s.Sudo = s.Sudo && !d.on.Unprivileged

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -117,7 +118,23 @@ func (d *Deployment) checker() release.Checker {
 	if d.on.Unprivileged {
 		return hooks.CheckSource // what only root can do is left out and told, so it need not be possible
 	}
+	if d.on.WithoutUsers {
+		return func(scripts []hooks.Script, policy hooks.Policy) []hooks.Problem {
+			return hooks.Check(withUsers(scripts), policy)
+		}
+	}
 	return hooks.Check
+}
+
+// withUsers are the scripts as they run where their users may be missing.
+func withUsers(scripts []hooks.Script) []hooks.Script {
+	scripts = slices.Clone(scripts)
+	for i, s := range scripts {
+		if s.RunAs != "" && !hooks.HasUser(s.RunAs) {
+			scripts[i].RunAs = ""
+		}
+	}
+	return scripts
 }
 
 // install puts the files in place. The release is not live yet, unless it is deployed again as it is.
@@ -129,7 +146,7 @@ func (d *Deployment) install(ctx context.Context, _ string) (string, error) {
 	}
 	live, _ := d.liveRelease()
 	how := release.After(live)
-	how.Unprivileged, how.Exists, how.Built = d.on.Unprivileged, d.fileExists, d.asLeft()
+	how.Unprivileged, how.Exists, how.Built = d.on.Unprivileged || d.on.WithoutUsers, d.fileExists, d.asLeft()
 	done, err := d.place(ctx, plan, how)
 	for _, note := range done.Notes {
 		d.log.Warn(note, zap.String("lifecycle_event", hooks.Install))

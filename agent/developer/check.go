@@ -24,7 +24,7 @@ func CheckCommand() cli.Command {
 		Flags: func(f *flag.FlagSet) {
 			f.StringVar(&errexit, "errexit", string(hooks.Enforce), "`MODE`: what the server does about scripts without set -e: enforce, require, report or off")
 			f.StringVar(&roles, "role-hooks", "", "also check the role hooks in `DIR` (on a server: /etc/usher/hooks.d)")
-			linkFlag(f, &link)
+			LinkFlag(f, &link)
 			f.BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
 			f.BoolVar(&asJSON, "json", false, "print one JSON object, for CI")
 		}}

@@ -1,6 +1,8 @@
 package developer
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -70,11 +72,7 @@ func needsOf(dir string) hooks.Needs {
 	if spec == nil {
 		return hooks.Needs{}
 	}
-	var scripts []hooks.Script
-	for _, event := range hooks.Events {
-		scripts = append(scripts, release.ScriptsIn(dir, spec, event)...)
-	}
-	needs := hooks.NeedsOf(scripts)
+	needs := hooks.NeedsOf(scriptsOf(dir, spec, ""))
 	for _, p := range spec.Permissions {
 		if _, err := strconv.Atoi(p.Owner); p.Owner != "" && err != nil {
 			needs.Users = append(needs.Users, p.Owner)
@@ -83,4 +81,28 @@ func needsOf(dir string) hooks.Needs {
 	slices.Sort(needs.Users)
 	needs.Users = slices.Compact(needs.Users)
 	return needs
+}
+
+// scriptsOf are all scripts that a deployment would run, of the revision and of the role.
+func scriptsOf(dir string, spec *appspec.Spec, roles string) (scripts []hooks.Script) {
+	for _, event := range hooks.Events {
+		scripts = append(scripts, release.ScriptsIn(dir, spec, event)...)
+		role, _ := hooks.RoleHooks(roles, event)
+		scripts = append(scripts, role...)
+	}
+	return scripts
+}
+
+// Touches are the commands with which the scripts of the revision at path, and the role hooks, would change the machine they run on.
+func Touches(ctx context.Context, path, roles string) ([]hooks.Touch, error) {
+	dir, _, done, err := open(ctx, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	spec, problems := appspec.ReadPartly(dir)
+	if spec == nil {
+		return nil, errors.New(problems[0].String())
+	}
+	return hooks.Touches(scriptsOf(dir, spec, roles)), nil
 }

@@ -28,7 +28,7 @@ func MigrateCommand() cli.Command {
 		More: "PATH is a repository or a revision, the working directory when it is left out. Nothing is changed.\n" +
 			"exit codes: 0 nothing is refused, 1 something is, 2 usage",
 		Flags: func(f *flag.FlagSet) {
-			linkFlag(f, &link)
+			LinkFlag(f, &link)
 			f.BoolVar(&asJSON, "json", false, "print one JSON object")
 		}}
 	c.Run = func(ctx context.Context, in cli.Call) int {
@@ -69,8 +69,8 @@ func MigrateCommand() cli.Command {
 	return c
 }
 
-// linkFlag declares the flag of commands that look at a revision as a server will whose link is elsewhere.
-func linkFlag(flags *flag.FlagSet, link *string) {
+// LinkFlag declares the flag of commands that look at a revision as a server will whose link is elsewhere.
+func LinkFlag(flags *flag.FlagSet, link *string) {
 	flags.StringVar(link, "link", "", "the application's `PATH` on the server, where agent.yml has a link of its own (default "+config.Default().Link+")")
 }
 

@@ -185,6 +185,22 @@ func (d *Session) Agree(ctx context.Context, why string) error {
 	return d.confirm(ctx)
 }
 
+// ErrNobody says that there is no terminal with somebody to ask.
+var ErrNobody = errors.New("this is not a terminal")
+
+// Ask asks a person, and returns what was typed without the spaces around it.
+func Ask(ctx context.Context, people io.Writer, question string) (string, error) {
+	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(people) {
+		return "", ErrNobody
+	}
+	fmt.Fprint(people, question)
+	answer, err := readLine(ctx)
+	if err != nil {
+		fmt.Fprintln(people)
+	}
+	return strings.TrimSpace(answer), err
+}
+
 // readLine reads a line from the terminal, which hands out whole ones. When ctx ends first, the read goes on for as long as the
 // process lives, which is not long then.
 func readLine(ctx context.Context) (string, error) {
