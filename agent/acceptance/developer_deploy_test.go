@@ -26,15 +26,6 @@ func TestDeploy(t *testing.T) {
 	h.ended(got, 0)
 	h.expect("live", h.live(), "2 2 2")
 	h.expect("stderr", got.stderr, "")
-	const server = `TIME SERVER ApplicationStop succeeded in SOON
-TIME SERVER DownloadBundle succeeded in SOON
-TIME SERVER BeforeInstall succeeded in SOON
-TIME SERVER Install succeeded in SOON
-TIME SERVER AfterInstall succeeded in SOON
-TIME SERVER ApplicationStart succeeded in SOON
-TIME SERVER ValidateService succeeded in SOON
-TIME SERVER succeeded in SOON
-`
 	h.expect("it printed", h.picture(got.stdout), `Deploy to production of shop (eu-west-1, account 123456789012)
 
   as         arn:aws:iam::123456789012:user/operator
@@ -47,8 +38,10 @@ TIME SERVER succeeded in SOON
   warning    1 file is changed and not committed: not deployed: notes.txt
 
 TIME uploaded SIZE in SOON to s3://BUCKET/shop/SHA2.tgz
-`+strings.ReplaceAll(server, "SERVER", "server1")+strings.ReplaceAll(server, "SERVER", "server2")+strings.ReplaceAll(server, "SERVER", "server3")+
-		`TIME deployment2 succeeded
+TIME server1 succeeded in SOON
+TIME server2 succeeded in SOON
+TIME server3 succeeded in SOON
+TIME deployment2 succeeded
 production runs commit2 Version 2: 3 servers in SOON.
 `)
 
@@ -140,7 +133,7 @@ func TestDeployFails(t *testing.T) {
 			"    | migrating the database to 2\n" +
 			"    | cat: migrations/0042-add-orders.sql: No such file or directory\n" +
 			"TIME server1 failed after SOON\nTIME server2 skipped\nTIME deployment2 failed (HEALTH_CONSTRAINTS)\n",
-		"TIME server1 ValidateService succeeded in SOON\nTIME server1 succeeded in SOON\n",
+		"TIME server1 succeeded in SOON\n",
 		"TIME deployment3 succeeded\n",
 	} {
 		if !strings.Contains(picture, want) {

@@ -18,7 +18,8 @@ import (
 // person at a terminal. What is printed where:
 //
 //   - A view prints to one place only. With --json that is standard output, and nothing else is printed there.
-//   - Lines never move, are never coloured, and begin with the local time of what they tell.
+//   - Lines never move, are never coloured, and begin with the local time of what they tell. A lifecycle event that nobody saw begin
+//     has none, unless it failed: a server is two lines, and what took long of it is in the second.
 //   - Bars have only what is going on now. What has ended is printed above them and stays, without colours too.
 //   - What a failed script said last is printed in full, in every view: it is what the reader needs next.
 
@@ -30,6 +31,9 @@ type View struct {
 	rollback string        // the rollback whose heading was printed
 	began    time.Time     // of an upload
 	uploaded int           // tenths of it that were told
+
+	seen    map[string]bool  // lifecycle events that were told to have begun, by server and name
+	longest map[string]Event // the one that took longest, by server
 }
 
 // JSONView prints each event as one line of JSON.
@@ -37,7 +41,7 @@ func JSONView(out io.Writer) *View { return &View{json: json.NewEncoder(out)} }
 
 // TerminalView shows live bars when out is a terminal that can have them, and prints lines otherwise.
 func TerminalView(out io.Writer) *View {
-	v := &View{out: out}
+	v := &View{out: out, seen: map[string]bool{}, longest: map[string]Event{}}
 	if IsTerminal(out) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" && os.Getenv("CI") == "" {
 		v.bars = newBars(out)
 	}
@@ -91,10 +95,10 @@ func (v *View) line(e Event) {
 		}
 	case InstanceChanged:
 		if e.Status != Pending {
-			text = e.Instance + " " + instanceText(e)
+			text = e.Instance + " " + instanceText(e) + v.mostOf(e)
 		}
 	case LifecycleEvent:
-		text = e.Instance + " " + eventText(e)
+		text = v.event(e)
 	case Notice:
 		text = e.Message
 	case Finished:
@@ -103,6 +107,34 @@ func (v *View) line(e Event) {
 	if text != "" {
 		fmt.Fprintf(v.out, "%s %s\n%s", e.Time.Local().Format(time.TimeOnly), format.Printable(text), lastOutput(e))
 	}
+}
+
+// event is a line for a lifecycle event that was seen while it lasted, or failed; the others are in the server's own.
+func (v *View) event(e Event) string {
+	key := e.Deployment + e.Instance
+	if e.Seconds > v.longest[key].Seconds {
+		v.longest[key] = e
+	}
+	switch e.Status {
+	case InProgress:
+		v.seen[key+e.Event] = true
+	case Succeeded:
+		if !v.seen[key+e.Event] {
+			return ""
+		}
+	}
+	return e.Instance + " " + eventText(e)
+}
+
+// longEvent is how long a lifecycle event takes that a server's line names.
+const longEvent = 1.0
+
+// mostOf names the lifecycle event that took longest, in the line of a server that has ended.
+func (v *View) mostOf(e Event) string {
+	if most := v.longest[e.Deployment+e.Instance]; most.Seconds >= longEvent && (e.Status == Succeeded || e.Status == Failed) {
+		return ", " + format.Seconds(most.Seconds) + " of it " + most.Event
+	}
+	return ""
 }
 
 // longUpload is how long an upload must take for lines about its progress.

@@ -28,7 +28,7 @@ func TestLines(t *testing.T) {
 		{"a status of its own", Event{Type: DeploymentChanged, Deployment: "d-1", Status: Baking}, "12:00:03 d-1 is baking\n"},
 		{"nothing for a server that waits", Event{Type: InstanceChanged, Instance: "i-1", Status: Pending}, ""},
 		{"a server", Event{Type: InstanceChanged, Instance: "i-1", Status: Succeeded, Seconds: 252}, "12:00:03 i-1 succeeded in 4m12s\n"},
-		{"a step", Event{Type: LifecycleEvent, Instance: "i-1", Event: "AfterInstall", Status: Succeeded, Seconds: 1.24}, "12:00:03 i-1 AfterInstall succeeded in 1.2s\n"},
+		{"nothing for a step that nobody saw", Event{Type: LifecycleEvent, Instance: "i-1", Event: "AfterInstall", Status: Succeeded, Seconds: 1.24}, ""},
 		{"a script of usher's agent", Event{Type: LifecycleEvent, Instance: "i-1", Event: "AfterInstall", Status: Failed, Seconds: 0.02, Code: "ScriptFailed", Script: "scripts/x.sh",
 			Message: "AfterInstall script scripts/x.sh failed with exit code 1 after 3ms; its last line: no", Log: "yes\nno\n"},
 			"12:00:03 i-1 AfterInstall failed after 20ms: script scripts/x.sh failed with exit code 1 after 3ms\n    | yes\n    | no\n"},
@@ -48,6 +48,42 @@ func TestLines(t *testing.T) {
 		if out.String() != c.want {
 			t.Errorf("%s:\n got: %q\nwant: %q", c.name, out.String(), c.want)
 		}
+	}
+}
+
+// A server is two lines. A step is one of its own when it was seen to begin, or failed, and the longest is named.
+func TestServerLines(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	v := TerminalView(&out)
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local)
+	show := func(instance, event, status string, seconds float64) {
+		e := Event{Time: at, Type: LifecycleEvent, Deployment: "d-1", Instance: instance, Event: event, Status: status, Seconds: seconds}
+		if event == "" {
+			e.Type = InstanceChanged
+		}
+		v.Show(e)
+	}
+	for _, i := range []string{"i-1", "i-2"} {
+		show(i, "", InProgress, 0)
+		for _, step := range []string{"ApplicationStop", "DownloadBundle", "BeforeInstall", "Install", "AfterInstall"} {
+			show(i, step, Succeeded, 0.1)
+		}
+	}
+	show("i-1", "ApplicationStart", InProgress, 0)
+	show("i-1", "ApplicationStart", Succeeded, 90)
+	show("i-1", "ValidateService", Succeeded, 2)
+	show("i-1", "", Succeeded, 95)
+	show("i-2", "ApplicationStart", Succeeded, 0.9)
+	show("i-2", "", Succeeded, 1.3)
+	if want := `12:00:00 i-1 begins
+12:00:00 i-2 begins
+12:00:00 i-1 ApplicationStart began
+12:00:00 i-1 ApplicationStart succeeded in 1m30s
+12:00:00 i-1 succeeded in 1m35s, 1m30s of it ApplicationStart
+12:00:00 i-2 succeeded in 1.3s
+`; out.String() != want {
+		t.Errorf("it printed\n%s\nwant\n%s", out.String(), want)
 	}
 }
 
