@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type shop struct {
 	repo    string   // the working tree
 	environ []string // more environment for the developer's usher
 	typed   string   // the developer's usher
+	group   string   // that servers are launched in; "" is web
 	servers []*stage // each has a link of its own
 	ids     []string // the servers' instances
 	commits []string
@@ -134,7 +136,7 @@ func (h *shop) launches(config map[string]string) (*stage, *standin.Instance, *a
 	s.write("opt/app-base/VERSION", "base")
 	s.must(os.Symlink(s.path("opt/app-base"), s.path("opt/app")))
 	maps.Copy(s.config, config)
-	server := s.cloud.Launch("web", standin.LaunchOptions{})
+	server := s.cloud.Launch(cmp.Or(h.group, "web"), standin.LaunchOptions{})
 	r := s.start(server)
 	h.servers, h.ids = append(h.servers, &s), append(h.ids, server.ID)
 	return &s, server, r

@@ -121,6 +121,11 @@ func (p Program) complete(ctx context.Context, words []string) (found []string) 
 	} else if c := p.find(before[0]); c != nil {
 		all = c.complete(ctx, before[1:], last)
 	}
+	if listed := strings.LastIndexByte(last, ',') + 1; listed > 0 && !slices.ContainsFunc(all, func(word string) bool { return strings.HasPrefix(word, last) }) {
+		for i, word := range all { // of a list, such as staging,production
+			all[i] = last[:listed] + word
+		}
+	}
 	for _, word := range all {
 		if strings.HasPrefix(word, last) || strings.HasPrefix(word, "-"+last) && strings.HasPrefix(last, "-") {
 			found = append(found, word)

@@ -20,7 +20,7 @@ func DeployCommand() cli.Command {
 	d := &Session{Name: "deploy"}
 	var o deployOptions
 	return cli.Command{Name: "deploy", Args: []string{"ENV", "[REF]"}, Group: cli.Developer, About: "deploy a commit to an environment",
-		More: "ENV is one of usher.yml; REF a branch, tag or commit, by default the environment's branch.\n" +
+		More: "ENV is one of usher.yml, or several with commas between: staging,production. REF is a branch, tag or commit, by default the environment's branch.\n" +
 			"usher deploy status [ENV | d-ID] follows a deployment that exists already; usher deploy list ENV lists the past ones,\n" +
 			"usher deploy stop ENV stops the one in progress.\n" +
 			"exit codes: 0 done, 1 failed, 2 refused, 3 rolled back, 4 still running, 5 another deployment is in progress, 130 interrupted",
@@ -41,9 +41,13 @@ func DeployCommand() cli.Command {
 		},
 		Commands: []cli.Command{deployStatusCommand(), deployListCommand(), deployStopCommand()},
 		Run: func(ctx context.Context, in cli.Call) int {
-			err := d.Begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
+			d.Show(in.Stdout, in.Stderr)
+			err := o.check(in.Arg(0))
+			if names := strings.Split(in.Arg(0), ","); err == nil && len(names) > 1 {
+				return d.deploySeveral(ctx, names, in, o)
+			}
 			if err == nil {
-				err = o.check()
+				err = d.Begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
 			}
 			if err == nil {
 				err = d.deploy(ctx, in.Arg(1), o)
@@ -52,41 +56,70 @@ func DeployCommand() cli.Command {
 		}}
 }
 
-// deploy brings a ref to the environment's servers. Until the deployment is created, nothing is changed
-// anywhere but for the bundle in S3.
+// deploy brings a ref to the environment's servers.
 func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error {
+	r, err := d.prepare(ctx, ref, o)
+	defer r.remove()
+	if err == nil {
+		err = d.confirm(ctx)
+	}
+	if err == nil {
+		err = d.begin(ctx, r)
+	}
+	return err
+}
+
+// ready is a deployment that only has to be begun.
+type ready struct {
+	dir      string // scratch
+	packed   rollout.Bundle
+	uploaded rollout.Uploaded
+	found    bool // it is uploaded
+	message  string
+	commit   rollout.Commit
+}
+
+func (r ready) remove() {
+	if r.dir != "" {
+		safepath.RemoveAll(r.dir)
+	}
+}
+
+// prepare makes a deployment ready, and shows it. Nothing is changed anywhere. The caller removes what it has made, also after an
+// error: one that ends with ExitDone is of a deployment that need not be begun.
+func (d *Session) prepare(ctx context.Context, ref string, o deployOptions) (r ready, err error) {
 	if o.bundle != "" {
 		d.Env.Built, d.Env.Build = o.bundle, ""
 	}
 	commit, warnings, err := d.commit(ctx, ref)
 	if err != nil {
-		return err
+		return r, err
 	}
 	if ref == "" {
 		if err := d.jobCommit(ctx, commit); err != nil {
-			return err
+			return r, err
 		}
 	}
 	p := plan{action: "Deploy to", commit: commit, warnings: warnings,
 		revision: fmt.Sprintf("%s %s (%s, by %s, %s)", commit.Short(), commit.Subject, commit.Ref, commit.Author, format.Ago(commit.Time))}
 	if p.account, p.arn, err = d.WhoAmI(ctx); err != nil {
-		return err
+		return r, err
 	}
 	locked, err := d.heedLock(ctx, o.dryRun)
 	if err != nil {
-		return err
+		return r, err
 	}
 	p.warnings = append(p.warnings, locked...)
 	if p.group, err = rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
-		return err
+		return r, err
 	}
 	if p.group.Active != "" && !o.dryRun {
 		if p.group, err = d.waitForTurn(ctx, p.group, o.wait); err != nil {
-			return err
+			return r, err
 		}
 	}
 	if err := d.count(ctx, &p, o.dryRun); err != nil {
-		return err
+		return r, err
 	}
 	if p.group.Active != "" && o.dryRun {
 		p.warnings = append(p.warnings, "deployment "+p.group.Active+" is in progress: another cannot begin before its end")
@@ -94,42 +127,38 @@ func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error
 	d.choices, p.choices = o.choices, o.choices
 	if o.forwardOnly {
 		if err := d.forwardOnly(ctx, p.group, commit); err != nil {
-			return err
+			return r, err
 		}
 	}
-	dir, err := os.MkdirTemp("", "usher-")
-	if err != nil {
-		return fmt.Errorf("cannot make a scratch directory: %w", err)
+	if r.dir, err = os.MkdirTemp("", "usher-"); err != nil {
+		return r, fmt.Errorf("cannot make a scratch directory: %w", err)
 	}
-	defer safepath.RemoveAll(dir)
-	packed, err := d.pack(ctx, commit, dir) // also of what was uploaded before: nobody else says what is in a commit
-	if err != nil {
-		return err
+	if r.packed, err = d.pack(ctx, commit, r.dir); err != nil { // also of what was uploaded before: nobody else says what is in a commit
+		return r, err
 	}
-	uploaded, found, err := rollout.Existing(ctx, d.AWS.S3, d.Env, packed)
-	if err != nil {
-		return err
+	if r.uploaded, r.found, err = rollout.Existing(ctx, d.AWS.S3, d.Env, r.packed); err != nil {
+		return r, err
 	}
-	p.location = "s3://" + d.Env.Bucket + "/" + d.Env.Key(packed.Name())
-	same := found && p.group.Running == uploaded.Revision()
+	p.location = "s3://" + d.Env.Bucket + "/" + d.Env.Key(r.packed.Name())
+	same := r.found && p.group.Running == r.uploaded.Revision()
 	if running := p.group.Running.Commit(); !same && running != "" && d.repo.Path != "" && d.Env.Built == "" && !strings.HasSuffix(p.group.Running.Key, running+".tgz") { // of another commit, it may be the same
 		between, err := d.commitsBetween(ctx, running, commit.SHA)
 		if err != nil {
-			return err
+			return r, err
 		}
 		same = !between.unknown && between.added+between.reverted == 0
 	}
 	if same && o.skipUnchanged && p.group.Failed == "" {
-		return ExitError{cli.ExitDone, rollout.EndedUnchanged, fmt.Sprintf("%s runs %s %s already: nothing was started", d.Env.Name, commit.Short(), commit.Subject)}
+		return r, ExitError{cli.ExitDone, rollout.EndedUnchanged, fmt.Sprintf("%s runs %s %s already: nothing was started", d.Env.Name, commit.Short(), commit.Subject)}
 	}
-	if found && !o.dryRun {
+	if r.found && !o.dryRun {
 		p.bundle = "uploaded before, compared with the commit now"
 	} else {
-		stats, problems, err := d.check(ctx, packed.Path)
+		stats, problems, err := d.check(ctx, r.packed.Path)
 		if err != nil {
-			return err
+			return r, err
 		}
-		p.bundle = fmt.Sprintf("%s, %s, valid", format.Bytes(packed.Size), format.Plural(stats.Files, "file"))
+		p.bundle = fmt.Sprintf("%s, %s, valid", format.Bytes(r.packed.Size), format.Plural(stats.Files, "file"))
 		if len(problems) > 0 {
 			p.bundle += fmt.Sprintf(", %s (`usher check` shows them)", format.Plural(len(problems), "warning"))
 		}
@@ -140,26 +169,28 @@ func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error
 		}
 	}
 	if err := d.show(ctx, p); err != nil {
-		return err
+		return r, err
 	}
 	if o.dryRun {
-		return ExitError{cli.ExitDone, rollout.EndedDryRun, "A dry run: nothing was uploaded, and no deployment created."}
+		return r, ExitError{cli.ExitDone, rollout.EndedDryRun, "A dry run: nothing was uploaded, and no deployment created."}
 	}
-	if err := d.confirm(ctx); err != nil {
-		return err
+	if r.message = o.message; r.message == "" {
+		r.message = commit.Short() + " " + commit.Subject
 	}
-	if !found {
-		if uploaded, err = d.upload(ctx, packed); err != nil {
+	r.commit = commit
+	return r, nil
+}
+
+// begin uploads the bundle of a deployment, creates it and follows it.
+func (d *Session) begin(ctx context.Context, r ready) (err error) {
+	if !r.found {
+		if r.uploaded, err = d.upload(ctx, r.packed); err != nil {
 			return err
 		}
 	} else {
-		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.UploadProgress, Status: rollout.Skipped, Message: uploaded.Revision().String()})
+		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.UploadProgress, Status: rollout.Skipped, Message: r.uploaded.Revision().String()})
 	}
-	message := o.message
-	if message == "" {
-		message = commit.Short() + " " + commit.Subject
-	}
-	return d.createAndFollow(ctx, uploaded.Revision(), message, commit.Short()+" "+commit.Subject)
+	return d.createAndFollow(ctx, r.uploaded.Revision(), r.message, r.commit.Short()+" "+r.commit.Subject)
 }
 
 // commit is the commit that ref means now, after a fetch when it is a remote's, with what is odd about it. One
@@ -171,15 +202,21 @@ func (d *Session) commit(ctx context.Context, ref string) (c rollout.Commit, war
 	if ref == "" {
 		return c, nil, cli.UsageError{Err: fmt.Errorf("environment %s has no branch in usher.yml: name what to deploy: usher deploy %s REF", d.Env.Name, d.Env.Name)}
 	}
-	remote, err := d.repo.Remote(ctx, ref)
-	if err == nil && remote != "" {
-		err = d.repo.Fetch(ctx, remote)
-	}
-	if err != nil {
-		return c, nil, err
-	}
-	if c, err = d.repo.Resolve(ctx, ref); err != nil {
-		return c, nil, cli.UsageError{Err: err}
+	c, known := d.commits[ref]
+	if !known {
+		remote, err := d.repo.Remote(ctx, ref)
+		if err == nil && remote != "" {
+			err = d.repo.Fetch(ctx, remote)
+		}
+		if err != nil {
+			return c, nil, err
+		}
+		if c, err = d.repo.Resolve(ctx, ref); err != nil {
+			return c, nil, cli.UsageError{Err: err}
+		}
+		if d.commits != nil {
+			d.commits[ref] = c
+		}
 	}
 	if d.Env.Built != "" { // what is deployed is not what git packs
 		if dirty, err := d.repo.Uncommitted(ctx); err != nil || len(dirty) == 0 {

@@ -40,12 +40,13 @@ type Session struct {
 	despiteLock  bool
 	choices      rollout.Choices
 	timeout      time.Duration
-	deployment   string            // its id, once it is there
-	arn          string            // of the identity, once it was asked for
-	started      bool              // it was created, and nobody waits for its end
-	created      bool              // by this command
-	planned      rollout.Event     // as it was shown
-	notified     []<-chan notified // commands of `on:` that were begun
+	deployment   string                    // its id, once it is there
+	arn          string                    // of the identity, once it was asked for
+	started      bool                      // it was created, and nobody waits for its end
+	created      bool                      // by this command
+	planned      rollout.Event             // as it was shown
+	commits      map[string]rollout.Commit // what refs are, of several environments: the same for all
+	notified     []<-chan notified         // commands of `on:` that were begun
 }
 
 // watchFor is how long a deployment is followed: an hour for a script is CodeDeploy's own default.
@@ -152,6 +153,29 @@ func (d *Session) WhoAmI(ctx context.Context) (account, arn string, err error) {
 	return account, d.arn, nil
 }
 
+// exitOf is what an error, or none, means for the command.
+func (d *Session) exitOf(ctx context.Context, err error) (code int, status, message string) {
+	code, status, message = cli.ExitFailed, rollout.EndedFailed, d.Done
+	if err != nil {
+		message = err.Error()
+	}
+	switch own := (ExitError{}); {
+	case err == nil && d.started:
+		code, status = cli.ExitDone, rollout.EndedStarted
+	case err == nil:
+		code, status = cli.ExitDone, rollout.EndedSucceeded
+	case errors.As(err, &own):
+		code, status = own.Code, own.Status
+	case errors.As(err, new(rollout.InProgressError)):
+		code, status = cli.ExitBusy, rollout.EndedRefused
+	case errors.As(err, new(cli.UsageError)):
+		code, status = cli.ExitUsage, rollout.EndedRefused
+	case ctx.Err() != nil:
+		code, status, message = cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: nothing was started"
+	}
+	return code, status, message
+}
+
 // confirm asks a person for the environment's name, when the environment wants that. y would be typed too soon.
 func (d *Session) confirm(ctx context.Context) error {
 	if !d.Env.Confirm || d.Yes {
@@ -236,24 +260,7 @@ func (e ExitError) Error() string { return e.Message }
 
 // End says how the command ended and is its exit code.
 func (d *Session) End(ctx context.Context, err error) int {
-	code, status, message := cli.ExitFailed, rollout.EndedFailed, d.Done
-	if err != nil {
-		message = err.Error()
-	}
-	switch own := (ExitError{}); {
-	case err == nil && d.started:
-		code, status = cli.ExitDone, rollout.EndedStarted
-	case err == nil:
-		code, status = cli.ExitDone, rollout.EndedSucceeded
-	case errors.As(err, &own):
-		code, status = own.Code, own.Status
-	case errors.As(err, new(rollout.InProgressError)):
-		code, status = cli.ExitBusy, rollout.EndedRefused
-	case errors.As(err, new(cli.UsageError)):
-		code, status = cli.ExitUsage, rollout.EndedRefused
-	case ctx.Err() != nil:
-		code, status, message = cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: nothing was started"
-	}
+	code, status, message := d.exitOf(ctx, err)
 	d.conclude(ctx, status, message, code)
 	if code == cli.ExitDone || d.json {
 		d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Finished, Deployment: d.deployment, Status: status, Message: message, URL: rollout.ConsoleURL(d.Env, d.deployment), ExitCode: &code})

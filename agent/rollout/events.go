@@ -59,7 +59,7 @@ type Event struct {
 	Command string `json:"command,omitempty"`
 	By      string `json:"by,omitempty"`
 
-	// Environment, Application, Account and Region are where to, Bundle where the bundle is in S3, Adds and Reverts the full
+	// Environment is in all events of a command for several environments. Environment, Application, Account and Region are where to, Bundle where the bundle is in S3, Adds and Reverts the full
 	// hashes of the commits between From and Commit, newest first, Warnings what the plan warns of, and Version usher's: in plan.
 	Environment string   `json:"environment,omitempty"`
 	Application string   `json:"application,omitempty"`
@@ -119,6 +119,7 @@ const (
 	EndedRunning     = "still running" // the deployment goes on; nobody follows it any longer
 	EndedDryRun      = "dry run"
 	EndedInterrupted = "interrupted" // nothing was started
+	EndedNotBegun    = "not begun"   // of several environments: another one failed, or was refused
 )
 
 // HasEnded tells whether a deployment with this status has ended.

@@ -31,6 +31,7 @@ type View struct {
 	rollback string        // the rollback whose heading was printed
 	began    time.Time     // of an upload
 	uploaded int           // tenths of it that were told
+	of       string        // the environment, where there are several
 
 	seen    map[string]bool  // lifecycle events that were told to have begun, by server and name
 	longest map[string]Event // the one that took longest, by server
@@ -60,8 +61,12 @@ func IsTerminal(w any) bool {
 	return cwriter.IsTerminal(int(f.Fd()))
 }
 
+// Of makes every event one of an environment: several are shown in one place.
+func (v *View) Of(environment string) { v.of = environment }
+
 // Show shows an event. It is called by one goroutine at a time.
 func (v *View) Show(e Event) {
+	e.Environment = cmp.Or(e.Environment, v.of)
 	switch {
 	case v.json != nil:
 		_ = v.json.Encode(e) // a reader that has gone is told by the exit code
