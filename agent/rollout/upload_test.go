@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,7 +17,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -24,6 +27,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"usher/agent/bundle"
+	"usher/agent/retry"
 	"usher/agent/rollout"
 	"usher/agent/standin"
 )
@@ -304,6 +308,96 @@ func TestUploadCancelled(t *testing.T) {
 	if _, found, err := rollout.Existing(minute(t), y.api, y.env, b); found || err != nil {
 		t.Errorf("there is an object: %t, %v", found, err)
 	}
+}
+
+// A peer that takes no more of a bundle, on a connection that stays open, as behind a NAT that forgot it: the request is given
+// up and made again, and when that goes on, the upload fails and says so. A slow line is no such peer.
+func TestUploadStalls(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		size, stalls int
+		slow         time.Duration // between pieces of what is taken
+		want         string
+	}{
+		"in one request":             {5 << 20, 2, 0, ""},
+		"in parts":                   {20 << 20, 3, 0, ""},
+		"for ever":                   {5 << 20, 1000, 0, "no more of PutObject was taken within 2s: the network or AWS has dropped it"},
+		"for ever, in parts":         {20 << 20, 1000, 0, "no more of UploadPart was taken within 2s: the network or AWS has dropped it"},
+		"not, but slower than 2s go": {3 << 20, 0, 40 * time.Millisecond, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			y, b := newYard(t), packed(t, test.size)
+			line := stallingLine(t, *y.api.Options().BaseEndpoint, test.stalls, test.slow)
+			y.api = s3.New(y.api.Options(), func(o *s3.Options) {
+				o.BaseEndpoint = &line
+				o.APIOptions = append(o.APIOptions, retry.Deadline(time.Second)...)
+			})
+			began := time.Now()
+			_, err := rollout.Upload(minute(t), y.api, b, y.env, nil)
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("%v", err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "cannot upload s3://"+y.env.Bucket+"/")):
+				t.Errorf("got %v\nwant %s", err, test.want)
+			case test.slow > 0 && time.Since(began) < 2*time.Second:
+				t.Errorf("the line was not slow: %s", time.Since(began))
+			}
+			if left := y.parts(t); left != 0 && test.want == "" {
+				t.Errorf("%d parts are left", left)
+			}
+		})
+	}
+}
+
+// stallingLine leads to a server of HTTP. On the first connections that send more than a head it takes no more, and
+// leaves them open. It waits between the pieces that it takes of the others.
+func stallingLine(t *testing.T, to string, stalls int, slow time.Duration) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left atomic.Int64
+	left.Store(int64(stalls))
+	var group sync.WaitGroup
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over); listener.Close(); group.Wait() })
+	group.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			client.(*net.TCPConn).SetReadBuffer(16 << 10)
+			group.Go(func() {
+				defer client.Close()
+				server, err := net.Dial("tcp", strings.TrimPrefix(to, "http://"))
+				if err != nil {
+					return
+				}
+				defer server.Close()
+				group.Go(func() { io.Copy(client, server); client.Close() })
+				group.Go(func() { <-over; client.Close(); server.Close() })
+				piece := make([]byte, 32<<10)
+				for sent := 0; ; {
+					n, err := client.Read(piece)
+					if err != nil {
+						return
+					}
+					if sent += n; sent > 64<<10 && left.Add(-1) >= 0 {
+						<-over
+						return
+					}
+					time.Sleep(slow)
+					if _, err := server.Write(piece[:n]); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return "http://" + listener.Addr().String()
 }
 
 func TestUploadRefused(t *testing.T) {
