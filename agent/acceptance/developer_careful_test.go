@@ -92,3 +92,22 @@ func TestDeployStop(t *testing.T) {
 	h.ended(h.usher("deploy stop production"), 1, "it was not stopped: cannot stop deployment "+id+": your AWS identity is not authorized: allow codedeploy:StopDeployment in its policy")
 	h.goOn()
 }
+
+// What the appspec names and .gitignore keeps out of the commit is said, whether the commit has some of it or nothing.
+func TestDeployWarnsOfWhatIsIgnored(t *testing.T) {
+	h := newShop(t, 1, production())
+	spec := "version: 0.0\nos: linux\nfiles:\n  - {source: public, destination: " + h.path("www") + "}\n"
+	h.commit("2", files{"appspec.yml": spec, "public/index.html": "2", ".gitignore": "/public/assets/\n*.log\n/node_modules/\ndist/\n"})
+	for _, name := range []string{"public/assets/app.js", "node_modules/left/pad.js", "debug.log"} {
+		h.write("shop/"+name, "built")
+	}
+	h.ended(h.usher("deploy production"), 0,
+		"warning    appspec.yml names files that .gitignore keeps out of the commit: not deployed: public/assets/: `bundle:` in usher.yml deploys what was built\n")
+	h.commit("3", files{"appspec.yml": strings.ReplaceAll(spec, "public", "dist/web")})
+	h.write("shop/dist/web/index.html", "built")
+	h.ended(h.usher("deploy production"), 2, "servers would reject this commit: 1 problem", "appspec.yml:4:", "names files that .gitignore keeps out of the commit: not deployed: dist/: `bundle:` in usher.yml")
+	h.commit("4", edition("4"))
+	if got := h.usher("deploy production"); got.code != 0 || strings.Contains(got.stdout, "warning") {
+		t.Errorf("without a name in the appspec: %s%s", got.stdout, got.stderr)
+	}
+}

@@ -55,7 +55,7 @@ hooks: {ValidateService: [{location: "`+strings.NewReplacer("\x1b", `\e`, "\x07"
 		"migrate": {"migrate", "migrate " + odd}, "check": {"check " + odd, "check " + bad, "check " + h.repo, "check " + obeyed},
 		"rehearse": {"rehearse --root " + h.path("scratch") + " " + loud, "rehearse --root " + h.path("scratch") + " " + bad},
 		"deploy":   {"deploy production", "deploy --json production", "deploy " + obeyed, "deploy production " + obeyed}, "deploy status": {"deploy status production", "deploy status --json production"},
-		"deploy list": {"deploy list production", "deploy list --json production"}, "rollback": {"rollback production", "rollback production " + obeyed},
+		"deploy list": {"deploy list production", "deploy list --json production"}, "deploy stop": {"deploy stop production", "deploy stop --json " + obeyed}, "rollback": {"rollback production", "rollback production " + obeyed},
 		"servers": {"servers production", "servers --json production"}, "doctor": {"doctor production", "doctor --json production", "doctor" + config},
 		"bake": {"bake --check --root " + h.path("image"), "bake --check --root " + obeyed}, "attach": {"attach --dry-run production"},
 		"lock": {"lock production " + obeyed, "lock " + obeyed + " x"}, "unlock": {"unlock production", "unlock " + obeyed},

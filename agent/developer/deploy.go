@@ -154,7 +154,7 @@ func (d *Session) prepare(ctx context.Context, ref string, o deployOptions) (r r
 	if r.found && !o.dryRun {
 		p.bundle = "uploaded before, compared with the commit now"
 	} else {
-		stats, problems, err := d.check(ctx, r.packed.Path)
+		stats, problems, err := d.check(ctx, commit, r.packed.Path)
 		if err != nil {
 			return r, err
 		}

@@ -193,17 +193,17 @@ func ids(commits []rollout.Commit) (all []string) {
 }
 
 // check judges a bundle as an instance will. What is wrong is printed as file:line:col: message.
-func (d *Session) check(ctx context.Context, path string) (bundle.Stats, []hooks.Problem, error) {
+func (d *Session) check(ctx context.Context, c rollout.Commit, path string) (bundle.Stats, []hooks.Problem, error) {
 	dir, stats, done, err := open(ctx, path, nil)
 	if err != nil {
 		return stats, nil, cli.UsageError{Err: fmt.Errorf("a server could not use this commit: %w", err)}
 	}
 	defer done()
-	c, err := config.Default().WithLink(d.Env.Link)
+	cfg, err := config.Default().WithLink(d.Env.Link)
 	if err != nil {
 		return stats, nil, cli.UsageError{Err: err}
 	}
-	_, problems := release.Check(layoutOf(c), dir, "", hooks.Enforce, hooks.CheckSource)
+	_, problems := release.Check(layoutOf(cfg), dir, "", hooks.Enforce, hooks.CheckSource)
 	fatal := hooks.Errors(problems)
 	if len(fatal) == 0 {
 		return stats, problems, nil
@@ -211,6 +211,11 @@ func (d *Session) check(ctx context.Context, path string) (bundle.Stats, []hooks
 	var lines []string
 	for _, p := range fatal {
 		lines = append(lines, p.String())
+	}
+	if d.Env.Built == "" {
+		if missing, err := d.repo.LeftOut(ctx, c); err == nil && missing != "" {
+			lines = append(lines, missing)
+		}
 	}
 	return stats, problems, cli.UsageError{Err: fmt.Errorf("servers would reject this commit: %s; nothing was uploaded:\n%s", format.Plural(len(fatal), "problem"), strings.Join(lines, "\n"))}
 }

@@ -17,7 +17,7 @@ const namedAtMost = 3
 // Warnings are what somebody who deploys c may not expect: changes that are not in it, commits that it lacks.
 func (r *Repository) Warnings(ctx context.Context, c Commit) ([]string, error) {
 	var all []string
-	for _, look := range []func(context.Context, Commit) (string, error){r.dirty, r.unpushed, r.behind, r.filtered} {
+	for _, look := range []func(context.Context, Commit) (string, error){r.dirty, r.LeftOut, r.unpushed, r.behind, r.filtered} {
 		warning, err := look(ctx, c)
 		if err != nil {
 			return nil, fmt.Errorf("cannot look for what is not in commit %s: %w", c.Short(), err)
