@@ -24,7 +24,7 @@ const assembling = 10 * time.Minute
 // the answer; then the attempt has failed, and is made again as after any failure of the network. The SDK itself waits for
 // ever for an answer that has begun: a load balancer whose server died, or a NAT that has dropped the connection, leaves it
 // so. An upload has twice as long for each piece of its request that is taken, of some ten kilobytes, because a peer that takes none would
-// keep it for ever. GetObject's answer is a bundle: its time ends with the head of the answer, and who reads the body sees to it that more
+// keep it for ever, and for its answer, because the kernel is not done when all is taken. GetObject's answer is a bundle: its time ends with the head of the answer, and who reads the body sees to it that more
 // of it comes. It is for aws.Config.APIOptions.
 func Deadline(d time.Duration) []func(*middleware.Stack) error {
 	return []func(*middleware.Stack) error{func(calls *middleware.Stack) error {
@@ -44,7 +44,9 @@ func Deadline(d time.Duration) []func(*middleware.Stack) error {
 					return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 				}
 				in.Request = taken
-				bounded = httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { limit.set(late) }})
+				bounded = httptrace.WithClientTrace(bounded, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) {
+					limit.set(Late{Op: late.Op, After: 2 * d}) // the kernel has some of it still to send
+				}})
 			}
 			out, about, err := next.HandleFinalize(bounded, in)
 			if over, is := limit.end(); is && err != nil {

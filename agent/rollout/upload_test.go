@@ -18,10 +18,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -332,6 +334,7 @@ func TestUploadStalls(t *testing.T) {
 			y.api = s3.New(y.api.Options(), func(o *s3.Options) {
 				o.BaseEndpoint = &line
 				o.APIOptions = append(o.APIOptions, retry.Deadline(time.Second)...)
+				o.HTTPClient = awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) { d.Control = littleAhead })
 			})
 			began := time.Now()
 			_, err := rollout.Upload(minute(t), y.api, b, y.env, nil)
@@ -348,6 +351,15 @@ func TestUploadStalls(t *testing.T) {
 			}
 		})
 	}
+}
+
+// littleAhead lets the kernel take little of what it cannot send yet, as on a line that is slow by nature.
+func littleAhead(_, _ string, conn syscall.RawConn) error {
+	var failed error
+	err := conn.Control(func(fd uintptr) {
+		failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, 64<<10)
+	})
+	return errors.Join(err, failed)
 }
 
 // stallingLine leads to a server of HTTP. On the first connections that send more than a head it takes no more, and
