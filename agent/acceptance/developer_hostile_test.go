@@ -18,11 +18,8 @@ const obeyed = "\x1b]0;own\x07\x1b[31mx\u009b2J\u202ey"
 // listed are usher's commands as `usher help` lists them, which is how they are declared: "deploy", "deploy list".
 func (h *shop) listed() (names []string) {
 	h.Helper()
-	for _, m := range regexp.MustCompile(`(?m)^  usher (\S+) +(.*)$`).FindAllStringSubmatch(h.usher("help").stdout, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^  usher ([a-z-]+(?: [a-z-]+)*) `).FindAllStringSubmatch(h.usher("help").stdout, -1) {
 		names = append(names, m[1])
-		for _, own := range regexp.MustCompile(`\| ([a-z-]+)(?: |$)`).FindAllStringSubmatch(m[2], -1) {
-			names = append(names, m[1]+" "+own[1])
-		}
 	}
 	if len(names) < 20 {
 		h.Fatalf("found only the commands %q", names)

@@ -155,14 +155,19 @@ func (p Program) help(w io.Writer) {
 			fmt.Fprintf(w, "\n%s:\n", group)
 		}
 		for _, c := range of {
-			args := strings.Join(c.Args, " ")
+			c.list(w)
 			for _, own := range c.Commands {
-				args += " | " + strings.Join(append([]string{own.Name}, own.Args...), " ")
+				own.parent = c.Name
+				own.list(w)
 			}
-			fmt.Fprintf(w, "  usher %-10s %-32s %s\n", c.Name, args, c.About)
 		}
 	}
 	fmt.Fprintf(w, "\n%s\n", p.Footer)
+}
+
+// list is the line of a command in the list of all.
+func (c *Command) list(w io.Writer) {
+	fmt.Fprintf(w, "  usher %-28s %s\n", strings.Join(append([]string{c.name()}, c.Args...), " "), c.About)
 }
 
 // run parses the command's arguments and carries it out.
