@@ -13,6 +13,8 @@
 //   - What a unit of an earlier agent still does that is not gone on with is stopped before the next is begun.
 //   - As processes, scripts are children of the agent, and end with it. Under a sandbox that is refused.
 //   - `usher apply-files` ([ApplyFiles]) does the file operations: it is this binary, as another unit without the sandbox.
+//   - A script with a Link finds it leading to Shown, as a unit: `usher run-with-link` ([RunWithLink]) is this binary too, and
+//     becomes the script. Nobody else sees it.
 //   - What a script wrote is in the journal under the fields of its deployment, whether or not an agent runs.
 package runner
 
