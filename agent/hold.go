@@ -96,7 +96,7 @@ func (c *requests) holdLaunch(d time.Duration) control.Response {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now().UTC(), For: d.String()}
+	h := &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now(), For: d.String()}
 	text := fmt.Sprintf("from now on: a launch that fails is kept for %s, then abandoned", d)
 	switch {
 	case !c.launch:
@@ -124,7 +124,7 @@ func (c *requests) endHold() control.Response {
 	}
 	switch {
 	case !c.givenUp && c.hasFailed():
-		h = &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now().UTC(), Released: true}
+		h = &hold{Instance: c.owner.Instance, Boot: c.owner.Boot, Asked: time.Now(), Released: true}
 		text = "hold ended: the launch of this instance is abandoned now"
 	case c.hold == nil || !c.launch:
 		return control.Declined(cli.ExitNothing, "nothing is held here")

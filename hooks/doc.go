@@ -49,11 +49,11 @@
 // built, and not what they made of it. Only a release that an image brings unpacked is taken as it lies. `usher rollback` on a
 // server is the exception: it goes back to a release as it was left, and runs neither its BeforeInstall nor its AfterInstall again.
 //
-// An event may be run again from its first script: after the instance has rebooted in the middle of
-// it, or after the agent was killed. ApplicationStart and ValidateService are run again also when it has rebooted after
-// them, before the deployment had ended. When the instance loses power before a large release is on the disk, which
-// goes on beside the scripts, all of them are run again. Write scripts that may be run twice. No script ever runs twice at
-// once: what is left of an interrupted run is ended before the next one begins.
+// An event may be run again from its first script, after the agent was killed. ApplicationStart and ValidateService are run
+// again also when the instance has rebooted after them, before the deployment had ended. When it has rebooted in the middle of an
+// event of CodeDeploy's, or anywhere in a launch, the bundle is unpacked anew and all scripts are run again: none finds in the
+// release what a power cut has torn. What they have written elsewhere they find as the cut has left it. Write scripts that may
+// be run twice. No script ever runs twice at once: what is left of an interrupted run is ended before the next one begins.
 //
 // # Working directory
 //

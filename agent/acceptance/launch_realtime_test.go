@@ -137,6 +137,50 @@ func TestTheClockIsOff(t *testing.T) {
 	}
 }
 
+// The time of a server is set while its launch is at work, forward or back, as chrony does it once; and again, in a
+// deployment. (Nothing here may set this machine's time: it is AWS's that changes, which a server sees the same.)
+func TestTheTimeIsSetMeanwhile(t *testing.T) {
+	for _, by := range []time.Duration{3 * time.Hour, -3 * time.Hour, 25 * time.Hour, -25 * time.Hour} {
+		t.Run(itoa(int(by.Hours()))+" hours", func(t *testing.T) {
+			s := newStage(t, standin.Options{LongPoll: time.Second})
+			s.cloud.PutDeploymentGroup(fleetGroup())
+			s.hook(standin.Hook{HeartbeatTimeout: 3 * time.Second}) // every second one
+			beats := func() {                                       // and the action lives on
+				n := len(s.cloud.CallsOf("RecordLifecycleActionHeartbeat"))
+				_, err := s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", n+4)
+				s.must(err)
+			}
+			app, open := s.gate(s.app("1"), "scripts/after.sh")
+			s.publish("shop-1", app)
+			server := s.cloud.Launch("web", standin.LaunchOptions{})
+			r := s.start(server)
+			r.says("at the gate")
+			beats()
+			s.cloud.SetClockAhead(by)
+			beats()
+			open()
+			s.waitFor(server, standin.InService)
+			s.completed("completions", server, "CONTINUE accepted")
+			app, open = s.gate(s.app("2"), "scripts/start.sh")
+			id, err := s.cloud.Deploy("shop", "production", s.revision("shop-2", app))
+			s.must(err)
+			s.until(func() bool { return strings.Count(r.text(), "at the gate") == 2 })
+			s.cloud.SetClockAhead(0)
+			open()
+			status, err := s.cloud.WaitForDeployment(s.ctx, id)
+			s.must(err)
+			s.expect("deployment", status, "Succeeded")
+			s.expect("commands", s.commands(id), inPlace)
+			s.expect("live", s.live(), "2")
+			for line := range strings.Lines(r.text()) {
+				if strings.Contains(line, "h0m") || strings.Contains(line, "h1m") {
+					t.Errorf("a duration of hours: %s", line)
+				}
+			}
+		})
+	}
+}
+
 // CompleteLifecycleAction is denied, and stays so: said loudly, with what to allow, and the heartbeats end, so that the
 // hook's timeout decides soon and not after its global timeout.
 func TestCompleteIsDenied(t *testing.T) {

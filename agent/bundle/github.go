@@ -144,8 +144,12 @@ func getGitHub(ctx context.Context, c *http.Client, address string, dst *os.File
 
 // explainGitHub says what an answer other than 200 means.
 func explainGitHub(r *http.Response) error {
-	wait, limited := rateLimit(r.Header, time.Now())
-	err := fmt.Errorf("%s answered %s", r.Request.URL.Host, r.Status)
+	now, err := http.ParseTime(r.Header.Get("Date")) // GitHub's clock, which is right
+	if err != nil {
+		now = time.Now()
+	}
+	wait, limited := rateLimit(r.Header, now)
+	err = fmt.Errorf("%s answered %s", r.Request.URL.Host, r.Status)
 	switch {
 	case r.StatusCode == http.StatusNotFound:
 		return permanentError{fmt.Errorf("there is no such repository or commit, or it is private: usher reads public repositories only, put private ones into S3: %w", err)}

@@ -14,7 +14,26 @@
 //   - The clients of Auto Scaling and CodeDeploy do not repeat throttled calls by themselves (see package retry); that of S3 does.
 //   - [CheckEnvironment] finds every variable that cannot be used, before anybody is asked anything.
 //   - What a person has to correct is a config.ErrInvalid.
+//   - A clock that is wrong, or is set while a launch or a deployment is at work, ends nothing early or late: see below.
 //   - Why a developer has no credentials is a CredentialsError, which names what failed, its profile and file, and what to do.
+//
+// # The time of a server
+//
+// Its clock may be hours off when it boots, and is set, forward or back, when chrony has found out. What counts on which clock:
+//
+//	pauses, timeouts of calls and of scripts, heartbeats, how long       the monotonic one
+//	a script took, hold_timeout, retry_timeout, drift_check_interval
+//	when a lifecycle action began, which its hook's global timeout       AWS's: the time of the launch, moved to this server's clock
+//	is counted from                                                      by how far that is off ([Clock.Here]), and monotonic from there
+//	signatures                                                           AWS's, as the Date of an answer has it: the SDK's clients
+//	                                                                     correct themselves, and so does that of host commands
+//	GitHub's rate limit                                                  GitHub's, by the Date of its answer
+//	certificates of TLS and of the signers of specifications             this server's: one that is not valid yet is tried again
+//	the journal, the record, the facts beside a release                  this server's: they may go back. A duration in them is monotonic,
+//	                                                                     and the order of the record is that of its lines
+//	what passes between two runs of the agent, by the record: how long   this server's: when it was set in between, by so much sooner or
+//	a failed launch was held, when a server left its warm pool, 90       later. The hook's global timeout bounds the first two
+//	minutes after a deployment
 package clients
 
 import (

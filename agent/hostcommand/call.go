@@ -26,6 +26,7 @@ import (
 // What every request has.
 const (
 	contentType   = "application/x-amz-json-1.1"
+	signatureTime = "20060102T150405Z" // the form of X-Amz-Date
 	versionHeader = "X-Amz-Codedeploy-Agent-Version"
 	noVersion     = "UNKNOWN_VERSION" // as AWS's agent says it
 )
@@ -40,7 +41,7 @@ func (c *Client) call(ctx context.Context, op string, in, out any) error {
 }
 
 // attempt is one request; and another at once with new credentials, if those it was signed with have
-// expired.
+// expired, or by the service's clock, if ours is wrong.
 func (c *Client) attempt(ctx context.Context, timeout time.Duration, op string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err == nil {
@@ -50,6 +51,9 @@ func (c *Client) attempt(ctx context.Context, timeout time.Duration, op string, 
 		if cached, ok := c.opt.Credentials.(*aws.CredentialsCache); ok {
 			cached.Invalidate()
 		}
+		err = c.send(ctx, timeout, op, body, out)
+	}
+	if errors.As(err, new(clockLearned)) {
 		err = c.send(ctx, timeout, op, body, out)
 	}
 	if err != nil {
@@ -118,7 +122,7 @@ func (c *Client) request(ctx context.Context, op string, body []byte) (*http.Req
 		return nil, fmt.Errorf("cannot get credentials: %w", err)
 	}
 	sum := sha256.Sum256(body)
-	if err := c.sigv4.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), c.stack.name, c.opt.Region, c.now()); err != nil {
+	if err := c.sigv4.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), c.stack.name, c.opt.Region, c.now().Add(time.Duration(c.ahead.Load()))); err != nil {
 		return nil, fmt.Errorf("cannot sign the request: %w", err)
 	}
 	return req, nil
@@ -142,21 +146,27 @@ func (c *Client) failure(resp *http.Response, answer []byte) error {
 		ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: resp}, Err: api},
 		RequestID:     resp.Header.Get("X-Amzn-Requestid"),
 	})
-	if ahead, known := c.skew(resp); known && slices.Contains(clockCodes, api.Code) {
+	theirs, unknown := http.ParseTime(resp.Header.Get("Date"))
+	if unknown != nil || !slices.Contains(clockCodes, api.Code) {
+		return err
+	}
+	ahead := c.now().Sub(theirs) // our clock
+	if ahead.Abs() > leastSkew {
 		err = fmt.Errorf("%s: let chrony or systemd-timesyncd set it: %w", skewed(ahead), err)
+	}
+	c.ahead.Store(int64(-ahead))
+	signed, unknown := time.Parse(signatureTime, resp.Request.Header.Get("X-Amz-Date"))
+	if unknown == nil && signed.Sub(theirs).Abs() > leastSkew { // else it is not the clock that is wrong
+		err = clockLearned{err}
 	}
 	return err
 }
 
-// skew is how far our clock is ahead of the service's, when that is too far.
-func (c *Client) skew(resp *http.Response) (time.Duration, bool) {
-	theirs, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
-		return 0, false
-	}
-	ahead := c.now().Sub(theirs)
-	return ahead, ahead.Abs() > leastSkew
-}
+// clockLearned is an error of a request that was signed by a clock that is wrong, when it is known how wrong. The clock may have
+// been set in the middle of things, forward or back.
+type clockLearned struct{ error }
+
+func (c clockLearned) Unwrap() error { return c.error }
 
 func skewed(ahead time.Duration) string {
 	word := "ahead of"

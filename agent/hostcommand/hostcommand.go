@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -58,8 +59,9 @@ type Client struct {
 	signer   string // name of the one who signs specifications
 	http     *http.Client
 	sigv4    *v4.Signer
-	failures failureLog // of polls
-	signers  sync.Map   // by fingerprint and remark: who was reported
+	failures failureLog   // of polls
+	ahead    atomic.Int64 // nanoseconds that the service's clock is ahead of ours, which is wrong: requests are signed by the service's
+	signers  sync.Map     // by fingerprint and remark: who was reported
 
 	// These are the service's and the clock's; tests change them before the first call.
 	retries retry.Policy // of one call

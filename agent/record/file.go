@@ -199,8 +199,10 @@ func (r *Record) encode(e *Entry) ([]byte, error) {
 	if e.What != Commanded { // one that is picked up in a launch
 		e.Parts = append(e.Parts, r.Timings.Drain()...)
 	}
-	e.Time, e.Boot, e.Instance, e.Image = time.Now().UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
+	now := time.Now()
+	e.Time, e.Boot, e.Instance, e.Image = now.UTC(), r.owner.Boot, r.owner.Instance, r.owner.Image
 	line, err := json.Marshal(e)
+	e.Time = now // what passes from it on is counted by the monotonic clock, also when the time is set meanwhile
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode a line of the record: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -280,10 +281,34 @@ func TestReplayKeepsItsPromises(t *testing.T) {
 }
 
 func clearTimes(s State) State {
+	s = s.clone()
 	for _, d := range []*Deployment{s.Last, s.Good} {
-		if d != nil {
-			d.Ended = d.Ended.Round(0).UTC()
+		for ; d != nil; d = d.before {
+			d.Began, d.Ended = d.Began.Round(0).UTC(), d.Ended.Round(0).UTC()
 		}
 	}
+	if s.Decision != nil {
+		s.Decision.At = s.Decision.At.Round(0).UTC()
+	}
 	return s
+}
+
+// The time of a server may be set while the agent runs: what passes since a line was written does not change with it.
+func TestTimesAreMonotonic(t *testing.T) {
+	r, err := Open(t.TempDir(), Owner{Instance: "i-1", Image: "ami-1", Boot: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := r.Begin(Entry{Deployment: "d-1", Release: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Append(Entry{What: Abandoned}); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []time.Time{r.State().Last.Began, r.State().Last.Ended} {
+		if !strings.Contains(at.String(), " m=") {
+			t.Errorf("%s has no monotonic reading", at)
+		}
+	}
 }

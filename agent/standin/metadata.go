@@ -11,7 +11,7 @@ import (
 func (m *metadata) items() map[string]string {
 	i := m.inst
 	i.fleet.mu.Lock()
-	state, launched := i.state, i.launched.Add(m.cloud.options.ClockAhead).UTC().Format(time.RFC3339)
+	state, launched := i.state, m.cloud.onClock(i.launched).UTC().Format(time.RFC3339)
 	target := ""
 	if i.group != nil {
 		target = targetState(state, i.group.PoolState)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -74,6 +75,7 @@ type Cloud struct {
 	budgets map[string]*budget // by service
 	gateway *gateway
 	began   time.Time
+	ahead   atomic.Int64 // nanoseconds: Options.ClockAhead, or what it was changed to
 	stop    context.CancelFunc
 	stopped context.Context // ends with Close: a delayed answer does not hold it up
 	under   sync.WaitGroup  // instance refreshes
@@ -104,6 +106,7 @@ func Start(o Options) (*Cloud, error) {
 		},
 		began: time.Now(),
 	}
+	c.SetClockAhead(o.ClockAhead)
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	c.fleet.booted, c.fleet.behind = c.startMetadata, o.Eventual
 	c.deploys = newDeployments(c.fleet)
