@@ -94,11 +94,12 @@ var ownTrap = regexp.MustCompile(`\bERR\b`)
 // traceCode is what bash reads before the script. The trap is a group so that a script's `set -x` does not show it,
 // and nothing in here can fail, because -e may be on already. The last command leaves $_ as bash starts with it.
 func traceCode(report, posix string) string {
-	tell := func(format, fields string) string {
-		return "{ builtin printf '" + format + "' " + fields + " >>" + quoteForShell(report) + "; } 2>/dev/null || :"
+	tell := func(fields string) string {
+		return `{ builtin printf '%s\0' ` + fields + " >>" + quoteForShell(report) + "; } 2>/dev/null || :"
 	}
-	trap := tell(`%s\0%s\0%s\0%s\0%s\0%s\0`, `"$?" "$-" "$BASH_SUBSHELL" "${BASH_SOURCE[0]-}" "$LINENO" "$BASH_COMMAND"`)
-	return "unset BASH_ENV\n" + tell(`start\0\0\0\0\0\0`, "") + "\ntrap " + quoteForShell(trap) + " ERR\nset -E\n" + posix + ": \"$BASH\"\n"
+	trap := tell(`"$?" "$-" "$BASH_SUBSHELL" "${BASH_SOURCE[0]-}" "$LINENO" "$BASH_COMMAND" "${#BASH_LINENO[@]}" ` +
+		`${BASH_LINENO[@]+"${BASH_LINENO[@]}"} ${BASH_SOURCE[@]+"${BASH_SOURCE[@]}"}`)
+	return "unset BASH_ENV\n" + tell("start '' '' '' '' '' 0") + "\ntrap " + quoteForShell(trap) + " ERR\nset -E\n" + posix + ": \"$BASH\"\n"
 }
 
 // makeTrace makes the folder of a trace, and the file in it that the script's user writes to.
@@ -151,8 +152,15 @@ func (t trace) remove() {
 // failed is one entry of a trace.
 type failed struct {
 	FailedCommand
-	errexit bool // it was on
-	depth   int  // of subshells
+	errexit bool    // it was on
+	depth   int     // of subshells
+	frames  []frame // where it is, and then where the functions and files around it were called and read
+}
+
+// frame is a line of a file, as bash names it.
+type frame struct {
+	file string
+	line int
 }
 
 // read are the entries of the script's last start.
@@ -165,24 +173,51 @@ func (t trace) read(s Script) (all []failed) {
 		return nil
 	}
 	fields := bytes.Split(text[:min(len(text), maxTrace)], []byte{0})
-	for ; len(fields) > 6; fields = fields[6:] {
-		if string(fields[0]) == "start" {
+	for len(fields) > 6 {
+		frames, rest := t.frames(fields)
+		if rest == nil {
+			return all
+		}
+		entry := fields
+		fields = rest
+		if string(entry[0]) == "start" {
 			all = nil
 			continue
 		}
-		status, err1 := strconv.Atoi(string(fields[0]))
-		depth, err2 := strconv.Atoi(string(fields[2]))
-		line, err3 := strconv.Atoi(string(fields[4]))
+		status, err1 := strconv.Atoi(string(entry[0]))
+		depth, err2 := strconv.Atoi(string(entry[2]))
+		line, err3 := strconv.Atoi(string(entry[4]))
 		if errors.Join(err1, err2, err3) != nil { // the script's user can write anything
 			return all
+		}
+		if len(frames) == 0 {
+			frames = []frame{{s.File, line}}
 		}
 		if t.korn && line <= 1 { // the script as a whole, once more
 			continue
 		}
-		all = append(all, failed{errexit: bytes.ContainsRune(fields[1], 'e'), depth: depth,
-			FailedCommand: FailedCommand{File: sourceName(s, string(fields[3])), Line: line, Command: briefCommand(fields[5]), Status: status}})
+		all = append(all, failed{errexit: bytes.ContainsRune(entry[1], 'e'), depth: depth, frames: frames,
+			FailedCommand: FailedCommand{File: sourceName(s, string(entry[3])), Line: line, Command: briefCommand(entry[5]), Status: status}})
 	}
 	return all
+}
+
+// frames are those of the first entry of a trace, and rest is what stands behind it: nil when it is none.
+func (t trace) frames(fields [][]byte) (frames []frame, rest [][]byte) {
+	if t.korn {
+		return nil, fields[6:]
+	}
+	n, err := strconv.Atoi(string(fields[6]))
+	if err != nil || n < 0 || n > len(fields) || len(fields) < 7+2*n {
+		return nil, nil
+	}
+	lines, files := append([][]byte{fields[4]}, fields[7:7+n]...), fields[7+n:7+2*n]
+	for i, file := range files {
+		if line, err := strconv.Atoi(string(lines[i])); err == nil && line > 0 {
+			frames = append(frames, frame{string(file), line})
+		}
+	}
+	return frames, fields[7+2*n:]
 }
 
 // sourceName is what messages call a file that bash has read.
@@ -244,52 +279,6 @@ func (c FailedCommand) whole(s Script) FailedCommand {
 		})
 	}
 	return c
-}
-
-// wouldEnd are the commands at which errexit would have ended s, each once, in the order they were first reached.
-// Where the script itself switches errexit off, and within $(...), where bash does, it would not have.
-func wouldEnd(all []failed, s Script) (found []FailedCommand) {
-	exempt := exemptions(s)
-	for _, f := range all {
-		switch {
-		case f.errexit: // on by the script itself: that is no difference
-		case f.File == s.Location && exempt(f):
-		case slices.ContainsFunc(found, func(c FailedCommand) bool { return c.File == f.File && c.Line == f.Line }):
-		case len(found) < maxFailed:
-			found = append(found, f.whole(s))
-		}
-	}
-	return found
-}
-
-// exemptions tells for a command of a script whether errexit would have been off there.
-func exemptions(s Script) func(failed) bool {
-	text, _, _, err := readScript(s.File)
-	if err != nil {
-		return func(failed) bool { return false }
-	}
-	stmts, _ := parse(text, "bash")
-	w := newWalk(stmts, interpreter{shell: "bash"}, syntax.Pos{})
-	type lines struct{ from, to uint }
-	var substitutions []lines
-	for _, stmt := range stmts {
-		syntax.Walk(stmt, func(n syntax.Node) bool {
-			if sub, ok := n.(*syntax.CmdSubst); ok && !w.inherit {
-				substitutions = append(substitutions, lines{sub.Pos().Line(), sub.End().Line()})
-			}
-			return true
-		})
-	}
-	return func(f failed) bool {
-		at := uint(f.Line)
-		isOff := false
-		for _, sw := range w.switches {
-			if sw.pos.Line() <= at && sw.scope == nil {
-				isOff = sw.to == off
-			}
-		}
-		return isOff || f.depth > 0 && slices.ContainsFunc(substitutions, func(l lines) bool { return l.from <= at && at <= l.to })
-	}
 }
 
 // quoteForShell is text as one word of a shell.

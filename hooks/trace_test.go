@@ -180,12 +180,27 @@ func TestErrexitReport(t *testing.T) {
 		{"set +e is the script's own way out", "#!/bin/bash\nset +e\nfalse\nset -e\necho end\n", nil, 0},
 		{"a group in parentheses", "#!/bin/bash\n(false; true)\n", []string{"scripts/a.sh:2, where `false` had status 1"}, 0},
 		{"within $(...)", "#!/bin/bash\nx=$(\n  false\n  echo 1\n)\n", nil, 0},
+		{"a function within $(...)", "#!/bin/bash\nf() {\n  false\n  echo 1\n}\nx=$(f)\necho \"$(f)\"\n", nil, 0},
+		{"a function that fails within $(...)", "#!/bin/bash\nf() {\n  echo 1\n  false\n}\nx=$(f)\necho end\n", []string{"scripts/a.sh:6, where `x=$(f)` had status 1"}, 0},
+		{"what nobody waits for", "#!/bin/bash\nmapfile -t a < <(false; echo 1)\ncat <<END\n$(false)\nEND\n{ false; true; } &\nwait\ncat <(false)\ncoproc { false; }\nwait $!\necho end\n",
+			[]string{"scripts/a.sh:10, where `wait $!` had status 1"}, 0},
+		{"in a pipeline", "#!/bin/bash\nf() {\n  false\n  echo 1\n}\nf | cat\n{ false; true; } | cat\n", nil, 0},
+		{"in a pipeline, with pipefail", "#!/bin/bash\nset -o pipefail\nf() {\n  false\n  echo 1\n}\nf | cat\n", []string{"scripts/a.sh:4, where `false` had status 1"}, 0},
+		{"at the end of a pipeline", "#!/bin/bash\necho |\n  (false; true)\n", []string{"scripts/a.sh:3, where `false` had status 1"}, 0},
+		{"a function that ends with it, and one that calls it", "#!/bin/bash\nf() {\n  (exit 4)\n}\ng() {\n  f\n  echo 1\n}\ng\n", []string{"scripts/a.sh:3, where `( exit 4 )` had status 4"}, 0},
+		{"the same function twice, with another failure", "#!/bin/bash\nf() {\n  (exit $1)\n}\nf 4\nf 5\nfalse\n", []string{"scripts/a.sh:3, where `( exit $1 )` had status 4", "scripts/a.sh:7, where `false` had status 1"}, 1},
+		{"set +e around what is read", "#!/bin/bash\nset +e\n. scripts/lib.sh\nset -e\nset +e\nlib\nset -e\n", nil, 0},
+		{"set +e around functions", "#!/bin/bash\nf() {\n  false\n  true\n}\nset +e\nf\nset -e\n", nil, 0},
+		{"a function whose failure is what is wanted", "#!/bin/bash\nf() {\n  false\n  false\n}\n! f\n! { f; f; }\n", nil, 0},
+		{"set +e within a function", "#!/bin/bash\nf() {\n  set +e\n  false\n  set -e\n}\nf\n", nil, 0},
+		{"set +e in what is read", "#!/bin/bash\n. scripts/island.sh\n", nil, 0},
+		{"what is read", "#!/bin/bash\n. scripts/lib.sh\nlib\n", []string{"scripts/lib.sh:1, where `false` had status 1", "scripts/lib.sh:3, where `false` had status 1"}, 0},
 		{"a condition", "#!/bin/bash\nif grep -q nothing /dev/null; then :; fi\nfalse || true\n", nil, 0},
 		{"set -e of its own", "#!/bin/bash\nset -e\nfalse\n", nil, 1},
 		{"the last command", "#!/bin/bash\nfalse\n", []string{"scripts/a.sh:2, where `false` had status 1"}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := run(t, revision(t, c.script, nil), hooks.Report)
+			r, err := run(t, revision(t, c.script, map[string]string{"scripts/lib.sh": "false\nlib() {\n  false\n  echo lib\n}\n", "scripts/island.sh": "set +e\nfalse\nset -e\n"}), hooks.Report)
 			reports(t, r, err, c.want, c.code)
 		})
 	}
