@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 
-	"mvdan.cc/sh/v3/syntax"
-
 	"usher/agent/safepath"
 )
 
@@ -172,6 +170,7 @@ func (t trace) read(s Script) (all []failed) {
 	if err != nil {
 		return nil
 	}
+	script, _, _, _ := readScript(s.File)
 	fields := bytes.Split(text[:min(len(text), maxTrace)], []byte{0})
 	for len(fields) > 6 {
 		frames, rest := t.frames(fields)
@@ -193,8 +192,8 @@ func (t trace) read(s Script) (all []failed) {
 		if len(frames) == 0 {
 			frames = []frame{{s.File, line}}
 		}
-		if t.korn && line <= 1 { // the script as a whole, once more
-			continue
+		if line <= 1 && (t.korn || string(entry[3]) == s.File && bytes.HasPrefix(script, []byte("#"))) {
+			continue // the script as a whole, once more; in bash the text of an EXIT trap
 		}
 		all = append(all, failed{errexit: bytes.ContainsRune(entry[1], 'e'), depth: depth, frames: frames,
 			FailedCommand: FailedCommand{File: sourceName(s, string(entry[3])), Line: line, Command: briefCommand(entry[5]), Status: status}})
@@ -226,12 +225,21 @@ func sourceName(s Script, file string) string {
 		return s.Location
 	}
 	if !filepath.IsAbs(file) {
-		file = filepath.Join(s.Dir, file)
+		name := file
+		file = filepath.Join(s.Dir, name)
+		if beside := filepath.Join(filepath.Dir(s.File), name); !isFile(file) && isFile(beside) { // the script has gone there with cd
+			return path.Join(path.Dir(s.Location), filepath.ToSlash(filepath.Clean(name)))
+		}
 	}
 	if in, err := filepath.Rel(s.Dir, file); err == nil && filepath.IsLocal(in) {
 		file = in
 	}
 	return Clean([]byte(file))
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // ended is the command at which errexit ended a script that exited with code; nil when it was not errexit.
@@ -248,37 +256,6 @@ func ended(all []failed, s Script, code int) *FailedCommand {
 		return &command
 	}
 	return nil
-}
-
-// whole makes a pipeline of its last command, which is all that bash tells of it; a shell that tells none is helped out.
-func (c FailedCommand) whole(s Script) FailedCommand {
-	file := s.File
-	if c.File != s.Location {
-		file = filepath.Join(s.Dir, c.File)
-	}
-	text, _, _, err := readScript(file)
-	if err != nil {
-		return c
-	}
-	if c.Command == "" {
-		c.Command = commandAt(text, "ksh", c.Line)
-		return c
-	}
-	stmts, _ := parse(text, "bash")
-	for _, stmt := range stmts {
-		syntax.Walk(stmt, func(n syntax.Node) bool {
-			pipe, ok := n.(*syntax.BinaryCmd)
-			if !ok || isList(pipe) || uint(c.Line) < pipe.Pos().Line() || uint(c.Line) > pipe.End().Line() {
-				return true
-			}
-			last := text[pipe.Y.Pos().Offset():pipe.Y.End().Offset()]
-			if command, _, _ := strings.Cut(c.Command, " "); bytes.HasPrefix(last, []byte(command)) {
-				c.Command = briefCommand(text[pipe.Pos().Offset():pipe.End().Offset()])
-			}
-			return false
-		})
-	}
-	return c
 }
 
 // quoteForShell is text as one word of a shell.

@@ -82,31 +82,3 @@ func hidesLine(s Script) (hides bool) {
 	}
 	return hides
 }
-
-// commandAt is the simple command, or the pipeline, that begins on a line or goes on over it, as it is written.
-func commandAt(text []byte, shell string, line int) (command string) {
-	stmts, _ := parse(text, shell)
-	for _, stmt := range stmts {
-		syntax.Walk(stmt, func(n syntax.Node) bool {
-			s, ok := n.(*syntax.Stmt)
-			if !ok || command != "" {
-				return command == ""
-			}
-			if uint(line) < s.Pos().Line() || uint(line) > s.End().Line() {
-				return true
-			}
-			switch c := s.Cmd.(type) {
-			case *syntax.CallExpr, *syntax.DeclClause, *syntax.TestClause, *syntax.ArithmCmd, *syntax.LetClause:
-			case *syntax.BinaryCmd:
-				if isList(c) {
-					return true
-				}
-			default:
-				return true
-			}
-			command = briefCommand(text[s.Pos().Offset():s.Cmd.End().Offset()])
-			return false
-		})
-	}
-	return command
-}

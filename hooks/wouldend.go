@@ -13,6 +13,7 @@ import (
 // failure brings with it, in the function or subshell that ends with its status, is the same one.
 func wouldEnd(all []failed, s Script) (found []FailedCommand) {
 	overlooked := overlooks{s: s, files: map[string]*exemptions{}}
+	told := map[frame]bool{}
 	ends := false // the one before would have ended it, or was brought by one
 	for i, f := range all {
 		before := ends
@@ -20,8 +21,9 @@ func wouldEnd(all []failed, s Script) (found []FailedCommand) {
 		switch {
 		case !ends:
 		case before && brings(all[i-1], f):
-		case slices.ContainsFunc(found, func(c FailedCommand) bool { return c.File == f.File && c.Line == f.Line }):
+		case told[frame{f.File, f.Line}]:
 		case len(found) < maxFailed:
+			told[frame{f.File, f.Line}] = true
 			found = append(found, f.whole(s))
 		}
 	}
@@ -72,7 +74,7 @@ func (l lines) has(line uint) bool { return l.from <= line && line <= l.to }
 
 // exemptions are the places of a file where errexit is off, or ends what the script does not see.
 type exemptions struct {
-	apart     []lines         // what runs in a subshell whose status does not count
+	apart     []lines         // what runs in a subshell whose status does not count, or that has switched it off
 	negated   []lines         // what stands behind !, of which bash tells what fails in a function
 	functions []lines         // bodies of functions
 	switches  []errexitSwitch // in the order of their lines
@@ -102,9 +104,19 @@ func (o overlooks) exemptions(file string) *exemptions {
 	var script flow
 	script.run(stmts)
 	w := newWalk(stmts, interpreter{shell: "bash"}, syntax.Pos{})
-	for _, sw := range w.switches {
-		if sw.scope == nil {
+	for i, sw := range w.switches {
+		switch {
+		case sw.scope == nil:
 			e.switches = append(e.switches, sw)
+		case sw.to == off: // a subshell's own
+			end := sw.scope.End()
+			for _, next := range w.switches[i+1:] {
+				if next.to == on && next.scope == sw.scope {
+					end = next.pos
+					break
+				}
+			}
+			e.apart = append(e.apart, lines{sw.pos.Line(), end.Line()})
 		}
 	}
 	for _, stmt := range stmts {
@@ -164,7 +176,7 @@ func substitutes(word *syntax.Word) (found bool) {
 func (e *exemptions) switched(line uint, outermost bool) (to change) {
 	within := e.function(line)
 	for _, sw := range e.switches {
-		if sw.pos.Line() <= line && e.function(sw.pos.Line()) == within {
+		if sw.pos.Line() <= line && e.function(sw.pos.Line()) == within && (to != off || sw.pos.Line() < line) { // of one line the island
 			to = sw.to
 		}
 	}
