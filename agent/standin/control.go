@@ -1,8 +1,10 @@
 package standin
 
 import (
+	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,6 +30,7 @@ type wire struct {
 	throttled   apiError
 	constrained func(r request) *apiError // nil: operations see to it themselves
 	operations  map[string]operation
+	open        []string // of them, which need no signature
 	unknown     func(op string) apiError
 }
 
@@ -50,11 +53,13 @@ var clientGone = apiError{code: "ClientGone"}
 
 // wireOf tells the services of the endpoint apart as they can be told apart: a JSON service names its
 // operation in X-Amz-Target, and the Query services sign for themselves.
-func wireOf(r *http.Request) *wire {
+func wireOf(r *http.Request, body []byte) *wire {
 	if auth, _ := parseAuthorization(r.Header.Get("Authorization")); auth.service == identityWire.name {
 		return &identityWire
 	}
 	switch target := r.Header.Get("X-Amz-Target"); {
+	case bytes.Contains(body, []byte("Version="+stsVersion)): // who has no credentials yet signs nothing
+		return &identityWire
 	case strings.HasPrefix(target, codeDeployTarget):
 		return &codeDeployWire
 	case strings.HasPrefix(target, hostCommandTarget):
@@ -67,11 +72,10 @@ func wireOf(r *http.Request) *wire {
 
 // serveControl serves every service of the endpoint.
 func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
-	wire := wireOf(r)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	wire := wireOf(r, body)
 	call := Call{At: time.Now(), Service: wire.name}
 	defer func() { c.calls.add(call) }()
-
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
 		call.ErrorCode = "RequestNotRead"
 		panic(http.ErrAbortHandler)
@@ -79,6 +83,9 @@ func (c *Cloud) serveControl(w http.ResponseWriter, r *http.Request) {
 	req, bad := wire.parse(r, body)
 	call.Op, call.Params = req.op, req.params
 	cred, refused, why := c.verify(r, body, wire.name)
+	if refused == unsigned && slices.Contains(wire.open, req.op) {
+		refused = 0
+	}
 	call.InstanceID = cred.instance
 	req.instance, req.session, req.gone = cred.instance, cred.session, r.Context().Done()
 

@@ -332,7 +332,20 @@ func TestWhoOneIs(t *testing.T) {
 			t.Errorf("as %s: %v, %v", c.role, who, err)
 		}
 	}
-	if got := cloud.CallsOf("GetCallerIdentity"); len(got) != 5 || got[0].Service != "sts" {
+	// A job, with nothing but its token.
+	cloud.PutRole(standin.Role{Name: "job", Token: "a.b.c"})
+	nobody := asUser(cloud)
+	nobody.Credentials = aws.AnonymousCredentials{}
+	for token, want := range map[string]string{"a.b.c": "", "x.y.z": "AccessDenied", "x": "InvalidIdentityToken"} {
+		out, err := sts.NewFromConfig(nobody).AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{RoleArn: aws.String(standin.RoleARN("job")), RoleSessionName: aws.String("run"), WebIdentityToken: &token})
+		if code(err) != want || err == nil && *out.AssumedRoleUser.Arn != "arn:aws:sts::123456789012:assumed-role/job/run" {
+			t.Errorf("token %s: %v, %v", token, out, err)
+		}
+	}
+	if _, err := sts.NewFromConfig(nobody).GetCallerIdentity(ctx, nil); code(err) != "MissingAuthenticationToken" {
+		t.Errorf("nobody: %v", err)
+	}
+	if got := cloud.CallsOf("GetCallerIdentity"); len(got) != 6 || got[0].Service != "sts" {
 		t.Errorf("calls %+v", got)
 	}
 }

@@ -25,16 +25,18 @@ var identityWire = wire{
 		wrongSignature: {code: "SignatureDoesNotMatch"},
 	},
 	throttled:  apiError{400, "Throttling", "Rate exceeded"},
-	operations: map[string]operation{"GetCallerIdentity": getCallerIdentity, "AssumeRole": assumeRole},
+	operations: map[string]operation{"GetCallerIdentity": getCallerIdentity, "AssumeRole": assumeRole, "AssumeRoleWithWebIdentity": assumeRoleWithWebIdentity},
+	open:       []string{"AssumeRoleWithWebIdentity"},
 	unknown: func(op string) apiError {
 		return apiError{400, "InvalidAction", "Could not find operation " + op + " for version " + stsVersion}
 	},
 }
 
-// Role is a role of the account that the Cloud's user may assume.
+// Role is a role of the account that the Cloud's user may assume, or a CI job.
 type Role struct {
-	Name string
-	MFA  string // the code that is right; "" for a role that asks for none
+	Name  string
+	MFA   string // the code that is right; "" for a role that asks for none
+	Token string // of a job's identity; with one the role is for jobs alone
 }
 
 // MFADevice is the device that the user's MFA codes are of.
@@ -101,17 +103,36 @@ func assumeRole(c *Cloud, r request) (any, *apiError) {
 		return denied("MultiFactorAuthentication failed, unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user.")
 	case serial != "" && (!ok || code != role.MFA):
 		return denied("MultiFactorAuthentication failed with invalid MFA one time pass code. ")
-	case !ok, role.MFA != "" && serial == "":
+	case !ok, role.MFA != "" && serial == "", role.Token != "":
 		return denied("User: " + caller + " is not authorized to perform: sts:AssumeRole on resource: " + arn)
 	}
-	made := keys.issueRole(c, role.Name+"/"+session, defaultSession)
-	type credentials struct{ AccessKeyId, SecretAccessKey, SessionToken, Expiration string }
-	type user struct{ AssumedRoleId, Arn string }
-	return struct {
-		Credentials     credentials
-		AssumedRoleUser user
-	}{
-		credentials{made.key, made.secret, made.token, made.expires.UTC().Format(time.RFC3339)},
-		user{"AROASTANDIN0ASSUMED00:" + session, assumedARN(role.Name + "/" + session)},
-	}, nil
+	return c.sessionOf(role, session), nil
+}
+
+// assumeRoleWithWebIdentity gives out credentials of a role for a job's token.
+func assumeRoleWithWebIdentity(c *Cloud, r request) (any, *apiError) {
+	stored, _ := c.roles.Load(strings.TrimPrefix(r.params["RoleArn"], RoleARN("")))
+	role, _ := stored.(Role)
+	switch token := r.params["WebIdentityToken"]; {
+	case len(token) < 4:
+		return nil, &apiError{400, "InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)"}
+	case role.Token == "" || token != role.Token:
+		return nil, &apiError{403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"}
+	}
+	return c.sessionOf(role, r.params["RoleSessionName"]), nil
+}
+
+// roleSession is what whoever has assumed a role is given.
+type roleSession struct {
+	Credentials     struct{ AccessKeyId, SecretAccessKey, SessionToken, Expiration string }
+	AssumedRoleUser struct{ AssumedRoleId, Arn string }
+}
+
+// sessionOf makes credentials of a role.
+func (c *Cloud) sessionOf(role Role, name string) (s roleSession) {
+	made := keys.issueRole(c, role.Name+"/"+name, defaultSession)
+	s.Credentials.AccessKeyId, s.Credentials.SecretAccessKey, s.Credentials.SessionToken = made.key, made.secret, made.token
+	s.Credentials.Expiration = made.expires.UTC().Format(time.RFC3339)
+	s.AssumedRoleUser.AssumedRoleId, s.AssumedRoleUser.Arn = "AROASTANDIN0ASSUMED00:"+name, assumedARN(role.Name+"/"+name)
+	return s
 }
