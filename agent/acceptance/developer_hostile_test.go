@@ -56,6 +56,7 @@ hooks: {ValidateService: [{location: "`+strings.NewReplacer("\x1b", `\e`, "\x07"
 		"servers": {"servers production", "servers --json production"}, "doctor": {"doctor production", "doctor --json production", "doctor" + config},
 		"bake": {"bake --check --root " + h.path("image"), "bake --check --root " + obeyed}, "attach": {"attach --dry-run production"},
 		"lock": {"lock production " + obeyed, "lock " + obeyed + " x"}, "unlock": {"unlock production", "unlock " + obeyed},
+		"init":       {"init --dry-run", "init --dry-run --link /" + obeyed, "init --dry-run --application " + obeyed, "init --kind " + obeyed},
 		"iam-policy": {"iam-policy --bucket " + obeyed}, "version": {"version " + obeyed}, "completion": {"completion " + obeyed},
 	}
 	shown := 0
