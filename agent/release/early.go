@@ -58,15 +58,29 @@ func (l Layout) takeEarly(r Release) (taken int, notes []string, err error) {
 	defer to.Close()
 	e := early{link: l.Link}
 	if err := e.take(from, to, ""); err != nil {
-		return e.taken, e.notes, fmt.Errorf("cannot take what BeforeInstall left at %s into the release: %w", l.Link, err)
+		return e.taken, nil, fmt.Errorf("cannot take what BeforeInstall left at %s into the release: %w", l.Link, err)
 	}
-	return e.taken, e.notes, nil
+	return e.taken, append(notOf(e.there, "the release has one of that name"), notOf(e.odd, "it is neither a file, a directory nor a link")...), nil
 }
 
 type early struct {
-	link  string
-	taken int // files
-	notes []string
+	link       string
+	taken      int      // files
+	there, odd []string // paths that are not taken
+}
+
+// mostNamed is how many of the paths that are not taken are named: a script may have copied all of the revision.
+const mostNamed = 3
+
+// notOf says which paths are not taken, and why.
+func notOf(paths []string, why string) (notes []string) {
+	for n, path := range paths {
+		if n == mostNamed {
+			return append(notes, fmt.Sprintf("%d more of BeforeInstall are not taken for the same reason", len(paths)-n))
+		}
+		notes = append(notes, fmt.Sprintf("%s of BeforeInstall is not taken: %s", path, why))
+	}
+	return notes
 }
 
 func (e *early) take(from, to *safepath.Dir, at string) error {
@@ -94,7 +108,7 @@ func (e *early) takeOne(from, to *safepath.Dir, name, at string) error {
 	case info.IsDir() && (missing || there.IsDir()):
 		return e.takeDir(from, to, name, at, info, missing)
 	case !missing:
-		e.notes = append(e.notes, fmt.Sprintf("%s%s of BeforeInstall is not taken: the release has one of that name", e.link, at))
+		e.there = append(e.there, e.link+at)
 	case info.IsRegular(), info.IsLink():
 		next := tempName(name)
 		if err := to.Unlink(next); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an attempt that was cut short
@@ -106,7 +120,7 @@ func (e *early) takeOne(from, to *safepath.Dir, name, at string) error {
 		e.taken++
 		return to.Rename(next, name)
 	default:
-		e.notes = append(e.notes, fmt.Sprintf("%s%s of BeforeInstall is not taken: it is neither a file, a directory nor a link", e.link, at))
+		e.odd = append(e.odd, e.link+at)
 	}
 	return nil
 }
