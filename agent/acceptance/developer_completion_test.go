@@ -25,9 +25,9 @@ func TestCompletionInBash(t *testing.T) {
 	}{
 		{"usher de", "deploy"},
 		{"usher r", "run rehearse rollback"},
-		{"usher deploy ", "production staging status list"},
+		{"usher deploy ", "production staging status list stop"},
 		{"usher deploy prod", "production"},
-		{"usher deploy --yes --timeout 5m st", "staging status"},
+		{"usher deploy --yes --timeout 5m st", "staging status stop"},
 		{"usher deploy --timeout ", ""},
 		{"usher deploy production ", "main origin/main v1.0 z\\$\\(id\\)"},
 		{"usher deploy production or", "origin/main"},
