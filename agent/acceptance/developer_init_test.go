@@ -62,6 +62,7 @@ func TestInitKnowsKinds(t *testing.T) {
 		{"composed", files{"compose.yaml": "services:\n  web:\n    ports:\n      - \"127.0.0.1:8081:80\"\n"}, "compose", map[string]string{"deploy/validate.sh": "port=8081\n", "deploy/build.sh": "docker compose --project-name composed build"}, "compose.yaml"},
 		{"composed-quietly", files{"docker-compose.yml": "services: {}\n"}, "compose", map[string]string{"deploy/validate.sh": "ps --quiet --status running"}, "docker-compose.yml"},
 		{"boxed", files{"Dockerfile": "FROM scratch\nEXPOSE 3000/tcp\n"}, "docker", map[string]string{"deploy/start.sh": `--publish 8080:3000 "boxed:${app##*/}"`, "deploy/build.sh": `--tag "boxed:${app##*/}" .`}, "Dockerfile"},
+		{"script", files{"Procfile": "web: perl web.pl\n", "Dockerfile": "FROM scratch\n"}, "procfile", map[string]string{"deploy/run.sh": "exec perl web.pl\n"}, "Procfile"},
 		{"pages", files{"public/index.html": "<h1>pages</h1>"}, "static", map[string]string{"deploy/validate.sh": "$app/public/index.html"}, "public/index.html"},
 		{"with-a-unit", files{"Makefile": "", "systemd/shop.service": "[Service]\nExecStart=/opt/app/shop\n"}, "other", map[string]string{
 			"deploy/start.sh": `install -m 0644 "${0%/*}/../systemd/shop.service" /etc/systemd/system/shop.service`, "deploy/validate.sh": "is-active --quiet shop.service"}, "systemd/shop.service"},
@@ -98,7 +99,7 @@ func TestInitKnowsKinds(t *testing.T) {
 	h.ended(h.types("init --dry-run --kind docker", offline).ends(), 0, "docker build", "A dry run: nothing was written.")
 	h.expect("files", strings.Join(slices.Sorted(slices.Values(h.names())), " "), "Dockerfile package.json")
 	h.ended(h.types("init --kind go", offline).ends(), 2, "nothing here is of kind go")
-	h.ended(h.types("init --kind cobol", offline).ends(), 2, "must be one of ruby, go, php, python, node, compose, docker, static, other")
+	h.ended(h.types("init --kind cobol", offline).ends(), 2, "must be one of ruby, go, php, python, node, procfile, compose, docker, static, other")
 	h.must(os.RemoveAll(filepath.Join(h.repo, ".git")))
 	h.ended(h.types("init", offline).ends(), 2, "cannot use", "not a git repository")
 }

@@ -33,7 +33,7 @@ func InitCommand() cli.Command {
 		Flags: func(f *flag.FlagSet) {
 			f.BoolVar(&o.dryRun, "dry-run", false, "print what would be written")
 			f.StringVar(&o.application, "application", "", "`NAME` of the CodeDeploy application (default: the one that is called like the repository)")
-			f.StringVar(&o.kind, "kind", "", "`KIND` of application: ruby, go, php, python, node, compose, docker, static or other (default: what the files say)")
+			f.StringVar(&o.kind, "kind", "", "`KIND` of application: ruby, go, php, python, node, procfile, compose, docker, static or other (default: what the files say)")
 			LinkFlag(f, &o.link)
 		},
 		Run: func(ctx context.Context, in cli.Call) int {

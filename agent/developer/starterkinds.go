@@ -34,7 +34,7 @@ var starterKinds = []struct {
 	name string
 	look func(repo fs.FS, name string) *starter
 }{
-	{"ruby", lookRuby}, {"go", lookGo}, {"php", lookPHP}, {"python", lookPython}, {"node", lookNode},
+	{"ruby", lookRuby}, {"go", lookGo}, {"php", lookPHP}, {"python", lookPython}, {"node", lookNode}, {"procfile", lookProcfile},
 	{"compose", lookCompose}, {"docker", lookDocker}, {"static", lookStatic}, {"other", lookOther},
 }
 
@@ -84,9 +84,16 @@ func (s *starter) procfile(repo fs.FS) {
 	}
 }
 
+func lookProcfile(repo fs.FS, _ string) *starter {
+	if !webProcess.MatchString(text(repo, "Procfile")) {
+		return nil
+	}
+	return &starter{because: "Procfile"}
+}
+
 // runs tells whether it is a process that systemd can run.
 func (s *starter) runs() bool {
-	return slices.Contains([]string{"ruby", "go", "python", "node"}, s.kind)
+	return slices.Contains([]string{"ruby", "go", "python", "node", "procfile"}, s.kind)
 }
 
 // service takes the unit that the repository has, when it is the only one.
