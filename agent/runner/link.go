@@ -21,7 +21,8 @@ import (
 // machine finds there what is live.
 // The link cannot be changed for one process, and no directory can be mounted over a link; another link can, in a mount
 // namespace (move_mount(2), since Linux 5.2). systemd follows links where it mounts, so `usher run-with-link` does it, which
-// the unit starts in the script's place and which then becomes the script.
+// the unit starts in the script's place and which then becomes the script. That is some milliseconds, most of them the start
+// of a program.
 //
 // What else was tried: to mount the new release over the directory that the link leads to (BindPaths=), which is one line,
 // but then its real path is the old release's, and that is what Python's environments, caches of PHP frameworks and

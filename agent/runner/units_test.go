@@ -410,7 +410,8 @@ test "$(cat "${LINK%/*}/releases/live/file")" = releases/live
 	runningWell(t)
 }
 
-// BenchmarkScript is what a script of nothing costs, and the more of it what keeps what is live from it: go test ./agent/runner -run '^$' -bench Script
+// BenchmarkScript is what a script of nothing costs as a unit, with what is live read-only, and with a link of its own: go test
+// ./agent/runner -run '^$' -bench Script. Who mounts the link is this test, which is slower to start than usher.
 func BenchmarkScript(b *testing.B) {
 	if !box.Within(b) {
 		return
