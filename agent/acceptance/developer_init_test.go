@@ -155,6 +155,26 @@ func TestInitAndDeploy(t *testing.T) {
 	h.expect("files", h.content("usher.yml")+h.content("appspec.yml")+h.content("deploy/validate.sh"), before)
 }
 
+// In a part of a repository whose usher.yml is above, it says what that must say to deploy the part.
+func TestInitInAPartOfARepository(t *testing.T) {
+	h := newShop(t, 0, production())
+	h.write("shop/services/pages/index.html", "")
+	part := func(c *exec.Cmd) { c.Dir = filepath.Join(h.repo, "services", "pages") }
+	above := filepath.Join(h.repo, "usher.yml")
+	h.ended(h.types("init", part).ends(), 0, above+" is there, and stays as it is", above+": `path: services/pages`, so that this directory is deployed", "wrote appspec.yml")
+	h.ended(h.usher("check --strict services/pages"), 0)
+	h.environments("    path: services/pages\n")
+	h.in("add", "--all")
+	h.in("commit", "--quiet", "--message", "Pages")
+	h.cloud.Launch("web", standin.LaunchOptions{})
+	h.ended(h.usher("deploy --dry-run production HEAD"), 0, "3 files, valid")
+	got := h.types("init", part).ends()
+	h.ended(got, 0, "appspec.yml is there")
+	if strings.Contains(got.stdout, "so that this directory is deployed") {
+		t.Errorf("it says what is so already:\n%s", got.stdout)
+	}
+}
+
 // Whoever may not look at the account is told so, and has the files.
 func TestInitWithoutPermission(t *testing.T) {
 	h := newShop(t, 0, production())
@@ -205,6 +225,7 @@ func TestAnAppspecThatLeavesTheApplicationOut(t *testing.T) {
 	h.ended(h.usher("check ."), 0, "warning: files leaves the application out: VERSION, lib, server.js, www will not be in the release")
 	for source, meant := range map[string]files{
 		"dist":     {"dist/a.js": "", "package.json": "{}", "src/a.js": "", "src/b.js": "", "src/c.js": ""},
+		"shop":     {"shop/package.json": "{}", "package.json": "{}", "lib/a.js": "", "lib/b.js": "", "lib/c.js": ""},
 		"web":      {"web/a.js": "", "web/b.js": "", "web/c.js": "", "package.json": "{}"},
 		"shop.jar": {"shop.jar": "", "pom.xml": "", "src/a.java": "", "src/b.java": ""},
 	} {

@@ -110,6 +110,23 @@ func TestDeployToSeveralEnvironmentsOrNone(t *testing.T) {
 	h.expect("completed", h.types("completion", func(c *exec.Cmd) { c.Args = append(c.Args, "--words", "--", "deploy", "staging,pro") }).ends().stdout, "staging,production\n")
 }
 
+// An MFA code is good once: of environments with one profile, the first asks for it, and the others have what it got.
+func TestOneMFACodeForSeveralEnvironments(t *testing.T) {
+	h := newShops(t)
+	h.awsConfig("[profile acme]\nmfa_serial = " + standin.MFADevice + "\nrole_arn = " + standin.RoleARN("careful") + "\nsource_profile = me\n[profile me]\nKEYS\n")
+	h.cloud.PutRole(standin.Role{Name: "careful", MFA: "123456"})
+	h.environments("    profile: acme\n" + h.staging() + "    profile: acme\n")
+	s, tty := terminal(t)
+	both := h.types("deploy --dry-run staging,production", func(c *exec.Cmd) {
+		c.Stdin, c.Stderr = tty, tty
+		c.Env = append(c.Env, "TERM=xterm", "CI=")
+	})
+	s.says("MFA code of " + standin.MFADevice + " for profile acme: ")
+	s.types("123456\n")
+	h.ended(both.ends(), 0, "Deploy to staging", "Deploy to production", "assumed-role/careful/")
+	h.expect("codes that were asked for", itoa(strings.Count(s.text(), "MFA code of ")), "1")
+}
+
 // Side by side all of them are under way at the same time, and every line says whose it is.
 func TestDeploySideBySide(t *testing.T) {
 	h := newShops(t)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
@@ -21,6 +22,7 @@ import (
 // Developer are the clients of a person's commands, or of a CI job's.
 type Developer struct {
 	Region      string
+	Credentials aws.CredentialsProvider
 	Given       bool // the credentials are of the environment, which wins over a profile
 	AutoScaling *autoscaling.Client
 	CodeDeploy  *codedeploy.Client
@@ -40,6 +42,8 @@ type Person struct {
 	// AskForCode asks for an MFA code, and returns ErrNoCode where nobody can be asked; nil: nobody can.
 	AskForCode func(ctx context.Context, question string) (string, error)
 	Observe    func(*middleware.Stack) error // sees every call; may be nil
+	// Credentials are those of other clients for the same profile, so that nobody is asked twice; nil: none are made yet.
+	Credentials aws.CredentialsProvider
 }
 
 // ForDeveloper makes the clients with the credentials that AWS's own tools would use here. The profile is passed over where the
@@ -74,13 +78,16 @@ func ForDeveloper(ctx context.Context, who Person) (Developer, error) {
 		}
 	}
 	cfg.Credentials = told{cfg.Credentials, *from}
+	if who.Credentials != nil {
+		cfg.Credentials = who.Credentials
+	}
 	if cfg.Region == "" {
 		return Developer{}, ErrNoRegion
 	}
 	if who.Observe != nil {
 		cfg.APIOptions = append(cfg.APIOptions, who.Observe)
 	}
-	return Developer{Region: cfg.Region, Given: givenCredentials(), AutoScaling: autoscaling.NewFromConfig(cfg), CodeDeploy: codedeploy.NewFromConfig(cfg),
+	return Developer{Region: cfg.Region, Credentials: cfg.Credentials, Given: givenCredentials(), AutoScaling: autoscaling.NewFromConfig(cfg), CodeDeploy: codedeploy.NewFromConfig(cfg),
 		S3: s3.NewFromConfig(cfg), STS: sts.NewFromConfig(cfg)}, nil
 }
 

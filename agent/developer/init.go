@@ -126,6 +126,9 @@ func (d *Session) initEnvironments(ctx context.Context, n *initial) error {
 			return cli.UsageError{Err: err}
 		}
 		n.found.environments = all
+		if part, err := filepath.Rel(filepath.Dir(file), here); err == nil && part != "." && !slices.ContainsFunc(all, func(e rollout.Environment) bool { return filepath.Clean(e.Path) == part }) {
+			n.need("%s: `path: %s`, so that this directory is deployed", file, filepath.ToSlash(part))
+		}
 		return nil
 	case !errors.Is(err, rollout.ErrNoFile):
 		return err

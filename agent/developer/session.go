@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -40,13 +41,14 @@ type Session struct {
 	despiteLock  bool
 	choices      rollout.Choices
 	timeout      time.Duration
-	deployment   string                    // its id, once it is there
-	arn          string                    // of the identity, once it was asked for
-	started      bool                      // it was created, and nobody waits for its end
-	created      bool                      // by this command
-	planned      rollout.Event             // as it was shown
-	commits      map[string]rollout.Commit // what refs are, of several environments: the same for all
-	notified     []<-chan notified         // commands of `on:` that were begun
+	deployment   string                             // its id, once it is there
+	arn          string                             // of the identity, once it was asked for
+	started      bool                               // it was created, and nobody waits for its end
+	created      bool                               // by this command
+	planned      rollout.Event                      // as it was shown
+	commits      map[string]rollout.Commit          // what refs are, of several environments: the same for all
+	credentials  map[string]aws.CredentialsProvider // by profile, of several environments
+	notified     []<-chan notified                  // commands of `on:` that were begun
 }
 
 // watchFor is how long a deployment is followed: an hour for a script is CodeDeploy's own default.
@@ -115,7 +117,7 @@ func indented(text string) string {
 
 // connect makes the clients, with the credentials that AWS's own tools would use here.
 func (d *Session) connect(ctx context.Context) error {
-	person := clients.Person{Region: d.Env.Region, Profile: d.Env.Profile, Observe: d.Observe, AskForCode: d.askForCode}
+	person := clients.Person{Region: d.Env.Region, Profile: d.Env.Profile, Observe: d.Observe, AskForCode: d.askForCode, Credentials: d.credentials[d.Env.Profile]}
 	made, err := clients.ForDeveloper(ctx, person)
 	switch {
 	case errors.Is(err, clients.ErrNoRegion):
@@ -124,15 +126,27 @@ func (d *Session) connect(ctx context.Context) error {
 		return rollout.Explain("read the AWS configuration", d.Env, err)
 	}
 	d.AWS, d.Env.Region = made, made.Region
+	if d.credentials != nil {
+		d.credentials[d.Env.Profile] = made.Credentials
+	}
 	return nil
 }
 
+// asking is held by who reads from the terminal: environments side by side may all want a code.
+var asking sync.Mutex
+
 // askForCode asks for an MFA code, on standard error: standard output is what the command prints.
 func (d *Session) askForCode(ctx context.Context, question string) (string, error) {
-	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(d.stderr) {
+	out := d.stderr
+	if named, ok := out.(*prefixed); ok {
+		out = named.to
+	}
+	if !rollout.IsTerminal(os.Stdin) || !rollout.IsTerminal(out) {
 		return "", clients.ErrNoCode
 	}
-	fmt.Fprint(d.stderr, format.Printable(question))
+	asking.Lock()
+	defer asking.Unlock()
+	fmt.Fprint(out, format.Printable(question))
 	return readLine(ctx)
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"usher/agent/cli"
 	"usher/agent/rollout"
 )
@@ -26,7 +28,7 @@ type oneOf struct {
 
 // deploySeveral deploys to environments, and returns the exit code of the first that failed, in their order.
 func (d *Session) deploySeveral(ctx context.Context, names []string, in cli.Call, o deployOptions) int {
-	d.commits = map[string]rollout.Commit{}
+	d.commits, d.credentials = map[string]rollout.Commit{}, map[string]aws.CredentialsProvider{}
 	var all []*oneOf
 	for i, name := range names {
 		s := *d

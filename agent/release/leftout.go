@@ -52,7 +52,7 @@ func leavesOut(dir, link string, spec *appspec.Spec) []hooks.Problem {
 	missing := slices.DeleteFunc(slices.Clone(outside), func(name string) bool { return slices.Contains(installed, name) })
 	manifest := slices.IndexFunc(interpreted, func(name string) bool { return slices.Contains(missing, name) })
 	nothing := len(missing) > 0 && len(missing) == len(outside)
-	if !nothing && (manifest < 0 || 2*files(dir, installed) > files(dir, outside)) {
+	if !nothing && (manifest < 0 || isApplication(dir, installed) || 2*files(dir, installed) > files(dir, outside)) {
 		return nil
 	}
 	what := format.Limited(missing)
@@ -62,6 +62,16 @@ func leavesOut(dir, link string, spec *appspec.Spec) []hooks.Problem {
 	at := spec.Files[0]
 	return []hooks.Problem{{File: spec.File, Line: at.Line, Col: at.Col, Warning: true, Kind: hooks.KindFiles,
 		Message: fmt.Sprintf("files leaves the application out: %s will not be in the release, which has only what files names: `source: /` with `destination: %s` is all of the revision", what, link)}}
+}
+
+// isApplication tells whether one of these directories looks like an application of its own.
+func isApplication(dir string, installed []string) bool {
+	return slices.ContainsFunc(installed, func(name string) bool {
+		return slices.ContainsFunc(append([]string{"index.html"}, interpreted...), func(file string) bool {
+			_, err := os.Stat(filepath.Join(dir, name, file))
+			return err == nil
+		})
+	})
 }
 
 // top is the first name of a path of the revision.
