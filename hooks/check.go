@@ -46,12 +46,10 @@ func CheckSource(scripts []Script, p Policy) []Problem { return check(scripts, p
 
 func check(scripts []Script, p Policy, here bool) []Problem {
 	var problems []Problem
-	prepares := slices.IndexFunc(scripts, func(s Script) bool { return s.Event == BeforeInstall })
 	for i, s := range scripts {
 		found := checkFile(s, p, here)
 		if here {
-			// A BeforeInstall script that runs before may bring what is missing.
-			found = append(found, Of(KindServer, missing(s, prepares >= 0 && (i > prepares || s.Event != BeforeInstall)))...)
+			found = append(found, Of(KindServer, missing(s, bringing(scripts, i)))...)
 		}
 		for _, f := range Of(KindScript, found) {
 			if f.File == "" { // else it is in a file that the script reads

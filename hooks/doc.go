@@ -178,8 +178,8 @@
 // the bit. `usher check` says all this before you upload, and lists what the scripts need of the server: users,
 // interpreters, commands that not every server has, variables that nobody sets.
 //
-// A user or an interpreter that is missing is no error when a BeforeInstall script may bring it: there is a warning,
-// and it is looked for again before the scripts of each event after that.
+// A user or an interpreter that is missing is no error when a script that runs before may bring it: one of BeforeInstall, or one of another
+// event that has the name in its text. There is a warning, and it is looked for again before the scripts of each event after that.
 //
 // # What is live until the flip
 //

@@ -45,6 +45,29 @@ func TestDue(t *testing.T) {
 	if errors := hooks.Errors(hooks.Check(scriptsOf(t, files, after...), hooks.Enforce)); len(errors) != 2 {
 		t.Errorf("without a BeforeInstall: %v", errors)
 	}
+	// Where there is none, a script that has the name in its text may bring it, in its own event too.
+	named := []hooks.Script{{Event: hooks.AfterInstall, Location: "venv.sh"}, {Event: hooks.AfterInstall, Location: "user.sh"},
+		{Event: hooks.AfterInstall, Location: "who.sh", RunAs: "shopper-of-usher"}, {Event: hooks.ApplicationStart, Location: "build.js"}}
+	files["venv.sh"] = "#!/bin/sh\nset -e\nmake " + bin + "/shopnode\n"
+	all := scriptsOf(t, files, named...)
+	got = lines(hooks.Check(all, hooks.Enforce))
+	for _, w := range []string{
+		"build.js:1:1: warning: its interpreter " + bin + "/shopnode is not a program on this machine: AfterInstall must have installed it by then, which is checked again",
+		"who.sh: warning: runs as user shopper-of-usher, who is not on this machine: AfterInstall must have created the user by then, which is checked again",
+	} {
+		if !slices.Contains(got, w) {
+			t.Errorf("no %q in\n%s", w, strings.Join(got, "\n"))
+		}
+	}
+	if err := hooks.CheckDue(all[:3]); err != nil {
+		t.Errorf("what the event itself may bring: %v", err)
+	}
+	if err := hooks.CheckDue(all[2:]); err == nil {
+		t.Error("nothing is due")
+	}
+	if errors := hooks.Errors(hooks.Check(scriptsOf(t, files, named[2], named[3], named[1], named[0]), hooks.Enforce)); len(errors) != 2 {
+		t.Errorf("what comes too late: %v", errors)
+	}
 	// The first script of BeforeInstall has nobody before it.
 	first := before
 	first.RunAs = "shopper-of-usher"

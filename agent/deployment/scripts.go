@@ -68,14 +68,8 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 	if err != nil {
 		return "", err
 	}
-	if event != hooks.BeforeInstall && !d.on.Unprivileged {
-		due := list
-		if d.on.WithoutUsers {
-			due = withUsers(list)
-		}
-		if err := hooks.CheckDue(due); err != nil {
-			return "", err
-		}
+	if err := d.checkDue(event, list); err != nil {
+		return "", err
 	}
 	env, before := d.env, d.wouldEnd
 	env.ReleaseDir = of.Dir
@@ -95,6 +89,9 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 		if boot, done := d.entry.Scripts[s.ID]; done && boot == d.on.Identity.BootID {
 			continue
 		}
+		if err := d.checkDue(event, list[n:n+1]); n > 0 && err != nil { // one before it may have been to bring it
+			return "", err
+		}
 		began := time.Now()
 		err := d.script(ctx, s)
 		d.on.Record.Timings.Since(began, step, s.Location)
@@ -112,6 +109,17 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 		return fmt.Sprintf("%s; errexit would have ended them at %s", format.Plural(len(list), "script"), format.Plural(n, "command")), nil
 	}
 	return format.Plural(len(list), "script"), nil
+}
+
+// checkDue looks whether the users and interpreters are there that Check has left to scripts which have run by now.
+func (d *Deployment) checkDue(event string, due []hooks.Script) error {
+	if event == hooks.BeforeInstall || d.on.Unprivileged {
+		return nil
+	}
+	if d.on.WithoutUsers {
+		due = withUsers(due)
+	}
+	return hooks.CheckDue(due)
 }
 
 // scriptID is a script's, the same each time that its deployment is gone on with.
