@@ -20,6 +20,8 @@ type burst struct {
 	burst     int           //
 	heartbeat time.Duration // the hook's timeout
 	work      time.Duration // of a deployment
+	away      time.Duration // how long CodeDeploy answers nothing but errors
+	behind    time.Duration // what describes something is behind what has happened
 }
 
 // An aftermath is what a storm left behind.
@@ -28,7 +30,7 @@ type burstResult struct {
 	throttled []float64       // of them
 	ops       map[string]int  // calls that were served, by operation
 	last      time.Duration   // from metadata's first answer to the last CONTINUE
-	bound     time.Duration   // what the budget allows at the least: that of the calls no launch can do without
+	bound     time.Duration   // what the budget allows at the least: of the calls no launch can do without, and of what comes between them
 	beats     []time.Duration // when heartbeats were asked for, in order
 	lost      []string        // servers that did not get into service, and why
 }
@@ -38,11 +40,21 @@ const neededCalls = 3
 
 // run lets the storm come over an account and waits until it is over.
 func (s burst) run(ctx context.Context) (a burstResult, err error) {
-	cloud, err := standin.Start(standin.Options{Silent: true, Rate: s.rate, Burst: s.burst, CodeDeployRate: s.rate, CodeDeployBurst: s.burst})
+	cloud, err := standin.Start(s.options())
 	if err != nil {
 		return a, fmt.Errorf("cannot start AWS on loopback: %w", err)
 	}
 	defer cloud.Close()
+	return s.over(ctx, cloud, s.prepare)
+}
+
+func (s burst) options() standin.Options {
+	return standin.Options{Silent: true, Rate: s.rate, Burst: s.burst, CodeDeployRate: s.rate, CodeDeployBurst: s.burst, Eventual: s.behind}
+}
+
+// over lets the storm come over an account whose servers are made by prepare.
+func (s burst) over(ctx context.Context, cloud *standin.Cloud,
+	prepare func(context.Context, *standin.Cloud, *standin.Instance) (func() error, error)) (a burstResult, err error) {
 	cloud.CreateGroup(standin.Group{Name: "web", NoReplacement: true})
 	cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: s.heartbeat})
 	cloud.PublishRevision("shop", "production", standin.S3Revision(cloud.Bucket, "shop.zip", "zip", "", "0123456789abcdef"))
@@ -50,12 +62,18 @@ func (s burst) run(ctx context.Context) (a burstResult, err error) {
 	launches := make([]func() error, s.servers)
 	for i := range fleet {
 		fleet[i] = cloud.Launch("web", standin.LaunchOptions{})
-		if launches[i], err = s.prepare(ctx, cloud, fleet[i]); err != nil {
+		if launches[i], err = prepare(ctx, cloud, fleet[i]); err != nil {
 			return a, err
 		}
 	}
 	failures := make([]error, s.servers)
 	began := time.Now()
+	cloud.Intercept(func(r standin.Request) *standin.Fault {
+		if r.Op == "GetDeploymentGroup" && time.Since(began) < s.away {
+			return &standin.Fault{Status: 503, Code: "ServiceUnavailable"}
+		}
+		return nil
+	})
 	var group sync.WaitGroup
 	for i, launch := range launches {
 		group.Go(func() { failures[i] = launch() })
@@ -101,9 +119,17 @@ func (s burst) lookBack(cloud *standin.Cloud, fleet []*standin.Instance, began t
 	}
 	slices.Sort(a.beats)
 	if s.rate > 0 {
-		a.bound = max(0, time.Duration(float64(s.servers*neededCalls-s.burst)/s.rate*float64(time.Second)))
+		a.bound = max(s.least(neededCalls), s.least(neededCalls-1)+s.work)
+		if s.away > 0 {
+			a.bound = max(a.bound, s.away+s.least(1)+s.work)
+		}
 	}
 	return a
+}
+
+// least is how long so many calls of each server take at the least.
+func (s burst) least(calls int) time.Duration {
+	return max(0, time.Duration(float64(s.servers*calls-s.burst)/s.rate*float64(time.Second)))
 }
 
 // busiest is the largest number of heartbeats in a stretch of time, over what it would be if they came evenly.

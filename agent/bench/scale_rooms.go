@@ -37,6 +37,9 @@ func (s burst) prepare(ctx context.Context, cloud *standin.Cloud, server *standi
 	return func() error { return s.launch(ctx, scaling, deploy, metadata, me) }, nil
 }
 
+// patience is retry_timeout, as it is unless somebody sets it.
+const patience = 10 * time.Minute
+
 // launch is what the agent does of a launch, but for the deployment.
 func (s burst) launch(ctx context.Context, scaling lifecycle.API, deploy revision.API, metadata lifecycle.TargetState, me instance.Identity) error {
 	var limiter retry.Limiter
@@ -51,9 +54,14 @@ func (s burst) launch(ctx context.Context, scaling lifecycle.API, deploy revisio
 	}
 	work := launch.Start(ctx)
 	defer launch.Stop()
-	for err = <-ahead; retry.Throttled(err); {
-		err = latest(work)
-	}
+	asked := false
+	err = retry.Policy{Backoff: retry.Backoff{Min: time.Second, Max: 20 * time.Second, Jitter: 0.3}, Timeout: patience, Limiter: &limiter}.Do(work, func() error {
+		if !asked {
+			asked = true
+			return <-ahead
+		}
+		return latest(work)
+	})
 	if err == nil {
 		err = wait(work, s.work)
 	}

@@ -87,8 +87,8 @@ type Cloud struct {
 	forgery EnvelopeFault // what is wrong with the envelopes of the host commands
 }
 
-// Start makes an empty Cloud: no group, no application, one empty bucket.
-func Start(o Options) (*Cloud, error) {
+// newCloud is an account that nobody can reach yet.
+func newCloud(o Options) *Cloud {
 	if o.LongPoll == 0 {
 		o.LongPoll = defaultLongPoll
 	}
@@ -108,12 +108,18 @@ func Start(o Options) (*Cloud, error) {
 	}
 	c.SetClockAhead(o.ClockAhead)
 	c.stopped, c.stop = context.WithCancel(context.Background())
-	c.fleet.booted, c.fleet.behind = c.startMetadata, o.Eventual
+	c.fleet.behind = o.Eventual
 	c.deploys = newDeployments(c.fleet)
 	c.deploys.behind = o.Eventual
 	user := keys.issue(c, "", 0)
 	c.AccessKey, c.SecretKey = user.key, user.secret
+	return c
+}
 
+// Start makes an empty Cloud: no group, no application, one empty bucket.
+func Start(o Options) (*Cloud, error) {
+	c := newCloud(o)
+	c.fleet.booted = c.startMetadata
 	var err error
 	if c.gateway, err = joinGateway(o.Silent); err != nil {
 		c.Close()

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/codedeploy"
+
+	"usher/agent/instance"
+	"usher/agent/retry"
+	"usher/agent/standin"
+)
+
+// Crowds on a simulated clock: no figure depends on the machine, and an hour takes as long as its calls take to be computed.
+func TestCrowds(t *testing.T) {
+	const minutes = time.Minute
+	for _, c := range []struct {
+		name string
+		burst
+	}{
+		{"200", burst{servers: 200, heartbeat: 5 * minutes}},
+		{"1,000", burst{servers: 1000, heartbeat: 10 * minutes}},
+		{"5,000", burst{servers: 5000, heartbeat: 50 * minutes}},
+		{"1,000, descriptions 10 s behind", burst{servers: 1000, heartbeat: 10 * minutes, behind: 10 * time.Second}},
+		{"1,000, S3 slow: 3 minutes a download", burst{servers: 1000, heartbeat: 10 * minutes, work: 3 * minutes}},
+		{"1,000, CodeDeploy away for 5 minutes", burst{servers: 1000, heartbeat: 10 * minutes, away: 5 * minutes}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.servers > 1000 && testing.Short() {
+				t.Skip("takes a minute of processor time")
+			}
+			s := c.burst
+			s.rate, s.burst, s.work = budgetRate, budgetBurst, max(s.work, 5*time.Second)
+			synctest.Test(t, func(t *testing.T) {
+				cloud := standin.Unserved(s.options())
+				defer cloud.Close()
+				a, err := s.over(t.Context(), cloud, s.simulated)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, lost := range a.lost[:min(len(a.lost), 5)] {
+					t.Error(lost)
+				}
+				if len(a.lost) > 0 {
+					t.Errorf("%d servers did not get into service", len(a.lost))
+				}
+				over := a.last.Seconds() / a.bound.Seconds()
+				t.Logf("last CONTINUE after %s, %.2f of the bound %s; calls %v, at the most %v (throttled %v, %v); heartbeats %d",
+					a.last.Round(time.Second), over, a.bound.Round(time.Second), median(a.calls), slices.Max(a.calls), median(a.throttled), slices.Max(a.throttled), len(a.beats))
+				if over > 2 {
+					t.Errorf("the last CONTINUE came %.2f times as late as the budget allows", over)
+				}
+			})
+		})
+	}
+}
+
+// simulated makes the launch of one server without a network: an answer takes 20 to 200 ms, and servers start within 0.3 s.
+func (s burst) simulated(ctx context.Context, cloud *standin.Cloud, server *standin.Instance) (func() error, error) {
+	role := server.Credentials(cloud)
+	credentials := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return role, nil })
+	endpoint, client := aws.String("http://aws.invalid"), far20to200{cloud}
+	scaling := autoscaling.New(autoscaling.Options{Region: cloud.Region, BaseEndpoint: endpoint, Credentials: credentials, HTTPClient: client, Retryer: retry.WithoutThrottleRetries()})
+	deploy := codedeploy.New(codedeploy.Options{Region: cloud.Region, BaseEndpoint: endpoint, Credentials: credentials, HTTPClient: client, Retryer: retry.WithoutThrottleRetries()})
+	me := instance.Identity{InstanceID: server.ID, Region: cloud.Region, PendingTime: time.Now()}
+	return func() error {
+		time.Sleep(rand.N(300 * time.Millisecond))
+		return s.launch(ctx, scaling, deploy, targetOf{server}, me)
+	}, nil
+}
+
+type far20to200 struct{ *standin.Cloud }
+
+func (f far20to200) Do(r *http.Request) (*http.Response, error) {
+	time.Sleep(20*time.Millisecond + rand.N(180*time.Millisecond))
+	return f.Cloud.Do(r)
+}
+
+type targetOf struct{ *standin.Instance }
+
+func (t targetOf) TargetLifecycleState(context.Context) (string, error) { return t.TargetState(), nil }
