@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -18,6 +19,8 @@ import (
 	"usher/agent/standin"
 )
 
+var large = flag.Bool("large", false, "TestCrowds with its largest crowd as well")
+
 // Crowds on a simulated clock: no figure depends on the machine, and an hour takes as long as its calls take to be computed.
 func TestCrowds(t *testing.T) {
 	const minutes = time.Minute
@@ -28,16 +31,19 @@ func TestCrowds(t *testing.T) {
 		{"200", burst{servers: 200, heartbeat: 5 * minutes}},
 		{"1,000", burst{servers: 1000, heartbeat: 10 * minutes}},
 		{"5,000", burst{servers: 5000, heartbeat: 50 * minutes}},
+		{"300, a tenth of the budget", burst{servers: 300, heartbeat: 30 * minutes, rate: budgetRate / 10, burst: budgetBurst / 10}},
 		{"1,000, descriptions 10 s behind", burst{servers: 1000, heartbeat: 10 * minutes, behind: 10 * time.Second}},
 		{"1,000, S3 slow: 3 minutes a download", burst{servers: 1000, heartbeat: 10 * minutes, work: 3 * minutes}},
 		{"1,000, CodeDeploy away for 5 minutes", burst{servers: 1000, heartbeat: 10 * minutes, away: 5 * minutes}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.servers > 1000 && testing.Short() {
-				t.Skip("takes a minute of processor time")
+			if c.servers > 1000 && !*large {
+				t.Skip("minutes of processor time under the race detector: asked for with -large")
 			}
 			s := c.burst
-			s.rate, s.burst, s.work = budgetRate, budgetBurst, max(s.work, 5*time.Second)
+			if s.work = max(s.work, 5*time.Second); s.rate == 0 {
+				s.rate, s.burst = budgetRate, budgetBurst
+			}
 			synctest.Test(t, func(t *testing.T) {
 				cloud := standin.Unserved(s.options())
 				defer cloud.Close()
@@ -54,6 +60,11 @@ func TestCrowds(t *testing.T) {
 				over := a.last.Seconds() / a.bound.Seconds()
 				t.Logf("last CONTINUE after %s, %.2f of the bound %s; calls %v, at the most %v (throttled %v, %v); heartbeats %d",
 					a.last.Round(time.Second), over, a.bound.Round(time.Second), median(a.calls), slices.Max(a.calls), median(a.throttled), slices.Max(a.throttled), len(a.beats))
+				for _, op := range []string{"DescribeAutoScalingInstances", "DescribeLifecycleHooks", "CompleteLifecycleAction", "GetDeploymentGroup"} {
+					if a.ops[op] != s.servers && s.behind == 0 {
+						t.Errorf("%s was served %d times, for %d launches", op, a.ops[op], s.servers)
+					}
+				}
 				if over > 2 {
 					t.Errorf("the last CONTINUE came %.2f times as late as the budget allows", over)
 				}

@@ -120,6 +120,9 @@ func (s burst) lookBack(cloud *standin.Cloud, fleet []*standin.Instance, began t
 	slices.Sort(a.beats)
 	if s.rate > 0 {
 		a.bound = max(s.least(neededCalls), s.least(neededCalls-1)+s.work)
+		if s.behind > 0 { // until the servers are seen, what is asked is asked in vain
+			a.bound = max(a.bound, s.behind+time.Duration(float64(s.servers*neededCalls)/s.rate*float64(time.Second)))
+		}
 		if s.away > 0 {
 			a.bound = max(a.bound, s.away+s.least(1)+s.work)
 		}

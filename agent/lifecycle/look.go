@@ -31,7 +31,9 @@ func (l *Launch) check(ctx context.Context) error {
 		l.opt.Ahead()
 	}
 	group, state := l.pendingHook.group, l.pendingHook.state
-	if time.Since(l.pendingHook.at) > lateTimeout {
+	// Where the instance is was told already, when the hooks were not: in a crowd, until they are. Whether the state has moved on
+	// is seen before the action is held.
+	if at := l.pendingHook.at; at.IsZero() || time.Since(at) > lateTimeout && !l.opt.Limiter.Throttling() {
 		if group, state, err = l.describe(ctx); err != nil || group == "" {
 			return err
 		}
@@ -50,7 +52,7 @@ func (l *Launch) check(ctx context.Context) error {
 			close(l.known)
 			return nil
 		}
-		if err != nil { // whether the state moves on is seen before the action is held: one call less for the next try
+		if err != nil {
 			if l.pendingHook.at.IsZero() {
 				l.pendingHook.group, l.pendingHook.state, l.pendingHook.at = group, state, time.Now()
 			}
