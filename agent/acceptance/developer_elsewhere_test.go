@@ -34,7 +34,7 @@ func TestDeveloperElsewhereCommands(t *testing.T) {
 		for _, m := range listed.FindAllStringSubmatch(usherAs(t, -1, binary, t.TempDir(), []string{"help"}).stdout, -1) {
 			names = append(names, m[1])
 		}
-		return names
+		return slices.Compact(names) // a command that has others is listed for each
 	}
 	has := all(binaries.other())
 	if got := strings.Join(has, " "); got != "init migrate check deploy rollback servers lock unlock doctor attach iam-policy version completion" {
