@@ -1,10 +1,16 @@
 package acceptance
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -27,6 +33,37 @@ func (h *shop) listed() (names []string) {
 	return names
 }
 
+// jsonText is a text as it stands in JSON.
+func jsonText(text string) string {
+	b, err := json.Marshal(text)
+	if err != nil {
+		panic(err)
+	}
+	return strings.Trim(string(b), `"`)
+}
+
+// loudly is an endpoint before another, in whose answers every name that is another's says what a terminal obeys.
+func (h *shop) loudly(to string) string {
+	named := regexp.MustCompile(`"(description|targetId|instanceId|instanceName|[Kk]ey|[Vv]alue|deploymentConfigName|computePlatform|message|scriptName|logTail|lifecycleEventName)":"[^"]*"`)
+	tagged := regexp.MustCompile(`<(InstanceId|Key|Value|ImageId|LifecycleState|Description|StatusMessage|Cause)>[^<]*<`) // XML has no other controls
+	proxy := front(to)
+	proxy.ModifyResponse = func(answer *http.Response) error {
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			return err
+		}
+		body = named.ReplaceAll(body, []byte(`"$1":"`+strings.ReplaceAll(jsonText(obeyed), "$", "$$")+`"`))
+		body = tagged.ReplaceAll(body, []byte("<$1>own\u009b2J\u202ey<"))
+		answer.Body, answer.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		answer.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		answer.Header.Del("X-Amz-Crc32")
+		return nil
+	}
+	server := httptest.NewServer(proxy)
+	h.Cleanup(server.Close)
+	return server.URL
+}
+
 // Text of somebody else - a commit's subject, a script's output, a file's name, a value of an appspec or of usher.yml, an
 // argument, an error of AWS - through every command, into a pipe and onto a terminal: it is shown, and not obeyed.
 func TestHostileTextThroughEveryCommand(t *testing.T) {
@@ -44,6 +81,7 @@ hooks: {ValidateService: [{location: "`+strings.NewReplacer("\x1b", `\e`, "\x07"
 	h.write("image/etc/usher/agent.yml", obeyed+": 1\n")
 	server := h.servers[0]
 	config, odd, loud, bad := " --config "+server.path("agent.yml"), h.path("odd"), h.path("loud"), h.path("bad.tar")
+	h.write("short.yml", "application: shop\ndeployment_group: production\nretry_timeout: 1s\nlink: "+h.path("short/app")+"\nbase: "+h.path("short/base")+"\nreleases: "+h.path("short/releases")+"\nstate_dir: "+h.path("short/state")+"\n")
 	h.write("odd.yml", "application: \""+strings.NewReplacer("\x1b", `\e`, "\x07", `\a`).Replace(obeyed)+"\"\nlinks: x\n")
 
 	lines := map[string][]string{ // each command's, where others' text comes in
@@ -97,6 +135,29 @@ hooks: {ValidateService: [{location: "`+strings.NewReplacer("\x1b", `\e`, "\x07"
 			through(line)
 		}
 	}
+	// What AWS answers with: an instance's id, tags of a group and of a server, another one's description.
+	environ := h.environ
+	h.environ = append(slices.Clone(environ), "AWS_ENDPOINT_URL="+h.loudly(h.cloud.Endpoint))
+	before := shown
+	for _, name := range []string{"deploy status", "deploy list", "rollback", "servers", "doctor", "attach", "deploy"} {
+		for _, line := range lines[name] {
+			through(line)
+		}
+	}
+	if shown < before+20 {
+		t.Errorf("of AWS's answers the text was shown only %d times", shown-before)
+	}
+	h.environ = environ
+	instance := h.cloud.Instances()[0]
+	h.environ = append(slices.Clone(environ), h.cloud.Environ(instance)...)
+	for item, text := range map[string]string{"dynamic/instance-identity/document": `{"instanceId":"i-` + jsonText(obeyed) + `","region":"eu-west-1","accountId":"1","imageId":"ami-` + jsonText(obeyed) +
+		`","availabilityZone":"eu-west-1a","instanceType":"` + jsonText(obeyed) + `","pendingTime":"2026-01-01T00:00:00Z","privateIp":"10.0.0.1","architecture":"x86_64"}`,
+		"meta-data/tags/instance": "usher:application\n" + obeyed, "meta-data/tags/instance/usher:application": obeyed, "meta-data/autoscaling/target-lifecycle-state": obeyed} {
+		instance.FailMetadata(item, -1, standin.Fault{Body: []byte(text)})
+		through("run --once --config " + h.path("short.yml"))
+		instance.HealMetadata(item)
+	}
+	h.environ = environ
 	h.cloud.Fail("*", -1, standin.Fault{Code: "AccessDenied", Message: obeyed})
 	for _, name := range []string{"deploy", "deploy status", "deploy list", "rollback", "servers", "doctor", "attach"} {
 		through(lines[name][0])
