@@ -140,9 +140,9 @@ func TestAtTheLink(t *testing.T) {
 	}
 	scripts := scriptsOf(t, files, list...)
 	const early = "leave it to the deployment, whose release directory is new each time, or do it in AfterInstall in $USHER_RELEASE_DIR"
-	const empty = "warning: in BeforeInstall /opt/app is an empty directory to this script, and not in usher rehearse: what it leaves there comes into the release, " +
+	const empty = "warning: in BeforeInstall /opt/app is an empty directory for this script, and not in usher rehearse: what it leaves there comes into the release, " +
 		"what is live is at $USHER_PREVIOUS_RELEASE"
-	const shown = "warning: in AfterInstall /opt/app is what is being installed to this script alone, and not in usher rehearse: $USHER_RELEASE_DIR is that everywhere"
+	const shown = "warning: in AfterInstall /opt/app leads this script alone to the new release, and not in usher rehearse: write $USHER_RELEASE_DIR, which is that everywhere"
 	const live = "warning: in AfterInstall /opt/app is still what is live, not what is being installed: write $USHER_RELEASE_DIR"
 	const gone = " destroys what is live, and nothing is left to go back to: "
 	const nothing = " changes nothing: /opt/app is a link, which -R does not follow: write /opt/app/"

@@ -200,9 +200,9 @@ func (l *liveLines) say(n syntax.Node, command string, destroys bool) {
 	message := fmt.Sprintf("in %s %s is still what is live, not what is being installed: %s", l.script.Event, l.link, right)
 	switch {
 	case l.shown && l.script.Event == BeforeInstall:
-		message = fmt.Sprintf("in %s %s is an empty directory to this script, and not in usher rehearse: what it leaves there comes into the release, what is live is at $USHER_PREVIOUS_RELEASE", l.script.Event, l.link)
+		message = fmt.Sprintf("in %s %s is an empty directory for this script, and not in usher rehearse: what it leaves there comes into the release, what is live is at $USHER_PREVIOUS_RELEASE", l.script.Event, l.link)
 	case l.shown:
-		message = fmt.Sprintf("in %s %s is what is being installed to this script alone, and not in usher rehearse: $USHER_RELEASE_DIR is that everywhere", l.script.Event, l.link)
+		message = fmt.Sprintf("in %s %s leads this script alone to the new release, and not in usher rehearse: write $USHER_RELEASE_DIR, which is that everywhere", l.script.Event, l.link)
 	case destroys:
 		message = fmt.Sprintf("`%s` in %s destroys what is live, and nothing is left to go back to: %s", briefCommand([]byte(command)), l.script.Event, right)
 	}

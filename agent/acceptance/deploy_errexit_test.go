@@ -62,7 +62,7 @@ func TestScriptsThatNameTheLink(t *testing.T) {
 	dir := t.TempDir()
 	spec := strings.Replace(asMe["appspec.yml"], "hooks:\n", "hooks:\n  BeforeInstall:\n    - {location: scripts/clean.sh}\n", 1)
 	revisionIn(t, dir, "1", asMe.with(files{"appspec.yml": spec, "scripts/clean.sh": "#!/bin/bash\nset -e\nrm -rf /opt/app/*\n"}))
-	want := "scripts/clean.sh:3:1: warning: in BeforeInstall /opt/app is an empty directory to this script, and not in usher rehearse: "
+	want := "scripts/clean.sh:3:1: warning: in BeforeInstall /opt/app is an empty directory for this script, and not in usher rehearse: "
 	if got := usher(t, dir, []string{"check", "shop"}); got.code != 0 || !strings.Contains(got.stdout, want) {
 		t.Errorf("check: exit %d\n%s", got.code, got.stdout)
 	}

@@ -63,7 +63,7 @@ Destinations, with link: /opt/app
   /srv/shop/bin            1 file     replaced in place, file by file
   /etc/systemd/system      1 file     replaced in place, file by file
   With ` + "`link: /srv/shop`" + ` in agent.yml 3 of 4 files are switched, and /srv/shop is a link in the image (to the base)
-    then scripts/build.sh:2:1: warning: in AfterInstall /srv/shop is what is being installed to this script alone, and not in usher rehearse: $USHER_RELEASE_DIR is that everywhere
+    then scripts/build.sh:2:1: warning: in AfterInstall /srv/shop leads this script alone to the new release, and not in usher rehearse: write $USHER_RELEASE_DIR, which is that everywhere
     then scripts/clean.sh:2:1: ` + "`rm -rf /srv/shop` fails: /srv/shop is a link, which stays where it is: leave it out, a release directory is new each time" + `
   Or write /opt/app for /srv/shop in 6 lines: appspec.yml:5, appspec.yml:7, appspec.yml:11, scripts/build.sh:2, scripts/clean.sh:2, shop.service:2
 
