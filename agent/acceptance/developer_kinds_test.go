@@ -14,7 +14,7 @@ import (
 // Kinds of revisions: what CodeDeploy's agent does with one, and what usher does. They were made after the kinds that public
 // repositories have. The verdicts of CodeDeploy's agent (1.8.1) were read from its source and got from its YAML, with aliases.
 
-var updateKinds = flag.Bool("update", false, "write the table of the kinds of revisions into hooks/README.md")
+var update = flag.Bool("update", false, "write anew what is kept: the table of the kinds of revisions in hooks/README.md, testdata/screens")
 
 // kind is one of them: a sound revision with text at a place, and what became of it: with CodeDeploy's agent (deploys, refuses),
 // with usher of commit 858b174 (taken, refused), and with usher now (taken, warned, refused).
@@ -471,7 +471,7 @@ func TestKindsOfRevisions(t *testing.T) {
 		t.Fatalf("%s has no place for the table", page)
 	}
 	want := strings.Join(slices.Concat(table, []string{""}), "\n")
-	if *updateKinds {
+	if *update {
 		if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}

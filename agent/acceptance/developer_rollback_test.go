@@ -114,7 +114,7 @@ func TestRollBackToOneOfAList(t *testing.T) {
 
 	// The list of deployments says how.
 	h.expect("exit code", itoa(pick("deploy list production").ends().code), "0")
-	screen.says("`usher rollback production` goes back")
+	screen.says("`usher rollback production d-ID` goes back to one of them.")
 	if strings.Contains(h.usher("deploy list production").stdout, "usher rollback") {
 		t.Error("a program is told how to roll back")
 	}

@@ -265,7 +265,7 @@ var (
 	tookForm    = regexp.MustCompile(`\b(\d+ms|\d+\.\ds)\b`)
 	sizeForm    = regexp.MustCompile(`\b\d+(\.\d)? (B|kB|MB)\b`)
 	agoForm     = regexp.MustCompile(`(just now|\d+ minutes? ago)`)
-	passingForm = regexp.MustCompile(`(?m)^TIME .*( begins| began| created| in progress: .*)\n|^TIME \S+ [A-Z]\w+ succeeded in \S+\n|, \S+ of it [A-Z]\w+`) // only what a look happens to see
+	passingForm = regexp.MustCompile(`(?m)^\S+ .*( begins| began| created| in progress: .*)\n|^\S+ \S+ [A-Z]\w+ succeeded in \S+\n|, \S+ of it [A-Z]\w+`) // only what a look happens to see
 	idForm      = regexp.MustCompile(`d-[0-9A-Z]{9}`)
 )
 

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"usher/agent/cli"
@@ -91,8 +90,7 @@ func (d *Session) list(ctx context.Context, in cli.Call, most int) error {
 		}
 		return nil
 	}
-	table := tabwriter.NewWriter(in.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "WHEN\tDEPLOYMENT\tOUTCOME\tBY\tWHAT")
+	var rows [][]string
 	for _, p := range all {
 		outcome, by, what := rollout.InWords(p.Status), cmp.Or(p.By, p.Creator), p.Revision.String()
 		if p.RolledBackBy != "" {
@@ -104,12 +102,12 @@ func (d *Session) list(ctx context.Context, in cli.Call, most int) error {
 		if sha := p.Revision.Commit(); sha != "" {
 			what = rollout.Short(sha) + " " + cmp.Or(d.subject(ctx, sha), strings.TrimPrefix(p.Message, rollout.Short(sha)+" "))
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", format.Local(p.Created), p.ID, outcome, cell(by), cell(what))
+		rows = append(rows, []string{format.Local(p.Created), p.ID, outcome, cell(by), cell(what)})
 	}
-	if err := table.Flush(); err != nil || !rollout.IsTerminal(in.Stdout) {
+	if err := printTable(in.Stdout, []string{"WHEN", "DEPLOYMENT", "OUTCOME", "BY", "WHAT"}, rows); err != nil || !rollout.IsTerminal(in.Stdout) {
 		return err
 	}
-	_, err = fmt.Fprintf(in.Stdout, "\n`usher rollback %s` goes back: to the one that is picked from a list, or named: `usher rollback %s d-ID`.\n", d.Env.Name, d.Env.Name)
+	_, err = fmt.Fprintf(in.Stdout, "\n`usher rollback %s d-ID` goes back to one of them.\n", d.Env.Name)
 	return err
 }
 

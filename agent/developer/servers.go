@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"usher/agent/cli"
@@ -81,12 +80,11 @@ func (d *Session) servers(ctx context.Context, in cli.Call) error {
 	if len(all) == 0 {
 		fmt.Fprintln(in.Stdout, "There is no server now.")
 	} else {
-		table := tabwriter.NewWriter(in.Stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "SERVER\tSTATE\tSINCE\tBY\tRUNS")
+		var rows [][]string
 		for _, s := range all {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", s.ID, state(s), since(s), by(s), cell(d.runs(ctx, s)))
+			rows = append(rows, []string{s.ID, state(s), since(s), by(s), cell(d.runs(ctx, s))})
 		}
-		if err := table.Flush(); err != nil {
+		if err := printTable(in.Stdout, []string{"SERVER", "STATE", "SINCE", "BY", "RUNS"}, rows); err != nil {
 			return err
 		}
 	}

@@ -19,8 +19,12 @@ const (
 	// redrawEvery is calm for the eye, and fast enough for seconds that count.
 	redrawEvery = 250 * time.Millisecond
 
-	// barWidth leaves room for names and words on a terminal of 80 columns.
-	barWidth = 24
+	// barWidth leaves room for names and words on a terminal of 80 columns. A narrower one has shorter bars, and none where they
+	// would be shorter than leastBar: the words say more.
+	barWidth, leastBar = 24, 4
+
+	// besideBar is what the name of an instance takes, with the blanks around it, and the longest words.
+	besideBar = 27 + 28
 
 	// mostBars is how many instances have a line of their own at a time, so that all fits on a small terminal. The
 	// others are in the deployment's count, and are printed like all others when they have ended.
@@ -66,13 +70,19 @@ func newBars(out io.Writer) *bars {
 // add starts a bar. Its words are what say returns, each time it is drawn.
 func (b *bars) add(name string, total int64, priority int) *row {
 	if b.progress == nil {
-		b.progress = mpb.New(mpb.WithOutput(format.Unfiltered(b.out)), mpb.WithAutoRefresh(), mpb.WithRefreshRate(redrawEvery), mpb.WithWidth(barWidth))
+		b.progress = mpb.New(mpb.WithOutput(format.Unfiltered(b.out)), mpb.WithAutoRefresh(), mpb.WithRefreshRate(redrawEvery))
 	}
 	l := &row{began: time.Now(), since: time.Now()}
+	style, width, lead := b.style, min(barWidth, cmp.Or(Columns(b.out), barWidth+besideBar)-besideBar), "  "
+	options := []mpb.BarOption{mpb.BarPriority(priority)}
+	if width < leastBar {
+		style, width, lead = mpb.NopStyle(), 1, ""
+		options = append(options, mpb.BarFillerTrim())
+	}
 	// Of total 0 it never ends by itself: an instance may have all its events done and still not be told of.
-	l.bar = b.progress.New(0, b.style, mpb.BarPriority(priority),
+	l.bar = b.progress.New(0, style, append(options, mpb.BarWidth(width),
 		mpb.PrependDecorators(decor.Name("  "+format.Printable(name)+"  ", decor.WCSyncWidthR)),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return l.text() })))
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return lead + l.text() })))...)
 	l.bar.SetTotal(max(total, 1), false)
 	return l
 }
@@ -80,7 +90,7 @@ func (b *bars) add(name string, total int64, priority int) *row {
 func (l *row) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	text := "  " + l.words
+	text := l.words
 	if s := time.Since(l.since); s >= time.Second && !l.since.IsZero() {
 		text += fmt.Sprintf("  %s", s.Truncate(time.Second))
 	}

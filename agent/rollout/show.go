@@ -64,6 +64,21 @@ func IsTerminal(w any) bool {
 // Of makes every event one of an environment: several are shown in one place.
 func (v *View) Of(environment string) { v.of = environment }
 
+// Columns is how wide the terminal w is now, 0 for what is none.
+func Columns(w any) int {
+	if !IsTerminal(w) {
+		return 0
+	}
+	if filtered, ok := w.(*format.Filtered); ok {
+		w = format.Unfiltered(filtered)
+	}
+	width, _, err := cwriter.GetSize(int(w.(*os.File).Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
 // Show shows an event. It is called by one goroutine at a time.
 func (v *View) Show(e Event) {
 	e.Environment = cmp.Or(e.Environment, v.of)
