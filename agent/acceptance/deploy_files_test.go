@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"usher/agent/standin"
 )
 
@@ -109,6 +111,51 @@ func TestFileExists(t *testing.T) {
 			if c.behavior == "RETAIN" {
 				s.said(r, "warning: "+s.path("etc/shop.conf")+" exists already and is kept (file_exists_behavior RETAIN)")
 			}
+		})
+	}
+}
+
+// A file outside of the link is replaced by a deployment, and put back after a failure: what replaces it has its SELinux label,
+// and what is put back has all its extended attributes too.
+func TestAttributesOfReplacedFiles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can set a label")
+	}
+	const label, plain, acl = "security.selinux", "user.made-by", "system.posix_acl_access"
+	attributes := func(s *stage, file string) (all string) {
+		for _, name := range []string{label, plain, acl} {
+			value := make([]byte, 256)
+			n, err := unix.Getxattr(s.path(file), name, value)
+			if err != nil {
+				n = 0
+			}
+			all += fmt.Sprintf("%q ", value[:n])
+		}
+		return all
+	}
+	rights := "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\x2a\x00\x00\x00" + "\x04\x00\x04\x00\xff\xff\xff\xff" +
+		"\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff" // of user 42
+	for _, c := range []struct{ name, validate, content, attributes string }{
+		{"replaced", "", "ours", `"system_u:object_r:net_conf_t:s0\x00" "" "" `},
+		{"put back", failing, "of the image", fmt.Sprintf("%q %q %q ", "system_u:object_r:net_conf_t:s0\x00", "hand", rights)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			s.write("etc/hosts", "of the image")
+			for name, value := range map[string]string{label: "system_u:object_r:net_conf_t:s0\x00", plain: "hand", acl: rights} {
+				s.must(unix.Setxattr(s.path("etc/hosts"), name, []byte(value), 0))
+			}
+			app := s.app("1").with(files{"hosts": "ours"})
+			app["appspec.yml"] = strings.Replace(app["appspec.yml"], "\nhooks:", "\n  - {source: hosts, destination: "+s.path("etc")+"}\nfile_exists_behavior: OVERWRITE\nhooks:", 1)
+			if c.validate != "" {
+				app["scripts/validate.sh"] = c.validate
+			}
+			s.publish("shop-1", app)
+			s.launch()
+			b, err := os.ReadFile(s.path("etc/hosts"))
+			s.must(err)
+			s.expect("the file", string(b), c.content)
+			s.expect("its attributes", attributes(s, "etc/hosts"), c.attributes)
 		})
 	}
 }

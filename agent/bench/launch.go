@@ -109,10 +109,15 @@ func (b *bench) group(c corpus) (*group, error) {
 	if g.revision, err = b.upload(g.name+".zip", content); err != nil {
 		return nil, err
 	}
+	b.fleet(g)
+	return g, nil
+}
+
+// fleet makes the groups, in AWS, that a group stands for.
+func (b *bench) fleet(g *group) {
 	b.cloud.CreateGroup(standin.Group{Name: g.name, NoReplacement: true})
 	b.cloud.PutHook(g.name, standin.Hook{Name: hookName})
 	b.cloud.PublishRevision(application, g.name, g.revision)
-	return g, nil
 }
 
 func (b *bench) upload(key string, content []byte) (standin.Revision, error) {

@@ -3,6 +3,7 @@
 //	go run ./agent/bench                           all of it, a quarter of an hour; the table goes to standard output
 //	go run ./agent/bench -quick                    fewer rounds, less of everything, three minutes
 //	go run ./agent/bench -only launch,unpack-big   some of it
+//	go run ./agent/bench -only before -before OLD  two builds of usher: what a change costs
 //	go run ./agent/bench -out DIR                  also report.txt, report.json and report.svg there
 //	go run ./agent/bench -beside report.json       with the ratios of an earlier report beside this one's
 //
@@ -60,6 +61,7 @@ var parts = []part{
 	{"redeploy", (*bench).redeploys},
 	{"confined", (*bench).confined},
 	{"scale", (*bench).scale},
+	{"before", (*bench).befores},
 	{"idle", (*bench).idle},
 }
 
@@ -77,6 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	quick := flags.Bool("quick", false, "fewer rounds, and without what takes longest")
 	out := flags.String("out", "", "write report.txt, report.json and report.svg to `DIR`")
 	beside := flags.String("beside", "", "show the ratios of an earlier report.json, `FILE`, beside this one's")
+	earlier := flags.String("before", "", "compare with an earlier build of usher, `BINARY` (part before)")
 	binary := flags.String("usher", "", "measure this usher `BINARY` instead of building one")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -92,7 +95,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return 2
 	}
-	b := &bench{stderr: stderr, quick: *quick, usher: *binary, began: time.Now()}
+	b := &bench{stderr: stderr, quick: *quick, usher: *binary, before: *earlier, began: time.Now()}
 	b.report.Command = strings.Join(append([]string{"go run ./agent/bench"}, told(flags)...), " ")
 	if err := b.measure(ctx, chosen, stdout, *out, *beside); err != nil {
 		if ctx.Err() != nil {
@@ -148,7 +151,7 @@ func choose(only string) ([]part, error) {
 // measure measures the parts and writes the report.
 func (b *bench) measure(ctx context.Context, chosen []part, stdout io.Writer, out, beside string) (err error) {
 	// The S3 server moves the process into a directory of its own.
-	for _, path := range []*string{&out, &beside, &b.usher} {
+	for _, path := range []*string{&out, &beside, &b.usher, &b.before} {
 		if *path != "" {
 			if *path, err = filepath.Abs(*path); err != nil {
 				return fmt.Errorf("cannot find %s: %w", *path, err)

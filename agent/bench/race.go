@@ -29,6 +29,7 @@ type bench struct {
 	quick  bool
 	began  time.Time
 	usher  string // the binary
+	before string // an earlier one, of -before
 	disk   string // the scratch directory on the disk
 	memory string // the one in memory; "" when there is none
 	cloud  *standin.Cloud

@@ -23,7 +23,10 @@ import (
 //
 // ACLs and contexts are written as the kernel's extended attributes, so neither setfacl nor semanage is
 // needed. Unlike semanage, a context written so does not survive a full relabel (restorecon): a release
-// directory is new each time, and a policy rule for each would pile up.
+// directory is new each time, and a policy rule for each would pile up. Where the appspec names no context, a file that
+// takes the place of another keeps that one's, and a new one has what the kernel gives a file that is made in its directory:
+// what `cp` does. The policy's own idea of a path (matchpathcon) is not asked, for that is the policy's tools, which a base
+// image may lack.
 type applier struct {
 	rules        map[string]appspec.Permission
 	unprivileged bool
@@ -145,7 +148,7 @@ func (a *applier) label(rule appspec.Permission, dest string, f *os.File) error 
 		return nil
 	}
 	label := rule.Context.String()
-	if err := unix.Fsetxattr(int(f.Fd()), "security.selinux", append([]byte(label), 0), 0); err != nil {
+	if err := unix.Fsetxattr(int(f.Fd()), labelAttribute, append([]byte(label), 0), 0); err != nil {
 		if a.unprivileged && errors.Is(err, fs.ErrPermission) {
 			a.note("SELinux contexts were not set: only root may")
 			return nil

@@ -281,6 +281,9 @@ func (c *changes) put(r *Release, x mapping, apply *applier) error {
 			return err
 		}
 	} else if err := copyFile(from, base, dir, next, x.mode, func(f *os.File) error {
+		if err := keepLabel(dir, name, f); err != nil {
+			return err
+		}
 		if err := apply.to(x.dest, f); err != nil {
 			return err
 		}
