@@ -150,7 +150,7 @@ func TestBadRevision(t *testing.T) {
 		{"has an unknown event", appspec("AfterInstall:", "AfterInstal:"), `appspec.yml:8:3: unknown lifecycle event "AfterInstal": did you mean AfterInstall?`},
 		{"hooks an event that runs no scripts", appspec("AfterInstall:", "Install:"), "appspec.yml:8:3: Install runs no scripts: the deployment does it by itself; events that run scripts are BeforeBlockTraffic, "},
 		{"has a mode that is none", appspec("mode: 0644", "mode: 0988"), `mode "0988" must be 1 to 4 octal digits, such as 0644`},
-		{"gives a key twice", appspec("os: linux", "os: linux\nos: linux"), `appspec.yml:3:1: "os" is given twice: line 2 has it already`},
+		{"gives its hooks twice", appspec("os: linux", "os: linux\nhooks: {}"), `"hooks" is given twice: line 3 has it already`},
 		{"has two problems", appspec("os: linux", "os: windows\nHooks: {}"), `the revision has 2 problems, the first: appspec.yml:2:5: os must be linux, not "windows": this is an agent for Linux servers`},
 		{"is for Windows", appspec("os: linux", "os: windows"), `appspec.yml:2:5: os must be linux, not "windows": this is an agent for Linux servers`},
 		{"installs a file it does not have", appspec("source: /", "source: /public"), "appspec.yml:4:5: source public is not in the revision"},
