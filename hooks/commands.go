@@ -72,6 +72,8 @@ func asks(name string, args []string) bool {
 		return slices.ContainsFunc(args, func(a string) bool { return a == "status" || strings.HasPrefix(a, "is-") })
 	case "service", "supervisorctl", "initctl":
 		return slices.Contains(args, "status")
+	case "kill":
+		return slices.Contains(args, "-0")
 	}
 	return slices.Contains([]string{"pgrep", "pidof", "grep", "egrep", "fgrep", "zgrep", "diff", "cmp", "id", "getent", "which", "lsof", "fuser", "expr"}, name)
 }

@@ -71,7 +71,8 @@
 // are in, are kept apart as the bundle had them (/opt/app-releases/ID.scripts). As long as they are the same in the
 // release, and only root can change them there, a script is run from there. Once a hook has given the release away
 // (`chown -R`), or changed a script, it is run from where it is kept: ${0%/*} is then a directory of that copy, with what lay
-// beside the script, and ${0%/*}/.. has links to the rest of the release. Write to the working directory, not there.
+// beside the script, and ${0%/*}/.. has links to the rest of the release. Write to the working directory, not there. A script that is
+// not run as a hook has changed it draws a warning.
 //
 // # Environment
 //

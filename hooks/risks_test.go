@@ -22,6 +22,7 @@ func TestRisks(t *testing.T) {
 			"4:1: warning: `pgrep -f shop-0.jar` " + newServer + endsIt + "`pgrep -f shop-0.jar || true`"}},
 		{"asked before", "#!/bin/bash\nid shop >/dev/null 2>&1 || useradd shop\n[ -d /srv/shop ] || mkdir /srv/shop\nif [ -f /etc/old ]; then rm /etc/old; fi\n[ -n \"$PID\" ] && kill $PID\nif true; then pgrep shop; fi\n", []string{
 			"6:15: warning: `pgrep shop` " + newServer + endsIt + "`pgrep shop || true`"}},
+		{"kill -0 where it is not asked", "#!/bin/bash\nkill -0 $(cat shop.pid)\n", []string{"2:1: warning: `kill -0 $(cat shop.pid)` fails when there is nothing to kill, as on a new server" + endsIt + "`kill -0 $(cat shop.pid) || true`"}},
 		{"kill", "#!/bin/bash\nkill $(pgrep shop)\n", []string{"2:1: warning: `kill $(pgrep shop)` fails when there is nothing to kill, as on a new server" + endsIt + "`kill $(pgrep shop) || true`"}},
 		{"a status that the next line reads", "#!/bin/bash\nlast=$(cat /tmp/shop-last-run 2>/dev/null)\nif [ $? -ne 0 ]; then\n  last=none\nfi\n",
 			[]string{"2:1: warning: line 3 reads the status of this with $?, and -e ends the script before that: write `last=$(cat /tmp/shop-last-run 2>/dev/null) || status=$?`, or make it the condition of the `if`"}},
@@ -96,5 +97,15 @@ func TestRisks(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", a, b)
 			}
 		})
+	}
+}
+
+// In ValidateService what only asks fails because it is meant to; what it stops does not.
+func TestRisksOfValidateService(t *testing.T) {
+	s := revision(t, "#!/bin/bash\ngrep -q up /tmp/shop\nkill -0 $(cat shop.pid)\nsystemctl is-active shop\npgrep shop\nkill $(cat old.pid)\n", nil)
+	s.Event = hooks.ValidateService
+	want := "scripts/a.sh:6:1: warning: `kill $(cat old.pid)` fails when there is nothing to kill, as on a new server" + endsIt + "`kill $(cat old.pid) || true`"
+	if got := hooks.CheckSource([]hooks.Script{s}, hooks.Enforce); len(got) != 1 || got[0].String() != want {
+		t.Errorf("%v\nwant %s", got, want)
 	}
 }

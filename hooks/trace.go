@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -31,6 +32,7 @@ import (
 const (
 	maxTrace  = 256 << 10 // bytes of a trace that are read: a loop whose commands fail goes on writing
 	maxFailed = 20        // commands of one script that are told
+	maxFrames = 32        // functions in each other: one that fails in its own depths says so at each step out
 )
 
 // trace is where a bash script tells of commands that fail. The zero value is none.
@@ -95,8 +97,8 @@ func traceCode(report, posix string) string {
 	tell := func(fields string) string {
 		return `{ builtin printf '%s\0' ` + fields + " >>" + quoteForShell(report) + "; } 2>/dev/null || :"
 	}
-	trap := tell(`"$?" "$-" "$BASH_SUBSHELL" "${BASH_SOURCE[0]-}" "$LINENO" "$BASH_COMMAND" "${#BASH_LINENO[@]}" ` +
-		`${BASH_LINENO[@]+"${BASH_LINENO[@]}"} ${BASH_SOURCE[@]+"${BASH_SOURCE[@]}"}`)
+	trap := tell(fmt.Sprintf(`"$?" "$-" "$BASH_SUBSHELL" "${BASH_SOURCE[0]-}" "$LINENO" "$BASH_COMMAND" "${#BASH_LINENO[@]}" `+
+		`${BASH_LINENO[@]+"${BASH_LINENO[@]:0:%d}"} ${BASH_SOURCE[@]+"${BASH_SOURCE[@]:0:%[1]d}"}`, maxFrames))
 	return "unset BASH_ENV\n" + tell("start '' '' '' '' '' 0") + "\ntrap " + quoteForShell(trap) + " ERR\nset -E\n" + posix + ": \"$BASH\"\n"
 }
 
@@ -166,12 +168,14 @@ func (t trace) read(s Script) (all []failed) {
 	if t.dir == "" {
 		return nil
 	}
-	text, err := os.ReadFile(t.file("report"))
+	report, err := os.Open(t.file("report"))
 	if err != nil {
 		return nil
 	}
+	text, _ := io.ReadAll(io.LimitReader(report, maxTrace)) // what there is
+	report.Close()
 	script, _, _, _ := readScript(s.File)
-	fields := bytes.Split(text[:min(len(text), maxTrace)], []byte{0})
+	fields := bytes.Split(text, []byte{0})
 	for len(fields) > 6 {
 		frames, rest := t.frames(fields)
 		if rest == nil {
@@ -207,6 +211,7 @@ func (t trace) frames(fields [][]byte) (frames []frame, rest [][]byte) {
 		return nil, fields[6:]
 	}
 	n, err := strconv.Atoi(string(fields[6]))
+	n = min(n, maxFrames)
 	if err != nil || n < 0 || n > len(fields) || len(fields) < 7+2*n {
 		return nil, nil
 	}

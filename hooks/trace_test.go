@@ -197,6 +197,7 @@ func TestErrexitReport(t *testing.T) {
 		{"at the end of a pipeline", "#!/bin/bash\necho |\n  (false; true)\n", []string{"scripts/a.sh:3, where `false` had status 1"}, 0},
 		{"a function that ends with it, and one that calls it", "#!/bin/bash\nf() {\n  (exit 4)\n}\ng() {\n  f\n  echo 1\n}\ng\n", []string{"scripts/a.sh:3, where `( exit 4 )` had status 4"}, 0},
 		{"the same function twice, with another failure", "#!/bin/bash\nf() {\n  (exit $1)\n}\nf 4\nf 5\nfalse\n", []string{"scripts/a.sh:3, where `( exit $1 )` had status 4", "scripts/a.sh:7, where `false` had status 1"}, 1},
+		{"in its own depths", "#!/bin/bash\nf() {\n  if [ $1 = 0 ]; then return 4; fi\n  f $(($1-1))\n}\nf 200\ntrue\n", []string{"scripts/a.sh:4, where `f $(($1-1))` had status 4"}, 0},
 		{"set +e around what is read", "#!/bin/bash\nset +e\n. scripts/lib.sh\nset -e\nset +e\nlib\nset -e\n", nil, 0},
 		{"set +e around functions", "#!/bin/bash\nf() {\n  false\n  true\n}\nset +e\nf\nset -e\n", nil, 0},
 		{"a function whose failure is what is wanted", "#!/bin/bash\nf() {\n  false\n  false\n}\n! f\n! { f; f; }\n", nil, 0},

@@ -140,6 +140,13 @@ ValidateService finished in 0s (1 script)
 release shop-rehearsal-N of deployment rehearsal-N is live and good
 DIR/SCRATCH/opt/app -> DIR/SCRATCH/opt/app-releases/shop-rehearsal-N
 `)
+	scratch, err := filepath.Glob(filepath.Join(dir, "usher-rehearsal-*"))
+	if err != nil || len(scratch) != 1 {
+		t.Fatalf("%v, %v", scratch, err)
+	}
+	if info, err := os.Stat(scratch[0]); err != nil || os.Geteuid() == 0 && info.Mode().Perm() != 0o700 {
+		t.Errorf("others can read the revision: %v, %v", info.Mode(), err)
+	}
 
 	got := usherAs(t, nobody, filepath.Join(dir, "usher"), dir, []string{"rehearse", "-root", "/proc/1/rehearsal", "shop"})
 	if want := "usher rehearse: cannot make the base: mkdir /proc/1/rehearsal: no such file or directory\n"; got.code != 1 || got.stdout != "" || got.stderr != want {
@@ -174,6 +181,24 @@ ValidateService finished in 0s (1 script)
 release shop-rehearsal-N of deployment rehearsal-N is live and good
 DIR/SCRATCH/opt/app -> DIR/SCRATCH/opt/app-releases/shop-rehearsal-N
 `)
+}
+
+// A script that a hook changes, as is done to fill in a name, is run as it was checked, and that is told.
+func TestAScriptThatAHookChanges(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("who is not root runs what lies in the release")
+	}
+	dir := t.TempDir()
+	spec := strings.Replace(asMe["appspec.yml"], "hooks:\n", "hooks:\n  AfterInstall:\n    - {location: scripts/fill.sh}\n", 1)
+	revisionIn(t, dir, "1", asMe.with(files{"appspec.yml": spec, "scripts/fill.sh": "#!/bin/sh\nset -e\nsed -i s/@PORT@/8080/ scripts/start.sh\n",
+		"scripts/start.sh": "#!/bin/sh\nset -e\necho port @PORT@\n"}))
+	got := usher(t, dir, []string{"rehearse", "--yes", "shop"})
+	is := rehearsed(dir, got.stdout)
+	want := "warning: a hook has changed scripts/start.sh, and it is run as it was when it was checked: give it what it needs in the environment or in another file\n             | port @PORT@\n"
+	if got.code != 0 || !strings.Contains(is, want) || strings.Count(is, "a hook has changed") != 1 {
+		t.Errorf("exit %d, no %q in\n%s", got.code, want, is)
+	}
 }
 
 // openToAll is a folder that everybody can write to, with an usher that everybody can run, and nobody's

@@ -92,6 +92,10 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 		if err := d.checkDue(event, list[n:n+1]); n > 0 && err != nil { // one before it may have been to bring it
 			return "", err
 		}
+		if s.File != filepath.Join(of.Bundle, filepath.FromSlash(s.Location)) && d.on.Layout.Changed(of, s.Location) {
+			d.log.Warn(fmt.Sprintf("a hook has changed %s, and it is run as it was when it was checked: give it what it needs in the environment or in another file", s.Location),
+				systemd.ID(systemd.MessageScriptWarning), zap.String("lifecycle_event", s.Event), zap.String("hook_script", s.Location))
+		}
 		began := time.Now()
 		err := d.script(ctx, s)
 		d.on.Record.Timings.Since(began, step, s.Location)

@@ -25,8 +25,10 @@ func serverBelow(root string, c config.Config, policy hooks.Policy) (deployment.
 		if root, err = os.MkdirTemp("", "usher-rehearsal-"); err != nil {
 			return none, fmt.Errorf("cannot make a scratch root: %w", err)
 		}
-		if err := os.Chmod(root, 0o755); err != nil { // as the root of a server is: scripts run as other users too
-			return none, fmt.Errorf("cannot open the scratch root to scripts of other users: %w", err)
+		if os.Geteuid() == 0 { // as the root of a server is: scripts run as other users too; else nobody else has to read what is rehearsed
+			if err := os.Chmod(root, 0o755); err != nil {
+				return none, fmt.Errorf("cannot open the scratch root to scripts of other users: %w", err)
+			}
 		}
 	}
 	if root, err = filepath.Abs(root); err != nil {

@@ -237,19 +237,20 @@ func same(kept, placed *safepath.Dir, uid int) bool {
 }
 
 func sameFile(kept, placed *safepath.Dir, name string, uid int) bool {
-	k, _, err := kept.Open(name)
-	if err != nil {
-		return false
-	}
-	defer k.Close()
 	p, info, err := placed.Open(name)
 	if err != nil {
 		return false
 	}
 	defer p.Close()
-	if !info.OnlyOf(0, uid) {
+	return info.OnlyOf(0, uid) && sameContent(kept, p, name)
+}
+
+func sameContent(kept *safepath.Dir, p *os.File, name string) bool {
+	k, _, err := kept.Open(name)
+	if err != nil {
 		return false
 	}
+	defer k.Close()
 	a, b := make([]byte, 32<<10), make([]byte, 32<<10)
 	for {
 		n, err := io.ReadFull(k, a)
@@ -261,6 +262,35 @@ func sameFile(kept, placed *safepath.Dir, name string, uid int) bool {
 			return (err == io.EOF || err == io.ErrUnexpectedEOF) && (failed == io.EOF || failed == io.ErrUnexpectedEOF)
 		}
 	}
+}
+
+// Changed says whether a script that is kept is another in the release by now. One that was removed there is not.
+func (l Layout) Changed(r Release, location string) bool {
+	dir, name := path.Split(path.Clean(location))
+	open := func(root string) (*safepath.Dir, error) {
+		top, err := safepath.Open(root)
+		if err != nil {
+			return nil, err
+		}
+		defer top.Close()
+		return top.Down(dir)
+	}
+	kept, err := open(l.dir(r.ID + scriptsSuffix))
+	if err != nil {
+		return false
+	}
+	defer kept.Close()
+	placed, err := open(r.Bundle)
+	if err != nil {
+		return false
+	}
+	defer placed.Close()
+	p, _, err := placed.Open(name)
+	if err != nil {
+		return false
+	}
+	defer p.Close()
+	return !sameContent(kept, p, name)
 }
 
 // CheckRelease is Check for a release on disk, by the appspec and the scripts that root alone can change.
