@@ -14,7 +14,7 @@ import (
 	"usher/agent/standin"
 )
 
-// A far is AWS at a distance: Auto Scaling, CodeDeploy and S3 behind a link each, as three hosts. Metadata stays near,
+// A far is AWS at a distance: Auto Scaling, CodeDeploy, its host commands and S3 behind a link each, as four hosts. Metadata stays near,
 // as it is.
 type far struct {
 	trip    time.Duration // there and back
@@ -31,7 +31,8 @@ const setUpTrips = 2
 func (b *bench) far(ctx context.Context, trip, service time.Duration) (*far, error) {
 	f := &far{trip: trip, service: service}
 	for _, host := range []struct{ variable, endpoint string }{
-		{"AWS_ENDPOINT_URL_AUTO_SCALING", b.cloud.Endpoint}, {"AWS_ENDPOINT_URL_CODEDEPLOY", b.cloud.Endpoint}, {"AWS_ENDPOINT_URL_S3", b.cloud.S3Endpoint},
+		{"AWS_ENDPOINT_URL_AUTO_SCALING", b.cloud.Endpoint}, {"AWS_ENDPOINT_URL_CODEDEPLOY", b.cloud.Endpoint},
+		{"AWS_ENDPOINT_URL_CODEDEPLOY_COMMANDS", b.cloud.Endpoint}, {"AWS_ENDPOINT_URL_S3", b.cloud.S3Endpoint},
 	} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -114,32 +115,55 @@ func (f *far) carry(to, from net.Conn, ready time.Time) {
 	writing.Wait()
 }
 
-// distances are small launches with AWS at several distances.
+// distances are launches with AWS at several distances, and a deployment to a server in service.
 func (b *bench) distances(ctx context.Context) error {
-	g, err := b.group(small)
-	if err != nil {
-		return err
-	}
 	for _, d := range []struct {
+		corpus        corpus
 		trip, service time.Duration
-		goals         []goal
+		atMost        float64 // of the script's time; 0: no goal
 	}{
-		{0, 30 * time.Millisecond, nil},
-		{5 * time.Millisecond, 30 * time.Millisecond, nil},
-		{50 * time.Millisecond, 30 * time.Millisecond, []goal{{Against: whoScript, AtMost: 0.15}}},
-		{50 * time.Millisecond, 100 * time.Millisecond, nil},
+		{small, 0, 30 * time.Millisecond, 0},
+		{small, 5 * time.Millisecond, 30 * time.Millisecond, 0},
+		{small, 50 * time.Millisecond, 30 * time.Millisecond, 0.15},
+		{small, 50 * time.Millisecond, 100 * time.Millisecond, 0},
+		{big, 50 * time.Millisecond, 30 * time.Millisecond, 0.25},
 	} {
-		if b.quick && d.goals == nil {
+		if b.quick && d.atMost == 0 {
 			continue
 		}
-		if err := b.distance(ctx, g, d.trip, d.service, d.goals); err != nil {
+		g, err := b.group(d.corpus)
+		if err != nil {
+			return err
+		}
+		var goals []goal
+		if d.atMost > 0 {
+			goals = []goal{{Against: whoScript, AtMost: d.atMost}}
+		}
+		if err := b.distance(ctx, g, d.corpus, d.trip, d.service, goals); err != nil {
 			return err
 		}
 	}
-	return nil
+	return b.farRedeploys(ctx, 50*time.Millisecond, 30*time.Millisecond)
 }
 
-func (b *bench) distance(ctx context.Context, g *group, trip, service time.Duration, goals []goal) error {
+// What seven events are allowed: four calls each, one after the other, as AWS's own agent makes them. Polls are among them.
+const eventTrips = 7 * 4
+
+// farRedeploys are deployments to a server in service with AWS at a distance.
+func (b *bench) farRedeploys(ctx context.Context, trip, service time.Duration) error {
+	server := small
+	server.name = "far" // a group whose only server runs usher
+	f, err := b.far(ctx, trip, service)
+	if err != nil {
+		return err
+	}
+	defer f.close(b)
+	most := (eventTrips * (trip + service)).Seconds()
+	return b.redeploysOf(ctx, server, f.environ, row{Name: fmt.Sprintf("seven events, %s away, %s a call", trip, service), Goals: []goal{{AtMost: most}},
+		Note: fmt.Sprintf("host commands, from the deployment's creation to its end; %d calls one after the other would be %.2f s, without the scripts", eventTrips, most)}, 7)
+}
+
+func (b *bench) distance(ctx context.Context, g *group, c corpus, trip, service time.Duration, goals []goal) error {
 	f, err := b.far(ctx, trip, service)
 	if err != nil {
 		return err
@@ -161,7 +185,7 @@ func (b *bench) distance(ctx context.Context, g *group, trip, service time.Durat
 			return took, err
 		}
 	}
-	err = b.race(ctx, row{Name: fmt.Sprintf("a small revision, %s away, %s a call", trip, service), Goals: goals,
+	err = b.race(ctx, row{Name: fmt.Sprintf("a %s revision, %s away, %s a call", c.name, trip, service), Goals: goals,
 		Note: fmt.Sprintf("a new connection takes %d round trips (TCP, TLS 1.3); metadata is near", setUpTrips)}, b.rounds(7),
 		subject{who: whoUsher, run: launch(func(s *server) *exec.Cmd { return s.usher(ctx, b.usher, "-once") }, true)},
 		subject{whoScript, []string{"aws", "curl", "unzip"}, launch(func(s *server) *exec.Cmd { return s.userData(ctx) }, false)})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"time"
 
 	"usher/agent/bundle"
@@ -14,12 +15,18 @@ import (
 // redeploys deploys to a server in service: CodeDeploy sends a host command for each of seven lifecycle events, the
 // next when the one before has been answered. It is timed from the call that creates the deployment to its end.
 func (b *bench) redeploys(ctx context.Context) error {
-	g, err := b.group(small)
+	return b.redeploysOf(ctx, small, nil, row{Name: "a small revision, seven events",
+		Note: "host commands, from the deployment's creation to its end, all polls included"}, 11)
+}
+
+// redeploysOf deploys a corpus again and again to a server whose agent has these variables as well.
+func (b *bench) redeploysOf(ctx context.Context, c corpus, environ []string, w row, rounds int) error {
+	g, err := b.group(c)
 	if err != nil {
 		return err
 	}
 	b.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: application, Name: g.name, AutoScalingGroups: []string{g.name}})
-	archive, err := b.archive(small, bundle.Zip)
+	archive, err := b.archive(c, bundle.Zip)
 	if err != nil {
 		return err
 	}
@@ -27,12 +34,12 @@ func (b *bench) redeploys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the bundle: %w", err)
 	}
-	d, err := b.daemon(ctx, g)
+	d, err := b.daemonWith(ctx, g, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, environ...) })
 	if err != nil {
 		return err
 	}
 	n := 0
-	err = b.race(ctx, row{Name: "a small revision, seven events", Note: "host commands, from the deployment's creation to its end, all polls included"}, b.rounds(11),
+	err = b.race(ctx, w, b.rounds(rounds),
 		subject{who: whoUsher, run: func(ctx context.Context) (time.Duration, error) {
 			n++
 			revision, err := b.upload(fmt.Sprintf("%s-%d.zip", g.name, n), content) // another key is another release
