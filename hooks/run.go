@@ -86,7 +86,7 @@ func (f *Failure) Error() string {
 	}
 	perhaps := ""
 	for i, c := range r.Suspects {
-		perhaps += []string{"; perhaps errexit (-e) ended it, which its shell does not tell: ", ", "}[min(i, 1)] + fmt.Sprintf("line %d, `%s`", c.Line, c.Command)
+		perhaps += []string{"; perhaps errexit (-e) ended it, which its shell does not tell: ", ", or "}[min(i, 1)] + fmt.Sprintf("line %d, `%s`", c.Line, c.Command)
 	}
 	if len(r.Tail) == 0 {
 		return fmt.Sprintf("%s %s; it wrote nothing%s", f.Script, how, perhaps)

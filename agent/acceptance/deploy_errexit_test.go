@@ -1,8 +1,11 @@
 package acceptance
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"usher/hooks"
 )
 
 // What a team that comes from CodeDeploy sees of errexit: the failure that explains itself, and the mode to run for a week first.
@@ -70,5 +73,43 @@ func TestScriptsThatNameTheLink(t *testing.T) {
 		"leave it to the deployment, whose release directory is new each time, or do it in AfterInstall in $USHER_RELEASE_DIR\n"
 	if got := usher(t, dir, []string{"rehearse", "-root", "root", "shop"}); got.code != 1 || !strings.Contains(got.stdout, "the revision has 1 problem: "+want) {
 		t.Errorf("rehearse: exit %d\n%s", got.code, got.stdout)
+	}
+}
+
+// A command that errexit ended a script at arrives where people look: at CodeDeploy, in the diagnostics of the event, and in what
+// `usher deploy` ends with. dash does not tell, and then that is said, with the commands that may have been it.
+func TestWhatErrexitEndedReachesPeople(t *testing.T) {
+	const command = "pgrep -f no-such-thing-N-here" // N is another one each time: pgrep finds the others' pgrep
+	for n, c := range []struct{ shell, script, want string }{
+		{"bash", "echo rendering\n" + command + "\necho rendered\n", "errexit (-e) ended it at scripts/render.sh:3, where `" + command + "` had status 1; its last line: rendering"},
+		{"ksh93", "echo rendering\n" + command + "\necho rendered\n", "errexit (-e) ended it at scripts/render.sh:3, where `" + command + "` had status 1; its last line: rendering"},
+		{"mksh", "echo rendering\n" + command + "\necho rendered\n", "errexit (-e) ended it at scripts/render.sh:3, where `" + command + "` had status 1; its last line: rendering"},
+		{"mksh", "echo rendering\n" + command + " | sort | grep x\necho rendered\n", "perhaps errexit (-e) ended it, which its shell does not tell: line 3, `grep x`"},
+		{"dash", "echo rendering\n" + command + "\ngrep -q nobody-has-this-name /etc/passwd\necho rendered\n",
+			"perhaps errexit (-e) ended it, which its shell does not tell: line 3, `" + command + "`, or line 4, `grep -q nobody-has-this-name /etc/passwd`"},
+		{"dash", "echo rendering\ncd /nowhere-at-all\necho rendered\n", "failed with exit code 2 after"}, // of which no line is known before
+	} {
+		c.script, c.want = strings.ReplaceAll(c.script, "-N-", fmt.Sprintf("-%d-", n)), strings.ReplaceAll(c.want, "-N-", fmt.Sprintf("-%d-", n))
+		t.Run(c.shell, func(t *testing.T) {
+			needShell(t, c.shell)
+			h := newShop(t, 1, production())
+			h.commit("2", edition("2").with(files{"scripts/render.sh": "#!/usr/bin/env " + c.shell + "\n" + c.script}))
+			got := h.usher("deploy production")
+			if got.code != 1 || !strings.Contains(got.stdout+got.stderr, c.want) {
+				t.Errorf("usher deploy: exit %d, no %q in\n%s%s", got.code, c.want, got.stdout, got.stderr)
+			}
+			told := false
+			for _, command := range h.cloud.HostCommands() {
+				if command.Name == hooks.AfterInstall && command.Status == "Failed" {
+					told = true
+					if d := command.Diagnostics; !strings.Contains(d.Message, c.want) || d.Script != "scripts/render.sh" || !strings.Contains(d.Log, "rendering") {
+						t.Errorf("CodeDeploy was told %+v, want %q", d, c.want)
+					}
+				}
+			}
+			if !told {
+				t.Error("CodeDeploy was told of no failure")
+			}
+		})
 	}
 }
