@@ -148,7 +148,7 @@ func (w *walk) statement(s *syntax.Stmt) {
 // for all of them: they have one remedy.
 func (w *walk) pipeline(s *syntax.Stmt, c *syntax.BinaryCmd) {
 	w.inPipe[c.X] = true
-	if w.inPipe[s] || w.condition[s] || s.Negated || s.Background || firstFailing(c.X) == nil {
+	if w.inPipe[s] || w.condition[s] || s.Negated || s.Background || firstFailing(c.X) == nil || cutsOff(c) { // pipefail would end it
 		return
 	}
 	inFunction := slices.ContainsFunc(w.path, func(n syntax.Node) bool { _, ok := n.(*syntax.FuncDecl); return ok })

@@ -88,7 +88,7 @@ func (r *risks) risk(args []string) (why, write string) {
 	options := strings.Join(slices.DeleteFunc(slices.Clone(rest), func(a string) bool { return !strings.HasPrefix(a, "-") }), " ")
 	operands := slices.DeleteFunc(slices.Clone(rest), func(a string) bool { return strings.HasPrefix(a, "-") })
 	if known, ok := often[name]; ok {
-		if name == "id" && len(operands) == 0 { // of oneself
+		if name == "id" && (len(operands) == 0 || slices.Equal(operands, []string{"root"})) { // of oneself, or of who is everywhere
 			return "", ""
 		}
 		return known[0], known[1]
@@ -111,7 +111,7 @@ func (r *risks) risk(args []string) (why, write string) {
 	case name == "service" && (last == "stop" || last == "status"), strings.HasPrefix(args[0], "/etc/init.d/") && (last == "stop" || last == "status"),
 		name == "invoke-rc.d" && last == "stop":
 		return "fails when the service is not there, or does not run", orTrue
-	case name == "xargs" && slices.Contains(operands, "kill"):
+	case name == "xargs" && slices.Contains(operands, "kill") && !slices.Contains(rest, "-r") && !slices.Contains(rest, "--no-run-if-empty"):
 		return "fails when there is nothing to kill, as on a new server", "`xargs -r` and " + orTrue
 	case name == "command" || name == "type" || name == "hash": // `command` without -v is not among the arguments
 		return "has status 1 when there is no such program", "`if ! THIS; then`, or " + orTrue

@@ -151,6 +151,10 @@ func (r *risks) statement(s *syntax.Stmt, handled bool) {
 		if isList(c) {
 			r.statement(c.X, true)
 		} else {
+			if r.pipefail && !handled && !r.off && cutsOff(c) {
+				r.say(s, "`%s` has status 141 under pipefail, because its last command stops reading what has no end, and -e ends the script: write `head -c 4096 /dev/urandom | ...`, or `%[1]s || true`", r.source(s))
+				return
+			}
 			r.statement(c.X, handled || !r.pipefail)
 		}
 		if isList(c) {
@@ -204,6 +208,35 @@ func (r *risks) function(f *syntax.FuncDecl) {
 	if c, ok := last.Cmd.(*syntax.BinaryCmd); ok && c.Op == syntax.AndStmt && isTest(c.X) {
 		r.say(last, "function %s has status 1 when this test is false, and -e ends the script where it is called: write `if ...; then ...; fi`, or `return 0` below", f.Name.Value)
 	}
+}
+
+// cutsOff reports whether the end of a pipeline stops reading before a command that writes without end has ended, which SIGPIPE then
+// ends: `tr -dc a-z </dev/urandom | head -c 8`.
+func cutsOff(pipe *syntax.BinaryCmd) bool {
+	name := func(s *syntax.Stmt) string {
+		if c, ok := s.Cmd.(*syntax.CallExpr); ok {
+			if words, _ := commandWords(c); len(words) > 0 {
+				return path.Base(words[0])
+			}
+		}
+		return ""
+	}
+	if name(pipe.Y) != "head" {
+		return false
+	}
+	endless, bounded := false, false
+	syntax.Walk(pipe.X, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.Stmt:
+			endless = endless || name(n) == "yes"
+			bounded = bounded || slices.Contains([]string{"head", "dd", "od"}, name(n))
+		case *syntax.Word:
+			text, _ := literal(n)
+			endless = endless || slices.Contains([]string{"/dev/urandom", "/dev/random", "/dev/zero"}, text)
+		}
+		return true
+	})
+	return endless && !bounded
 }
 
 func isTest(s *syntax.Stmt) bool {
@@ -267,11 +300,23 @@ func (r *risks) call(s *syntax.Stmt, c *syntax.CallExpr, handled bool) {
 
 // silenced reports whether a statement's errors go nowhere.
 func silenced(s *syntax.Stmt) bool {
-	return slices.ContainsFunc(s.Redirs, func(r *syntax.Redirect) bool {
+	output, errors := "", ""
+	for _, r := range s.Redirs {
 		target, _ := literal(r.Word)
-		errors := r.Op == syntax.RdrAll || r.Op == syntax.AppAll || (r.Op == syntax.RdrOut || r.Op == syntax.AppOut) && r.N != nil && r.N.Value == "2"
-		return errors && target == "/dev/null"
-	})
+		ofErrors := r.N != nil && r.N.Value == "2"
+		switch {
+		case r.Op == syntax.RdrAll || r.Op == syntax.AppAll:
+			output, errors = target, target
+		case r.Op == syntax.DplOut && ofErrors && target == "1":
+			errors = output
+		case r.Op != syntax.RdrOut && r.Op != syntax.AppOut:
+		case ofErrors:
+			errors = target
+		case r.N == nil || r.N.Value == "1":
+			output = target
+		}
+	}
+	return errors == "/dev/null"
 }
 
 // assignment looks at x=$(...), whose status is that of the last one's last command.

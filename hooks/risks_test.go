@@ -22,6 +22,14 @@ func TestRisks(t *testing.T) {
 			"4:1: warning: `pgrep -f shop-0.jar` " + newServer + endsIt + "`pgrep -f shop-0.jar || true`"}},
 		{"asked before", "#!/bin/bash\nid shop >/dev/null 2>&1 || useradd shop\n[ -d /srv/shop ] || mkdir /srv/shop\nif [ -f /etc/old ]; then rm /etc/old; fi\n[ -n \"$PID\" ] && kill $PID\nif true; then pgrep shop; fi\n", []string{
 			"6:15: warning: `pgrep shop` " + newServer + endsIt + "`pgrep shop || true`"}},
+		{"a pipeline that SIGPIPE ends", "#!/bin/bash\nset -euo pipefail\nKEY=$(tr -dc a-z </dev/urandom | head -c 8)\nyes | head -1\nhead -c 400 /dev/urandom | tr -dc a-z | head -c 8\nX=$(yes | head -1) || true\ncat /etc/hostname | head -1\n", []string{
+			"3:1: warning: `tr -dc a-z </dev/urandom | head -c 8` has status 141 under pipefail, because its last command stops reading what has no end" + endsIt + "`head -c 4096 /dev/urandom | ...`, or `tr -dc a-z </dev/urandom | head -c 8 || true`",
+			"4:1: warning: `yes | head -1` has status 141 under pipefail, because its last command stops reading what has no end" + endsIt + "`head -c 4096 /dev/urandom | ...`, or `yes | head -1 || true`"}},
+		{"and without pipefail, which is not what it lacks", "#!/bin/bash\ntr -dc a-z </dev/urandom | head -c 8\n", nil},
+		{"nothing to kill, and then none is run", "#!/bin/bash\nset -o pipefail\npgrep shop | xargs -r kill || true\necho 1 | xargs -r kill\nid -u root\n", nil},
+		{"errors that go nowhere", "#!/bin/bash\nls /x >/dev/null 2>&1\nls /x 2>&1 >/dev/null\nls /x >/tmp/log 2>&1\nls /x &>>/dev/null\nls /x >/dev/null\nif ls /x >/dev/null 2>&1; then :; fi\n", []string{
+			"2:1: warning: `ls /x` throws its errors away, so it is expected to fail" + endsIt + "`ls /x || true`",
+			"5:1: warning: `ls /x` throws its errors away, so it is expected to fail" + endsIt + "`ls /x || true`"}},
 		{"kill -0 where it is not asked", "#!/bin/bash\nkill -0 $(cat shop.pid)\n", []string{"2:1: warning: `kill -0 $(cat shop.pid)` fails when there is nothing to kill, as on a new server" + endsIt + "`kill -0 $(cat shop.pid) || true`"}},
 		{"kill", "#!/bin/bash\nkill $(pgrep shop)\n", []string{"2:1: warning: `kill $(pgrep shop)` fails when there is nothing to kill, as on a new server" + endsIt + "`kill $(pgrep shop) || true`"}},
 		{"a status that the next line reads", "#!/bin/bash\nlast=$(cat /tmp/shop-last-run 2>/dev/null)\nif [ $? -ne 0 ]; then\n  last=none\nfi\n",
