@@ -73,7 +73,7 @@ The server must have, from its image or by BeforeInstall
   variables that nobody sets: JAVA_HOME
 
 Steps
-  1. Try it on a machine like a server: ` + "`usher rehearse --errexit report`" + `.
+  1. Try it on a machine like a server: ` + "`usher rehearse --errexit report --link /srv/shop PATH`" + `.
   2. In the image: what the server must have; ` + "`link: /srv/shop` and `errexit: report`" + ` in agent.yml; usher in the place of CodeDeploy's agent; ` + "`usher bake`" + `.
   3. One server: launch it, ` + "`usher deploy`" + `, and read what its journal warns of.
   4. After a week without a warning of errexit: ` + "`errexit: enforce`" + `, which is the default.
@@ -88,15 +88,16 @@ func TestMigrate(t *testing.T) {
 	}
 	writeIn(t, filepath.Join(dir, "shop.tgz"), string(tarred(t, codeDeploys)))
 	for _, c := range []struct {
-		name, in string
-		args     []string
+		name, in, path string
+		args           []string
 	}{
-		{"a folder", dir, []string{"migrate", "shop"}},
-		{"an archive", dir, []string{"migrate", "shop.tgz"}},
-		{"the working directory", filepath.Join(dir, "shop"), []string{"migrate"}},
+		{"a folder", dir, "shop", []string{"migrate", "shop"}},
+		{"an archive", dir, "shop.tgz", []string{"migrate", "shop.tgz"}},
+		{"the working directory", filepath.Join(dir, "shop"), ".", []string{"migrate"}},
 	} {
-		if got := usher(t, c.in, c.args); got.code != 0 || got.stdout != migratePage || got.stderr != "" {
-			t.Errorf("%s: exit %d, stderr %q\n got: %s\nwant: %s", c.name, got.code, got.stderr, got.stdout, migratePage)
+		want := strings.Replace(migratePage, "PATH", c.path, 1)
+		if got := usher(t, c.in, c.args); got.code != 0 || got.stdout != want || got.stderr != "" {
+			t.Errorf("%s: exit %d, stderr %q\n got: %s\nwant: %s", c.name, got.code, got.stderr, got.stdout, want)
 		}
 	}
 

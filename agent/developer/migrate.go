@@ -52,8 +52,7 @@ func MigrateCommand() cli.Command {
 			}
 			return in.Fail(cli.ExitFailed, err)
 		}
-		m := compare(cfg, dir, spec)
-		m.Path = path
+		m := compare(cfg, path, dir, spec)
 		if asJSON {
 			if err := writeJSON(in.Stdout, m); err != nil {
 				return in.Fail(cli.ExitFailed, err)
@@ -89,9 +88,9 @@ type migration struct {
 	others int // warnings that are as true with CodeDeploy's agent
 }
 
-// compare looks at the revision unpacked in dir.
-func compare(cfg config.Config, dir string, spec *appspec.Spec) migration {
-	m := migration{Link: cfg.Link, Needs: needsOf(dir), Refused: []hooks.Problem{}, Ends: []hooks.Problem{}, Differs: []hooks.Problem{},
+// compare looks at the revision at path, which is unpacked in dir.
+func compare(cfg config.Config, path, dir string, spec *appspec.Spec) migration {
+	m := migration{Path: path, Link: cfg.Link, Needs: needsOf(dir), Refused: []hooks.Problem{}, Ends: []hooks.Problem{}, Differs: []hooks.Problem{},
 		Destinations: []release.Destination{}}
 	plan, problems := release.Check(layoutOf(cfg), dir, "", hooks.Enforce, hooks.CheckSource)
 	m.Destinations = append(m.Destinations, plan.Destinations...)
@@ -187,7 +186,13 @@ func (m migration) steps() (steps []string) {
 	if len(m.Ends) > 0 || len(m.Refused) > 0 {
 		settings = append(settings, "`errexit: report`")
 	}
-	say("Try it on a machine like a server: `usher rehearse --errexit report`.")
+	rehearse := "usher rehearse --errexit report"
+	if s := m.Switch; s != nil && s.Link != "" {
+		rehearse += " --link " + s.Link
+	} else if m.Link != config.Default().Link {
+		rehearse += " --link " + m.Link
+	}
+	say("Try it on a machine like a server: `%s %s`.", rehearse, m.Path)
 	image := "In the image: "
 	if len(needed(m.Needs)) > 0 {
 		image += "what the server must have; "
