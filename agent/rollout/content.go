@@ -16,7 +16,7 @@ import (
 type entry struct {
 	mode, sha, path string
 	filter          string // "" for none
-	pointer         bool   // of Git LFS
+	pointer         string // of Git LFS; "" for a file that is here as it is
 }
 
 // content is what is packed of a commit, that of its submodules with it where they are asked for.
@@ -25,12 +25,8 @@ func (r *Repository) content(ctx context.Context, c Commit) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	pointers, err := r.pointers(ctx, own)
-	if err != nil {
+	if err := r.pointers(ctx, own); err != nil {
 		return nil, fmt.Errorf("cannot look for Git LFS: %w", err)
-	}
-	for i := range own {
-		own[i].pointer = slices.ContainsFunc(pointers, func(p entry) bool { return p.path == own[i].path })
 	}
 	if !r.Submodules {
 		return own, nil

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,13 +26,13 @@ type pointer struct {
 var pointerForm = form(`^version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*oid sha256:([0-9a-f]{64})\n(?:.*\n)*size ([0-9]+)\n`)
 
 // pointerOf reads a pointer.
-func pointerOf(text []byte) (p pointer, err error) {
-	m := pointerForm().FindSubmatch(text)
+func pointerOf(text string) (p pointer, err error) {
+	m := pointerForm().FindStringSubmatch(text)
 	if m == nil {
 		return p, errors.New("its pointer of Git LFS cannot be read: it has no oid, or no size")
 	}
-	size, err := strconv.ParseInt(string(m[2]), 10, 64)
-	return pointer{string(m[1]), size}, err
+	size, err := strconv.ParseInt(m[2], 10, 64)
+	return pointer{m[1], size}, err
 }
 
 // large are the files of a commit that are packed from Git LFS in place of their pointers.
@@ -50,25 +49,23 @@ func (r *Repository) large(ctx context.Context, c Commit) (l large, err error) {
 	if err != nil {
 		return l, err
 	}
-	pointers, err := r.pointers(ctx, own)
-	if err != nil || len(pointers) == 0 {
+	if err := r.pointers(ctx, own); err != nil {
 		return l, err
 	}
 	if l.store, err = r.lfsStore(ctx); err != nil {
 		return l, err
 	}
 	missing := false
-	for _, e := range pointers {
+	for _, e := range own {
+		if e.pointer == "" {
+			continue
+		}
 		name := e.path
 		if r.Path != "" {
 			name = r.Path + "/" + name
 		}
 		l.paths[name] = true
-		text, err := r.git(ctx, nil, "cat-file", "blob", e.sha)
-		if err != nil {
-			return l, err
-		}
-		p, err := pointerOf(text)
+		p, err := pointerOf(e.pointer)
 		if err != nil {
 			return l, fmt.Errorf("%s: %w", e.path, err)
 		}
@@ -118,7 +115,7 @@ func (l large) write(out *tar.Writer, h *tar.Header, in io.Reader, name string) 
 	if err != nil {
 		return err
 	}
-	p, err := pointerOf(text)
+	p, err := pointerOf(string(text))
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -144,45 +141,62 @@ func (l large) write(out *tar.Writer, h *tar.Header, in io.Reader, name string) 
 	return fmt.Errorf("the content of %s in Git LFS is not what its pointer says: `git lfs fsck` looks: %s", name, f.Name())
 }
 
-// isPointer tells whether a blob is a pointer of Git LFS.
-func isPointer(text []byte) bool {
-	return bytes.HasPrefix(text, []byte("version https://git-lfs.github.com/spec/"))
-}
-
-// pointers are those of the files with the filter of Git LFS that are pointers. One may also have been committed as it is.
-func (r *Repository) pointers(ctx context.Context, content []entry) (found []entry, err error) {
-	var asked []entry
-	var ask strings.Builder
-	for _, e := range content {
+// pointers puts into the files with the filter of Git LFS the pointer that stands for each. One may also have been committed as it is.
+func (r *Repository) pointers(ctx context.Context, content []entry) error {
+	var filtered, small []int
+	var shas []string
+	for at, e := range content {
 		if e.filter == "lfs" {
-			asked = append(asked, e)
-			ask.WriteString(e.sha + "\n")
+			filtered, shas = append(filtered, at), append(shas, e.sha)
 		}
 	}
-	if len(asked) == 0 {
+	if len(shas) == 0 {
+		return nil
+	}
+	out, err := r.git(ctx, strings.NewReader(strings.Join(shas, "\n")+"\n"), "cat-file", "--batch-check=%(objectsize)")
+	if err != nil {
+		return err
+	}
+	sizes := strings.Fields(string(out))
+	if len(sizes) != len(shas) {
+		return errors.New("git does not have all of its files: `git fetch` again")
+	}
+	shas = shas[:0]
+	for i, at := range filtered {
+		if size, err := strconv.Atoi(sizes[i]); err == nil && size < pointerLimit {
+			small, shas = append(small, at), append(shas, content[at].sha)
+		}
+	}
+	texts, err := r.blobs(ctx, shas)
+	if err != nil {
+		return err
+	}
+	for i, at := range small {
+		if strings.HasPrefix(texts[i], "version https://git-lfs.github.com/spec/") {
+			content[at].pointer = texts[i]
+		}
+	}
+	return nil
+}
+
+// blobs are the contents of small blobs, by one git for all.
+func (r *Repository) blobs(ctx context.Context, shas []string) (texts []string, err error) {
+	if len(shas) == 0 {
 		return nil, nil
 	}
-	out, err := r.git(ctx, strings.NewReader(ask.String()), "cat-file", "--batch-check=%(objectsize)")
+	out, err := r.git(ctx, strings.NewReader(strings.Join(shas, "\n")+"\n"), "cat-file", "--batch=%(objectsize)")
 	if err != nil {
 		return nil, err
 	}
-	sizes := strings.Fields(string(out))
-	if len(sizes) != len(asked) {
-		return nil, errors.New("git does not have all of its files: `git fetch` again")
+	for rest := string(out); len(texts) < len(shas); {
+		size, after, _ := strings.Cut(rest, "\n")
+		n, err := strconv.Atoi(size)
+		if err != nil || len(after) < n+1 {
+			return nil, fmt.Errorf("cannot read git's answer %q", size)
+		}
+		texts, rest = append(texts, after[:n]), after[n+1:]
 	}
-	for i, e := range asked {
-		if size, err := strconv.Atoi(sizes[i]); err != nil || size >= pointerLimit {
-			continue
-		}
-		text, err := r.git(ctx, nil, "cat-file", "blob", e.sha)
-		if err != nil {
-			return nil, err
-		}
-		if isPointer(text) {
-			found = append(found, e)
-		}
-	}
-	return found, nil
+	return texts, nil
 }
 
 // pointerLimit is more than the size of any pointer of Git LFS, which its specification bounds.

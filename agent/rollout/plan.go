@@ -142,7 +142,7 @@ func (r *Repository) Refusals(ctx context.Context, c Commit) ([]string, error) {
 		switch {
 		case e.mode == "160000":
 			modules = append(modules, e.path)
-		case e.pointer && !r.LFS:
+		case e.pointer != "" && !r.LFS:
 			large = append(large, e.path)
 		case e.path == appspec.Name, e.path == appspec.AltName:
 			spec = true

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,10 +74,8 @@ func (r *Repository) module(ctx context.Context, name, path, sha string) (m modu
 		dirs = append(dirs, filepath.Join(r.Dir, filepath.FromSlash(path), ".git"))
 	}
 	for _, dir := range dirs {
-		if _, err := os.Stat(filepath.Join(dir, "objects")); errors.Is(err, fs.ErrNotExist) {
+		if info, err := os.Stat(filepath.Join(dir, "objects")); err != nil || !info.IsDir() { // .git may be a file that leads to the first
 			continue
-		} else if err != nil {
-			return m, err
 		}
 		m.repo = &Repository{Dir: dir, gitDir: dir, Submodules: r.Submodules, LFS: r.LFS}
 		break
