@@ -126,7 +126,8 @@ func (o origin) explain(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, new(*processcreds.ProviderError)):
 		p := o.of(func(c awsconfig.SharedConfig) bool { return c.CredentialProcess != "" })
-		return &CredentialsError{"credential_process of " + in(p.Profile) + " failed: run it to see why: " + p.CredentialProcess, err}
+		program, _, _ := strings.Cut(p.CredentialProcess, " ") // its arguments may be secret, and this is what ends in logs
+		return &CredentialsError{"credential_process of " + in(p.Profile) + " failed (" + program + "): run it by hand to see why", err}
 	case call != nil && call.Service() == "STS" && call.Operation() == "AssumeRole":
 		return o.role(err)
 	case os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "" && strings.Contains(err.Error(), "failed to retrieve jwt"):
