@@ -50,6 +50,8 @@ var ofVerb = map[string]struct {
 	"pm2":           {[]string{"stop", "delete", "describe"}, "fails when the process is not known, as on a new server"},
 	"forever":       {[]string{"stop", "stopall"}, "fails when nothing runs, as on a new server"},
 	"initctl":       {[]string{"stop", "status"}, "fails when the job is not known, or does not run"},
+	"screen":        {[]string{"quit"}, "fails when there is no such session"},
+	"monit":         {[]string{"stop", "unmonitor"}, "fails when the service is not known"},
 	"tmux":          {[]string{"kill-session", "has-session"}, "fails when there is no such session"},
 	"dpkg":          {[]string{"-s", "-l", "--status"}, "has status 1 when it is not installed"},
 	"rpm":           {[]string{"-q", "-qa", "--query"}, "has status 1 when it is not installed"},

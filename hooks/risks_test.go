@@ -46,6 +46,9 @@ func TestRisks(t *testing.T) {
 			"3:1: warning: `systemctl stop shop` fails when the unit is not there, or does not run" + endsIt + "`systemctl stop shop || true`",
 			"4:1: warning: `/etc/init.d/shop status` fails when the service is not there, or does not run" + endsIt + "`/etc/init.d/shop status || true`",
 			"5:1: warning: `systemctl is-active shop` fails when the unit is not there, or does not run" + endsIt + "`systemctl is-active shop || true`"}},
+		{"sessions", "#!/bin/bash\nscreen -S shop -X quit\nscreen -dmS shop ./shop\nmonit unmonitor shop\nmonit start shop\n", []string{
+			"2:1: warning: `screen -S shop -X quit` fails when there is no such session" + endsIt + "`screen -S shop -X quit || true`",
+			"4:1: warning: `monit unmonitor shop` fails when the service is not known" + endsIt + "`monit unmonitor shop || true`"}},
 		{"containers", "#!/bin/bash\ndocker stop shop\ndocker container rm shop\ndocker kill $(docker ps -q)\n", []string{
 			"2:1: warning: `docker stop shop` fails when there is nothing of that name, as on a new server" + endsIt + "`docker stop shop || true`",
 			"3:1: warning: `docker container rm shop` fails when there is nothing of that name, as on a new server" + endsIt + "`docker container rm shop || true`",

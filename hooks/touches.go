@@ -119,7 +119,7 @@ func ofTheMachine(word string) bool {
 // ofMachines are the commands that change a machine, with the words that make one of them only look.
 var ofMachines = map[string]string{
 	"systemctl": "show cat list-units list-unit-files list-timers list-dependencies get-default", "service": "--status-all", "initctl": "list", "invoke-rc.d": "",
-	"supervisorctl": "tail", "pm2": "list ls status describe show logs jlist prettylist --version", "forever": "list logs",
+	"supervisorctl": "tail", "monit": "status summary report", "pm2": "list ls status describe show logs jlist prettylist --version", "forever": "list logs",
 	"docker": "ps images inspect logs info version top port stats --version", "podman": "ps images inspect logs info version top port stats --version",
 	"docker-compose": "ps images logs config version --version",
 	"apt":            "list show search policy", "apt-get": "download", "aptitude": "search show", "yum": "list info search check-update", "dnf": "list info search check-update",
