@@ -136,6 +136,25 @@ func TestErrexitEndedInSh(t *testing.T) {
 	}
 }
 
+// There $(...) has -e too, and a failure within it is one at which the script would have ended.
+func TestErrexitReportInSh(t *testing.T) {
+	needs(t, "bash")
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := filepath.Join(t.TempDir(), "sh")
+	if err := os.Symlink(bash, sh); err != nil {
+		t.Fatal(err)
+	}
+	s := revision(t, "#!"+sh+"\nx=$(false; echo 1)\nf() {\n  false\n  echo 1\n}\ny=$(f)\nf | cat\necho end\n", nil)
+	r, err := run(t, s, hooks.Report)
+	reports(t, r, err, []string{"scripts/a.sh:2, where `false` had status 1", "scripts/a.sh:4, where `false` had status 1"}, 0)
+	if r, _ := run(t, s, hooks.Enforce); r.Errexit == nil || r.Errexit.String() != "scripts/a.sh:2, where `false` had status 1" {
+		t.Errorf("%v", r.Errexit)
+	}
+}
+
 // Only the trap itself shows: what a script sees of itself is the same with it and without.
 func TestTraceIsTransparent(t *testing.T) {
 	needs(t, "bash")
