@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
+	"path/filepath"
 )
 
 // Directory copies the revision in the directory src into dir, which exists and is empty, by the
@@ -125,7 +125,7 @@ func (t *tree) walk(ctx context.Context, from *os.Root, destination fs.FileInfo,
 }
 
 // IsRepository says whether the directory of this name is git's own, which is no part of a revision.
-func IsRepository(name string) bool { return path.Base(name) == ".git" }
+func IsRepository(name string) bool { return filepath.Base(name) == ".git" }
 
 func copyFile(ctx context.Context, from *os.Root, c *cursor, name string, info fs.FileInfo) error {
 	clean, err := c.tree.reserve(name, isFile)
