@@ -29,7 +29,7 @@ func (a *agent) deployed(id string) (revision, release string) {
 	past := a.state()
 	for _, d := range []*record.Deployment{past.Last, past.Good} {
 		if d != nil && d.ID == id {
-			return d.Revision, d.Release
+			return d.RevisionField(), d.Release
 		}
 	}
 	return "", ""

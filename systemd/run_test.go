@@ -185,6 +185,23 @@ func TestUnitStoppedByAnOperator(t *testing.T) {
 	healthy(t)
 }
 
+// systemd expands variables in a command line; a script's name is not one.
+func TestNothingIsExpanded(t *testing.T) {
+	if !box.Within(t) {
+		return
+	}
+	m := &Manager{}
+	defer m.Close()
+	u := shell(t, `printf '<%s>\n' "$@"; exit 3`) // the output of what fails is handed over
+	words := []string{"$HOME", "${HOME}", "$$", "$", "a$b", "$$$", "%n", `\x41`, "two words"}
+	u.Argv = slices.Concat(u.Argv, []string{"sh"}, words)
+	out, err := m.Run(t.Context(), u, nil)
+	if got, want := string(bytes.Join(out.Tail, nil)), "<"+strings.Join(words, "><")+">"; err != nil || got != want {
+		t.Errorf("%s, want %s (%v): %+v", got, want, err, out)
+	}
+	healthy(t)
+}
+
 // An upgrade of systemd closes all connections in the middle of a script.
 func TestReexec(t *testing.T) {
 	if !box.Within(t) {
@@ -195,6 +212,7 @@ func TestReexec(t *testing.T) {
 	for _, verb := range []string{"daemon-reload", "daemon-reexec"} {
 		u := shell(t, "sleep 1; echo end; exit 3")
 		u.Name = "usher-hook-" + verb + ".service"
+		u.Fields = map[string]string{"DEPLOYMENT_ID": "d-1"}
 		done := make(chan error, 1)
 		go func() {
 			_ = until(func() bool { return state(u.Name, "ActiveState") == "activating" })
@@ -209,6 +227,14 @@ func TestReexec(t *testing.T) {
 			t.Errorf("%s: %+v and %v", verb, out, err)
 		}
 		t.Logf("systemctl %s: %v", verb, <-done)
+		// It has read the unit's file again, and found nothing wrong with what it wrote there.
+		said, err := exec.Command("journalctl", "--sync").CombinedOutput()
+		if err == nil {
+			said, err = exec.Command("journalctl", "--output=cat", "--priority=warning", "_PID=1", "UNIT="+u.Name).CombinedOutput()
+		}
+		if err != nil || bytes.Contains(said, []byte("ignoring")) || bytes.Contains(said, []byte("Refusing")) {
+			t.Errorf("after systemctl %s systemd says (%v): %s", verb, err, said)
+		}
 	}
 	healthy(t)
 }

@@ -94,8 +94,9 @@ func (u Unit) properties(inherited []string) ([]sd.Property, error) {
 		return nil, fmt.Errorf("cannot start %s: %q is not the absolute path of a program", u.Name, u.Argv)
 	}
 	type command struct {
-		Path        string
-		Argv, Flags []string
+		Path          string
+		Argv          []string
+		IgnoreFailure bool
 	}
 	var unset []string // what is not in Env must not come from anywhere else
 	names := slices.Concat(inherited, addedBySystemd)
@@ -119,7 +120,13 @@ func (u Unit) properties(inherited []string) ([]sd.Property, error) {
 	// would be gone before its result could be read, and with it the lock that its name is.
 	set("Type", "oneshot")
 	set("RemainAfterExit", true)
-	set("ExecStartEx", []command{{u.Argv[0], u.Argv, []string{"no-env-expand"}}}) // a $ is a $
+	// A $ is a $. ExecStartEx could say so once for all, but systemd writes that name into the unit's file, where it does not
+	// know it again after a daemon-reload, such as a start script's.
+	var argv []string
+	for _, arg := range u.Argv {
+		argv = append(argv, strings.ReplaceAll(arg, "$", "$$"))
+	}
+	set("ExecStart", []command{{u.Argv[0], argv, false}})
 	set("WorkingDirectory", u.Dir)
 	set("Environment", u.Env)
 	set("UnsetEnvironment", unset)

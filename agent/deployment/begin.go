@@ -141,7 +141,7 @@ func (s *Deployer) deployment(entry *record.Deployment, want Request) *Deploymen
 		log = s.Log
 	}
 	d := &Deployment{on: s, entry: entry, source: want.Source, fallback: s.Layout.Fallback(entry.Fallback), env: want.Source.Environment(),
-		fileExists: want.FileExists, log: log.With(zap.String("deployment_id", entry.ID), zap.String("revision", want.Source.String()),
+		fileExists: want.FileExists, log: log.With(zap.String("deployment_id", entry.ID), zap.String("revision", entry.RevisionField()),
 			zap.String("release", entry.Release), zap.String("previous_release", filepath.Base(entry.Fallback)))}
 	d.env.ApplicationName, d.env.DeploymentGroupName, d.env.DeploymentID = s.Application, s.Group, entry.ID
 	d.env.InstanceID, d.env.Region, d.env.AutoScalingGroupName = s.Identity.InstanceID, s.Identity.Region, s.Identity.AutoScalingGroup

@@ -20,7 +20,7 @@ import (
 func (s *Deployer) runUnsandboxed(ctx context.Context, of *record.Deployment, q runner.FileRequest, needed func() bool) (out runner.FileResult, done bool, err error) {
 	q.Layout = s.Layout
 	return s.Runner.RunUnsandboxed(ctx, fmt.Sprintf("%s-%d", of.ID, of.Sequence), q, map[string]string{"LIFECYCLE_EVENT": q.Step, "DEPLOYMENT_ID": of.ID,
-		"REVISION": of.Revision, "RELEASE": of.Release, "APPLICATION": s.Application, "DEPLOYMENT_GROUP": s.Group}, needed)
+		"REVISION": of.RevisionField(), "RELEASE": of.Release, "APPLICATION": s.Application, "DEPLOYMENT_GROUP": s.Group}, needed)
 }
 
 // place is release.Layout.Install.

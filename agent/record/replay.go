@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -35,6 +36,13 @@ type Deployment struct {
 	Finalized  bool      // what it replaced was removed
 
 	before *Deployment // the newest that had succeeded before it
+}
+
+// RevisionField is the revision as a field of the journal: where its bundle is, without the remark in brackets. systemd reads
+// the fields of a running unit again after a daemon-reload, and takes a blank for the end of one.
+func (d *Deployment) RevisionField() string {
+	field, _, _ := strings.Cut(d.Revision, " (")
+	return field
 }
 
 // Err is why a deployment was abandoned, nil for any other.
