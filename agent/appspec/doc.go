@@ -39,7 +39,8 @@
 //     Lambda and ECS;
 //   - a second one of a key that names scripts or files (there the last one wins), a near miss of a key without which
 //     its entry means nothing;
-//   - file_exists_behavior within an entry of files: nobody reads it there, and its files would end the deployment;
+//   - file_exists_behavior within an entry of files and not at the top: nobody reads it there, and its files would end the
+//     deployment;
 //   - a source or location that leads out of the bundle with ../;
 //   - a destination with ~, which is the home of nobody in particular, a variable, or backslashes (there $HOME and
 //     C:\app are names of directories), or that is empty (there it is /);

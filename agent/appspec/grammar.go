@@ -136,6 +136,10 @@ func (r *reader) filesEntry(n ast.Node, spec *Spec) {
 		switch p.key {
 		case "source", "destination":
 		case "file_exists_behavior":
+			if spec.FileExistsBehavior != "" {
+				r.warn(p.at, "file_exists_behavior is not read here: the one at the top is for all of files")
+				continue
+			}
 			r.fail(p.at, "file_exists_behavior is not read here, and files that exist would end the deployment: it belongs at the top, beside `files:`, and is for all of them")
 		case "overwrite":
 			r.warn(p.at, "overwrite is no key of an appspec and is ignored, here and by CodeDeploy: `file_exists_behavior: OVERWRITE` at the top replaces files that no deployment installed; without it they end the deployment")
@@ -157,8 +161,8 @@ func (r *reader) filesEntry(n ast.Node, spec *Spec) {
 
 // inBundle is the path at key, relative to the bundle. A leading / means the top of the bundle, as does empty text.
 func (r *reader) inBundle(f fields, key string) (string, bool) {
-	if empty(f[key]) {
-		r.warn(f[key], "%s is empty, which is the whole bundle: write /", key)
+	if n, ok := f[key].(*ast.StringNode); ok && n.Value == "" {
+		r.warn(n, "%s is empty, which is the whole bundle: write /", key)
 		return ".", true
 	}
 	s := r.text(f, key)

@@ -104,6 +104,18 @@ files:
     destination: /srv/shop
     file_exists_behavior: OVERWRITE
 `, []string{"appspec.yml:6:5: file_exists_behavior is not read here, and files that exist would end the deployment: it belongs at the top, beside `files:`, and is for all of them"}},
+	{"file_exists_behavior in an entry and at the top", `
+file_exists_behavior: OVERWRITE
+files:
+  - source: /
+    destination: /srv/shop
+    file_exists_behavior: OVERWRITE
+`, []string{"appspec.yml:7:5: warning: file_exists_behavior is not read here: the one at the top is for all of files"}},
+	{"source of spaces", `
+files:
+  - source: ' '
+    destination: /opt/app
+`, []string{"appspec.yml:4:13: source is empty"}},
 	{"source with a typing error beside it", `
 files:
   - source: /
