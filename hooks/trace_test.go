@@ -223,6 +223,8 @@ func TestErrexitReport(t *testing.T) {
 		{"set +e within a function", "#!/bin/bash\nf() {\n  set +e\n  false\n  set -e\n}\nf\n", nil, 0},
 		{"set +e within a function of one line", "#!/bin/bash\nf() { set +e; false; set -e; }\nf\n", nil, 0},
 		{"set +e within a subshell", "#!/bin/bash\n(\n  set +e\n  false\n  true\n)\n", nil, 0},
+		{"what is read leaves it off", "#!/bin/bash\n. scripts/off.sh\nfalse\nf() {\n  false\n  true\n}\nf\n", nil, 0},
+		{"what is read leaves it off, after a failure", "#!/bin/bash\nfalse\n. scripts/off.sh\nfalse\ntrue\n", []string{"scripts/a.sh:2, where `false` had status 1"}, 0},
 		{"set +e in what is read", "#!/bin/bash\n. scripts/island.sh\n", nil, 0},
 		{"what is read", "#!/bin/bash\n. scripts/lib.sh\nlib\n", []string{"scripts/lib.sh:1, where `false` had status 1", "scripts/lib.sh:3, where `false` had status 1"}, 0},
 		{"a condition", "#!/bin/bash\nif grep -q nothing /dev/null; then :; fi\nfalse || true\n", nil, 0},
@@ -230,7 +232,7 @@ func TestErrexitReport(t *testing.T) {
 		{"the last command", "#!/bin/bash\nfalse\n", []string{"scripts/a.sh:2, where `false` had status 1"}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := run(t, revision(t, c.script, map[string]string{"scripts/lib.sh": "false\nlib() {\n  false\n  echo lib\n}\n", "scripts/island.sh": "set +e\nfalse\nset -e\n"}), hooks.Report)
+			r, err := run(t, revision(t, c.script, map[string]string{"scripts/lib.sh": "false\nlib() {\n  false\n  echo lib\n}\n", "scripts/island.sh": "set +e\nfalse\nset -e\n", "scripts/off.sh": "set +e\nif false; then . scripts/off.sh; fi\n"}), hooks.Report)
 			reports(t, r, err, c.want, c.code)
 		})
 	}

@@ -3,6 +3,7 @@
 package hooks
 
 import (
+	"cmp"
 	"path/filepath"
 	"slices"
 
@@ -129,6 +130,12 @@ func (o overlooks) exemptions(file string) *exemptions {
 			case *syntax.FuncDecl:
 				e.functions = append(e.functions, is)
 				return true
+			case *syntax.CallExpr: // a file that is read may leave errexit switched off
+				words, _ := commandWords(n)
+				if len(words) > 1 && (words[0] == "." || words[0] == "source") && o.exemptions(words[1]).leavesOff() {
+					e.switches = append(e.switches, errexitSwitch{pos: n.Pos(), to: off})
+				}
+				return true
 			case *syntax.CmdSubst:
 				if w.inherit || posix {
 					return true
@@ -158,7 +165,19 @@ func (o overlooks) exemptions(file string) *exemptions {
 			return true
 		})
 	}
+	slices.SortStableFunc(e.switches, func(a, b errexitSwitch) int { return cmp.Compare(a.pos.Line(), b.pos.Line()) })
 	return e
+}
+
+// leavesOff reports whether errexit is off at the end of a file.
+func (e *exemptions) leavesOff() bool {
+	to := unchanged
+	for _, sw := range e.switches {
+		if e.function(sw.pos.Line()) == (lines{}) {
+			to = sw.to
+		}
+	}
+	return to == off
 }
 
 // substitutes reports whether there is a $(...) within a word.
