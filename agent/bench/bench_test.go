@@ -28,7 +28,7 @@ func measured(t *testing.T, args ...string) (r report, stdout, out string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var table, said bytes.Buffer
-	code := run(ctx, append(args, "-usher", "/bin/true", "-out", out), &table, &said)
+	code := run(ctx, append([]string{"-usher", "/bin/true", "-out", out}, args...), &table, &said)
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, said.String())
 	}
@@ -114,6 +114,24 @@ func wellFormed(t *testing.T, document []byte) {
 		} else if err != nil {
 			t.Fatalf("the picture is not well-formed: %v", err)
 		}
+	}
+}
+
+// An usher is compared with another build of it, here itself: what each did is told, and that it is the same.
+func TestBefore(t *testing.T) {
+	t.Chdir(here)
+	same, err := build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _, _ := measured(t, "-quick", "-only", "before", "-usher", same, "-before", same)
+	for _, w := range r.Rows {
+		if len(w.Entries) != 2 || w.Entries[0].Who != whoUsher || w.Entries[1].Who != whoBefore || w.Entries[0].Median <= 0 || w.Entries[1].Median <= 0 {
+			t.Errorf("%s: %+v", w.Name, w.Entries)
+		}
+	}
+	if len(r.Rows) != 5 {
+		t.Errorf("%d rows", len(r.Rows))
 	}
 }
 
