@@ -29,6 +29,7 @@ func TestCrowds(t *testing.T) {
 		burst
 	}{
 		{"200", burst{servers: 200, heartbeat: 5 * minutes}},
+		{"400", burst{servers: 400, heartbeat: 5 * minutes}},
 		{"1,000", burst{servers: 1000, heartbeat: 10 * minutes}},
 		{"5,000", burst{servers: 5000, heartbeat: 50 * minutes}},
 		{"300, a tenth of the budget", burst{servers: 300, heartbeat: 30 * minutes, rate: budgetRate / 10, burst: budgetBurst / 10}},
