@@ -71,7 +71,7 @@ func TestScriptsThatNameTheLink(t *testing.T) {
 	}
 	want = "scripts/clean.sh:3:1: `rm -rf /opt/app/*` in BeforeInstall destroys what is live, and nothing is left to go back to: " +
 		"leave it to the deployment, whose release directory is new each time, or do it in AfterInstall in $USHER_RELEASE_DIR\n"
-	if got := usher(t, dir, []string{"rehearse", "-root", "root", "shop"}); got.code != 1 || !strings.Contains(got.stdout, "the revision has 1 problem: "+want) {
+	if got := usher(t, dir, []string{"rehearse", "--yes", "--root", "root", "shop"}); got.code != 1 || !strings.Contains(got.stdout, "the revision has 1 problem: "+want) {
 		t.Errorf("rehearse: exit %d\n%s", got.code, got.stdout)
 	}
 }

@@ -84,7 +84,8 @@ func TestWhomTheAgentTalksTo(t *testing.T) {
 				known[host]++
 			}
 		}
-		if m := regexp.MustCompile(`sun_path=@?"([^"]*)"`).FindStringSubmatch(line); m != nil && !strings.HasPrefix(m[1], s.dir) && m[1] != "/run/systemd/journal/socket" {
+		if m := regexp.MustCompile(`sun_path=@?"([^"]*)"`).FindStringSubmatch(line); m != nil && !strings.HasPrefix(m[1], s.dir) && m[1] != "/run/systemd/journal/socket" &&
+			!(raceEnabled && m[1] == "/var/run/nscd/socket") { // the race detector brings libc's look-up of users, which asks its cache
 			t.Errorf("talks to the socket %s: %s", m[1], line)
 		}
 	}

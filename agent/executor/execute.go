@@ -87,11 +87,12 @@ func (e *Executor) execute(ctx context.Context, cmd hostcommand.Command) error {
 	todo.skipped = refused == nil && !beside && e.skips(todo)
 	refused = cmp.Or(refused, e.accept(cmd, todo.skipped, refused))
 	todo.nothing = todo.skipped || refused == nil && !beside && e.On.Nothing(cmd.Event, todo.DeploymentID)
+	nothing := todo.nothing // todo is asking's until that has ended
 	var asking sync.WaitGroup
 	if beside && refused == nil {
 		asking.Go(func() { todo, refused = e.understand(ctx, cmd) })
 	}
-	status, err := e.acknowledge(ctx, cmd, todo.nothing)
+	status, err := e.acknowledge(ctx, cmd, nothing)
 	asking.Wait()
 	if err != nil && (ctx.Err() != nil || hostcommand.Retryable(err)) {
 		return err // CodeDeploy gives it out again
