@@ -118,8 +118,9 @@ func run(t *testing.T, s hooks.Script, p hooks.Policy) (hooks.Result, error) {
 	return r, err
 }
 
-// sh that is bash, as on Amazon Linux: told too, and still POSIX.
-func TestErrexitEndedInSh(t *testing.T) {
+// bashAsSh is a link of the name sh that leads to bash, as on Amazon Linux.
+func bashAsSh(t *testing.T) string {
+	t.Helper()
 	needs(t, "bash")
 	bash, err := exec.LookPath("bash")
 	if err != nil {
@@ -129,6 +130,12 @@ func TestErrexitEndedInSh(t *testing.T) {
 	if err := os.Symlink(bash, sh); err != nil {
 		t.Fatal(err)
 	}
+	return sh
+}
+
+// sh that is bash: told too, and still POSIX.
+func TestErrexitEndedInSh(t *testing.T) {
+	sh := bashAsSh(t)
 	s := revision(t, "#!"+sh+"\ncase $SHELLOPTS in *posix*) echo posix $BASH;; esac\nfalse\n", nil)
 	r, err := run(t, s, hooks.Enforce)
 	if r.Errexit == nil || r.Errexit.String() != "scripts/a.sh:3, where `false` had status 1" || strings.Join(r.Tail, " ") != "posix "+sh {
@@ -138,15 +145,7 @@ func TestErrexitEndedInSh(t *testing.T) {
 
 // There $(...) has -e too, and a failure within it is one at which the script would have ended.
 func TestErrexitReportInSh(t *testing.T) {
-	needs(t, "bash")
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sh := filepath.Join(t.TempDir(), "sh")
-	if err := os.Symlink(bash, sh); err != nil {
-		t.Fatal(err)
-	}
+	sh := bashAsSh(t)
 	s := revision(t, "#!"+sh+"\nx=$(false; echo 1)\nf() {\n  false\n  echo 1\n}\ny=$(f)\nf | cat\necho end\n", nil)
 	r, err := run(t, s, hooks.Report)
 	reports(t, r, err, []string{"scripts/a.sh:2, where `false` had status 1", "scripts/a.sh:4, where `false` had status 1"}, 0)
