@@ -108,7 +108,7 @@ func (e *Executor) execute(ctx context.Context, cmd hostcommand.Command) error {
 		return end.failure // the next start goes on from the record
 	}
 	if e.pollOn != nil && err == nil {
-		e.pollOn() // CodeDeploy hands this one out no more: the next poll is there when the result is
+		e.pollOn() // CodeDeploy hands out no more what was acknowledged (AWS's own agent polls beside its work too): the next poll is there when the result is
 	}
 	return cmp.Or(e.conclude(ctx, cmd, end), err)
 }
