@@ -34,8 +34,11 @@ func TestALaunchInLittleMemory(t *testing.T) {
 	if counts, all := r.goals(); all != 4 || counts[reached] != all {
 		t.Errorf("%d goals, of which were reached %v:\n%s", all, counts, table)
 	}
+	// The archive or its files written once more would be 600 or 700 MB. A page that the kernel writes before it is full, for want of
+	// memory, is written again: how many are depends on how busy the disk is.
+	const again = 200e6
 	for _, w := range r.Rows {
-		if wrote := w.Entries[0].Median; strings.HasSuffix(w.Name, "written beside the bundle") && (wrote < 0 || wrote > 32e6) {
+		if wrote := w.Entries[0].Median; strings.HasSuffix(w.Name, "written beside the bundle") && (wrote < 0 || wrote > again) {
 			t.Errorf("%s: %s", w.Name, figure(wrote, w.Unit))
 		}
 	}
