@@ -90,6 +90,26 @@ func TestScriptsOfAReleaseThatWasGivenAway(t *testing.T) {
 	}
 }
 
+// A script gives the release away, and the user changes the next script of the same event before it is run: root runs the one
+// that was checked.
+func TestNextScriptOfAReleaseThatWasGivenAway(t *testing.T) {
+	s := newStage(t)
+	s.expect("the user", strings.TrimSpace(s.asUser("echo here")), "here")
+	one := s.app("1")
+	one["appspec.yml"] = strings.Replace(one["appspec.yml"], "[{location: scripts/after.sh}]", "[{location: scripts/after.sh}, {location: scripts/second.sh}]", 1)
+	one["scripts/second.sh"] = "#!/bin/sh\nset -eu\necho \"second, in $(cat VERSION)\" >> " + s.path("trace") + "\n"
+	one["scripts/after.sh"] += "chown -R 12345:12345 .\nchroot --userspec=12345:12345 / sh -c \"cd '$PWD'; echo 'id -u > " + s.path("owned") + "' >> scripts/second.sh\"\n"
+	s.publish("one", one)
+	_, r, _ := s.launch()
+	if owned, err := os.ReadFile(s.path("owned")); err == nil {
+		t.Errorf("root ran what the user wrote, as %s", owned)
+	}
+	if trace := s.trace(); !strings.Contains(trace, "second, in 1") {
+		t.Errorf("the script that was checked was not run:\n%s", trace)
+	}
+	s.said(r, "a hook has changed scripts/second.sh, and it is run as it was when it was checked")
+}
+
 // A bundle made where all modes are 0777 (a Windows share): nobody else can write to what is installed of it.
 func TestABundleThatAllMayWriteTo(t *testing.T) {
 	s := newStage(t)

@@ -89,7 +89,10 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 		if boot, done := d.entry.Scripts[s.ID]; done && boot == d.on.Identity.BootID {
 			continue
 		}
-		if err := d.checkDue(event, list[n:n+1]); n > 0 && err != nil { // one before it may have been to bring it
+		if s.File, err = d.fileOf(s, of); err != nil {
+			return "", err
+		}
+		if err := d.checkDue(event, []hooks.Script{s}); n > 0 && err != nil { // one before it may have been to bring it
 			return "", err
 		}
 		if s.File != filepath.Join(of.Bundle, filepath.FromSlash(s.Location)) && d.on.Layout.Changed(of, s.Location) {
@@ -163,7 +166,8 @@ func (d *Deployment) script(ctx context.Context, s hooks.Script) error {
 	return err
 }
 
-// listScripts are the scripts of an event: those of a release, or of the base, then the role's.
+// listScripts are the scripts of an event: those of a release, or of the base, then the role's. Which file each is run from is
+// seen when it is its turn: see fileOf.
 func (d *Deployment) listScripts(event string, of release.Release) (list []hooks.Script, err error) {
 	dir, err := d.on.Layout.ScriptsDir(of, 0)
 	if err != nil {
@@ -175,11 +179,6 @@ func (d *Deployment) listScripts(event string, of release.Release) (list []hooks
 	} else if len(problems) > 0 && of.ID != "" { // the base need not have one
 		return nil, errors.New(problems[0].String())
 	}
-	for i, s := range list {
-		if list[i].File, err = d.fileOf(s, of, dir); err != nil {
-			return nil, err
-		}
-	}
 	if problems := release.RoleHooksOfOthers(d.on.RoleHooks); len(problems) > 0 {
 		return nil, errors.New(problems[0].String())
 	}
@@ -190,20 +189,20 @@ func (d *Deployment) listScripts(event string, of release.Release) (list []hooks
 	return append(list, role...), nil
 }
 
-// fileOf is the file that a script is run from. One that runs as another user may lie where that user can write.
-func (d *Deployment) fileOf(s hooks.Script, of release.Release, dir string) (string, error) {
-	if s.RunAs == "" || dir == of.Bundle {
+// fileOf is the file that a script is run from, by who can write where it lies now: a script before it may have given that
+// away. One that runs as another user may lie where that user can write.
+func (d *Deployment) fileOf(s hooks.Script, of release.Release) (string, error) {
+	if s.Role {
 		return s.File, nil
 	}
-	u, err := user.Lookup(s.RunAs)
-	if err != nil {
-		return s.File, nil // the run says it
+	uid := 0
+	if u, err := user.Lookup(s.RunAs); err == nil { // else the run says it
+		if n, err := strconv.Atoi(u.Uid); err == nil {
+			uid = n
+		}
 	}
-	uid, err := strconv.Atoi(u.Uid)
+	dir, err := d.on.Layout.ScriptsDir(of, uid)
 	if err != nil {
-		return s.File, nil
-	}
-	if dir, err = d.on.Layout.ScriptsDir(of, uid); err != nil {
 		return "", err
 	}
 	return filepath.Join(dir, filepath.FromSlash(s.Location)), nil
