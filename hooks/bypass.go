@@ -21,7 +21,8 @@ func bypasses(stmts []*syntax.Stmt, in interpreter, pipefail syntax.Pos) []Probl
 
 // newWalk is a walk that was done.
 func newWalk(stmts []*syntax.Stmt, in interpreter, pipefail syntax.Pos) *walk {
-	w := &walk{in: in, pipefail: pipefail, functions: map[string]*syntax.FuncDecl{}, condition: map[*syntax.Stmt]bool{}, inPipe: map[*syntax.Stmt]bool{}}
+	w := &walk{in: in, pipefail: pipefail, functions: map[string]*syntax.FuncDecl{}, condition: map[*syntax.Stmt]bool{}, inPipe: map[*syntax.Stmt]bool{},
+		own: map[*syntax.FuncDecl]bool{}}
 	for _, s := range stmts {
 		syntax.Walk(s, w.collect)
 	}
@@ -42,12 +43,14 @@ type walk struct {
 	inPipe    map[*syntax.Stmt]bool // the left side of a longer pipeline
 	path      []syntax.Node         // from the top to the node at hand
 	switches  []errexitSwitch
+	own       map[*syntax.FuncDecl]bool // has options of its own
 
 	pipes, firstPipe int
 	found            []Problem
 }
 
-// errexitSwitch is one `set -e` or `set +e`, and the subshell it is valid in; nil for the script.
+// errexitSwitch is one `set -e` or `set +e`, and the subshell it is valid in, or the function that has options of its own
+// (`local -`); nil for the script.
 type errexitSwitch struct {
 	pos   syntax.Pos
 	to    change
@@ -91,6 +94,9 @@ func (w *walk) enter(n syntax.Node) bool {
 			w.warn(n.Pos(), "bash switches errexit off inside $(...), and only its last command counts: join the commands with &&")
 		}
 	case *syntax.DeclClause:
+		if n.Variant.Value == "local" && slices.ContainsFunc(n.Args, func(a *syntax.Assign) bool { return a.Naked && a.Value != nil && a.Value.Lit() == "-" }) {
+			w.ownOptions()
+		}
 		for _, a := range n.Args {
 			w.declaration(n.Variant.Value, a.Pos(), a)
 		}
@@ -151,7 +157,7 @@ func (w *walk) pipeline(s *syntax.Stmt, c *syntax.BinaryCmd) {
 	if w.inPipe[s] || w.condition[s] || s.Negated || s.Background || firstFailing(c.X) == nil || cutsOff(c) { // pipefail would end it
 		return
 	}
-	inFunction := slices.ContainsFunc(w.path, func(n syntax.Node) bool { _, ok := n.(*syntax.FuncDecl); return ok })
+	inFunction := slices.ContainsFunc(w.path, isFunction)
 	if w.pipefail.IsValid() && (inFunction || !w.pipefail.After(s.Pos())) {
 		return
 	}
@@ -177,6 +183,9 @@ func (w *walk) call(c *syntax.CallExpr) {
 		}
 	}
 	words, _ := commandWords(c)
+	if len(words) > 1 && words[0] == "local" && slices.Contains(words, "-") {
+		w.ownOptions()
+	}
 	if len(words) == 0 || !slices.Contains([]string{"local", "export", "readonly", "declare", "typeset"}, words[0]) {
 		return
 	}
@@ -193,12 +202,26 @@ func (w *walk) declaration(keyword string, pos syntax.Pos, value syntax.Node) {
 	}
 }
 
-// scope is the innermost subshell of the node at hand, nil for the script itself.
+// ownOptions is a `local -`: what the function sets is unset where it ends.
+func (w *walk) ownOptions() {
+	for _, n := range slices.Backward(w.path) {
+		if f, ok := n.(*syntax.FuncDecl); ok {
+			w.own[f] = true
+			return
+		}
+	}
+}
+
+// scope is the innermost subshell of the node at hand, or the function with options of its own; nil for the script itself.
 func (w *walk) scope() syntax.Node {
 	for _, n := range slices.Backward(w.path) {
-		switch n.(type) {
+		switch n := n.(type) {
 		case *syntax.Subshell, *syntax.CmdSubst, *syntax.ProcSubst:
 			return n
+		case *syntax.FuncDecl:
+			if w.own[n] {
+				return n
+			}
 		}
 	}
 	return nil
@@ -214,12 +237,19 @@ func (w *walk) switchedOff() {
 		switch {
 		case next >= 0:
 			w.warn(s.pos, "errexit is off from line %d to line %d", s.pos.Line(), w.switches[i+1+next].pos.Line())
+		case isFunction(s.scope):
+			w.warn(s.pos, "errexit is off from here to the end of the function, line %d", s.scope.End().Line())
 		case s.scope != nil:
 			w.warn(s.pos, "errexit is off from here to the end of the subshell, line %d", s.scope.End().Line())
 		default:
 			w.warn(s.pos, "errexit is off from here to the end of the script")
 		}
 	}
+}
+
+func isFunction(n syntax.Node) bool {
+	_, is := n.(*syntax.FuncDecl)
+	return is
 }
 
 // setsErrexit reports whether a list starts with switching errexit on itself.

@@ -160,7 +160,7 @@
 // When errexit ends a bash script, the failure says at which command: file, line, the command and its status,
 // in the journal, at CodeDeploy and in `usher deploy`. bash tells by its ERR trap, which a file sets that it reads
 // before the script (BASH_ENV, not set any more when the script begins). A script can notice: $- has an E, `trap -p`
-// lists the trap, and an ERR trap of its own takes its place; a script with ERR in its text is left alone. A
+// lists the trap, and an ERR trap of its own takes its place; a script with ERR in its text, or with -v on its first line, is left alone (a Korn shell also with -x). A
 // /bin/sh that is bash tells too. ksh93 and mksh tell where they can (their ERR trap is set by a file that reads the
 // script by `.`, so $- has a c): not of a script that reads other files, or has a pipeline, a subshell or [[ ]] as a command of its own, of
 // which they know the wrong line. There, and in dash, which knows none, `report` says nothing, and a failure names up to three commands of

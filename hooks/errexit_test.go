@@ -119,6 +119,11 @@ func TestErrexit(t *testing.T) {
 		{"set +e in a subshell", "#!/bin/sh\nset -e\n(\n  set +e\n  false\n  true\n)",
 			[]string{"4:3: warning: errexit is off from here to the end of the subshell, line 7"}, true},
 
+		{"set +e in a function that has options of its own", "#!/bin/bash\nset -e\nf() {\n  local -\n  set +e\n  false\n  true\n}\nf",
+			[]string{"5:3: warning: errexit is off from here to the end of the function, line 8"}, true},
+		{"the same in sh", "#!/bin/sh\nset -e\nf() {\n  local x -\n  set +e\n  false\n  true\n}\nf",
+			[]string{"5:3: warning: errexit is off from here to the end of the function, line 8"}, true},
+
 		{"function in if", "#!/bin/sh\nset -e\nf() {\n  false\n  true\n}\nif f; then :; fi",
 			[]string{"7:4: warning: function f (line 3) runs here with errexit off, because this is a condition: only its last command counts"}, true},
 		{"function before ||", "#!/bin/sh\nset -e\nf() { false; true; }\nf || exit 1",

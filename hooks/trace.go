@@ -66,7 +66,7 @@ func newTrace(s Script, argv []string, p Policy) (trace, Script, []string) {
 	case in.shell == "ksh" && !in.opaque:
 		t, argv := kshTrace(s, text, in, argv)
 		return t, s, argv
-	case in.opaque || in.shell != "bash" && in.shell != "sh" || path.Base(in.name) == "rbash":
+	case in.opaque || in.shell != "bash" && in.shell != "sh" || path.Base(in.name) == "rbash" || slices.ContainsFunc(in.options, isVerbose):
 		return trace{}, s, argv
 	case in.shell == "sh":
 		// A bash that is called sh reads no file. It is bash in its POSIX mode, which the file can switch on.
@@ -88,18 +88,26 @@ func newTrace(s Script, argv []string, p Policy) (trace, Script, []string) {
 	return t, s, argv
 }
 
+// isVerbose reports whether an option of a shell is -v, with which it would show what it reads before the script.
+func isVerbose(option string) bool {
+	return option == "--verbose" || option == "verbose" || isOption(option) && option[1] != '-' && strings.Contains(option, "v")
+}
+
 // ownTrap finds scripts that have an ERR trap of their own, which must not be inherited where they do not say so.
 var ownTrap = regexp.MustCompile(`\bERR\b`)
 
-// traceCode is what bash reads before the script. The trap is a group so that a script's `set -x` does not show it,
-// and nothing in here can fail, because -e may be on already. The last command leaves $_ as bash starts with it.
+// lastOfTrace leaves $_ as bash starts with it.
+const lastOfTrace = `: "$BASH"`
+
+// traceCode is what bash reads before the script. It is a group, and the trap is one, so that a first line with -x and a script's
+// `set -x` do not show it, and nothing in here can fail, because -e may be on already.
 func traceCode(report, posix string) string {
 	tell := func(fields string) string {
 		return `{ builtin printf '%s\0' ` + fields + " >>" + quoteForShell(report) + "; } 2>/dev/null || :"
 	}
 	trap := tell(fmt.Sprintf(`"$?" "$-" "$BASH_SUBSHELL" "${BASH_SOURCE[0]-}" "$LINENO" "$BASH_COMMAND" "${#BASH_LINENO[@]}" `+
 		`${BASH_LINENO[@]+"${BASH_LINENO[@]:0:%d}"} ${BASH_SOURCE[@]+"${BASH_SOURCE[@]:0:%[1]d}"}`, maxFrames))
-	return "unset BASH_ENV\n" + tell("start '' '' '' '' '' 0") + "\ntrap " + quoteForShell(trap) + " ERR\nset -E\n" + posix + ": \"$BASH\"\n"
+	return "{ unset BASH_ENV\n" + tell("start '' '' '' '' '' 0") + "\ntrap " + quoteForShell(trap) + " ERR\nset -E\n" + posix + lastOfTrace + "; } 2>/dev/null || :\n"
 }
 
 // makeTrace makes the folder of a trace, and the file in it that the script's user writes to.
@@ -152,6 +160,7 @@ func (t trace) remove() {
 // failed is one entry of a trace.
 type failed struct {
 	FailedCommand
+	raw     string  // the command, as bash writes it
 	errexit bool    // it was on
 	depth   int     // of subshells
 	frames  []frame // where it is, and then where the functions and files around it were called and read
@@ -199,7 +208,7 @@ func (t trace) read(s Script) (all []failed) {
 		if line <= 1 && (t.korn || string(entry[3]) == s.File && bytes.HasPrefix(script, []byte("#"))) {
 			continue // the script as a whole, once more; in bash the text of an EXIT trap
 		}
-		all = append(all, failed{errexit: bytes.ContainsRune(entry[1], 'e'), depth: depth, frames: frames,
+		all = append(all, failed{raw: string(entry[5]), errexit: bytes.ContainsRune(entry[1], 'e'), depth: depth, frames: frames,
 			FailedCommand: FailedCommand{File: sourceName(s, string(entry[3])), Line: line, Command: briefCommand(entry[5]), Status: status}})
 	}
 	return all
@@ -254,13 +263,20 @@ func ended(all []failed, s Script, code int) *FailedCommand {
 		if f.depth > 0 || !f.errexit || f.Status != code {
 			continue
 		}
-		for i > 0 && all[i-1].depth > f.depth && all[i-1].errexit && all[i-1].Status == code {
+		command, told := f.locate(s)
+		for i > 0 && all[i-1].depth > f.depth && all[i-1].errexit && all[i-1].Status == code && all[i-1].calledAt(f, told) {
 			i--
+			command = all[i].whole(s)
 		}
-		command := all[i].whole(s)
 		return &command
 	}
 	return nil
+}
+
+// calledAt reports whether a failure in a subshell is of what another command has started, of which lines are told.
+func (f failed) calledAt(by failed, told lines) bool {
+	inner := len(f.frames) - len(by.frames)
+	return inner >= 0 && len(by.frames) > 0 && f.frames[inner].file == by.frames[0].file && told.has(uint(f.frames[inner].line))
 }
 
 // quoteForShell is text as one word of a shell.

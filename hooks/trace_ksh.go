@@ -30,8 +30,8 @@ func kshTrap(shell string) string {
 
 // kshTrace is newTrace for the Korn shells.
 func kshTrace(s Script, text []byte, in interpreter, argv []string) (trace, []string) {
-	// A script without a first line may fail on it, and so does, in the end, what reads it.
-	if !bytes.HasPrefix(text, []byte("#!")) || slices.ContainsFunc(in.options, func(o string) bool { return strings.ContainsAny(o, "cs") }) {
+	// A script without a first line may fail on it, and so does, in the end, what reads it. -v and -x would show what does.
+	if !bytes.HasPrefix(text, []byte("#!")) || slices.ContainsFunc(in.options, func(o string) bool { return strings.ContainsAny(o, "csvx") }) {
 		return trace{}, argv
 	}
 	real, err := filepath.EvalSymlinks(findProgram(in.name, lookupPath(s.Env)))

@@ -76,6 +76,11 @@ func TestErrexitEnded(t *testing.T) {
 		{"a pipeline on several lines", "#!/bin/bash\nset -o pipefail\nls /nonexistent |\n  sort |\n  head -1\n", "scripts/a.sh:3, where `ls /nonexistent | ...` had status 2"},
 		{"the end of a pipeline", "#!/bin/bash\nseq 2 | while read -r n; do\n  [ $n = 2 ]\ndone\n", "scripts/a.sh:3, where `[ $n = 2 ]` had status 1"},
 		{"a file that is sourced from where the script has gone", "#!/bin/bash\ncd scripts\n. ./runtime.sh\n", "scripts/runtime.sh:2, where `default=$(cat ./no-default 2> /dev/null)` had status 1"},
+		{"a function whose options were its own", "#!/bin/bash\nf() {\n  local -\n  set +e\n  false\n  true\n}\nf\nfalse\n", "scripts/a.sh:9, where `false` had status 1"},
+		{"behind a $(...) of several lines, which bash counts twice", "#!/bin/bash\nf() {\n  echo f\n}\n(\n  x=$(\n    f\n    for i in 1 2; do\n      (exit 4)\n    done\n  )\n)\ncase $# in 0)\n  f\n  ;;\nesac\n", "scripts/a.sh:6, where `x=$(f ...` had status 4"},
+		{"within a $(...) of several lines", "#!/bin/bash\nset -o posix; set -e\nx=$(\n  echo 1\n  # two\n  # lines\n  (exit 4)\n  echo 2\n)\necho 3\necho 4\necho 5\necho 6\n", "scripts/a.sh:7, where `( exit 4 )` had status 4"},
+		{"a group at the end of a pipeline", "#!/bin/bash\nf() {\n  (exit 3)\n}\ntrue | {\n  f && true\n}\n", "scripts/a.sh:5, where `true | { ...` had status 3"},
+		{"behind a pipeline that nobody asks", "#!/bin/bash\n{\n  false\n  true\n} | cat\nexport A=1\nls /nonexistent | grep none\n", "scripts/a.sh:7, where `ls /nonexistent | grep none` had status 1"},
 		{"in an EXIT trap, whose lines nobody knows", "#!/bin/bash\ntrap 'false; echo after' EXIT\ntrue\n", ""},
 		{"exit", "#!/bin/bash\nset -e\nfalse || exit 3\n", ""},
 		{"failures that are caught", "#!/bin/bash\nif false; then :; fi\nfalse || true\n! true\nx=$(false; true)\n[ a = b ] || exit 5\n", ""},
@@ -193,6 +198,23 @@ exit 9
 	}
 }
 
+// What the shell's own options show of a script does not show the trap.
+func TestTraceIsNotShown(t *testing.T) {
+	needs(t, "bash")
+	for _, options := range []string{"-x", "-v", "-xv", "--verbose", "-o verbose"} {
+		s := revision(t, "#!/bin/bash "+options+"\necho a\nfalse\n", nil)
+		if strings.Contains(options, " ") {
+			s = revision(t, "#!/usr/bin/env -S bash "+options+"\necho a\nfalse\n", nil)
+		}
+		off, _ := run(t, s, hooks.Off)
+		for _, p := range []hooks.Policy{hooks.Enforce, hooks.Report} {
+			if with, _ := run(t, s, p); len(off.Tail) == 0 || !slices.Equal(slices.Sorted(slices.Values(with.Tail)), slices.Sorted(slices.Values(off.Tail))) {
+				t.Errorf("%s, %v: %q, and with the trap %q", options, p, off.Tail, with.Tail)
+			}
+		}
+	}
+}
+
 // Under report scripts run to their end, and say where enforce would have ended them.
 func TestErrexitReport(t *testing.T) {
 	needs(t, "bash")
@@ -221,6 +243,7 @@ func TestErrexitReport(t *testing.T) {
 		{"a function whose failure is what is wanted", "#!/bin/bash\nf() {\n  false\n  false\n}\n! f\n! { f; f; }\n", nil, 0},
 		{"set +e within a function", "#!/bin/bash\nf() {\n  set +e\n  false\n  set -e\n}\nf\n", nil, 0},
 		{"set +e within a function of one line", "#!/bin/bash\nf() { set +e; false; set -e; }\nf\n", nil, 0},
+		{"set +e within a function that has options of its own", "#!/bin/bash\nf() {\n  local -\n  set +e\n  false\n  true\n}\nf\nfalse\necho end\n", []string{"scripts/a.sh:9, where `false` had status 1"}, 0},
 		{"set +e within a subshell", "#!/bin/bash\n(\n  set +e\n  false\n  true\n)\n", nil, 0},
 		{"what is read leaves it off", "#!/bin/bash\n. scripts/off.sh\nfalse\nf() {\n  false\n  true\n}\nf\n", nil, 0},
 		{"what is read leaves it off, after a failure", "#!/bin/bash\nfalse\n. scripts/off.sh\nfalse\ntrue\n", []string{"scripts/a.sh:2, where `false` had status 1"}, 0},

@@ -107,7 +107,7 @@ func (o overlooks) exemptions(file string) *exemptions {
 	w := newWalk(stmts, interpreter{shell: "bash"}, syntax.Pos{})
 	for i, sw := range w.switches {
 		switch {
-		case sw.scope == nil:
+		case sw.scope == nil, isFunction(sw.scope):
 			e.switches = append(e.switches, sw)
 		case sw.to == off: // a subshell's own
 			end := sw.scope.End()
@@ -201,7 +201,7 @@ func (e *exemptions) switched(line uint, outermost bool) (to change) {
 	}
 	if to == unchanged && outermost {
 		for _, sw := range e.switches {
-			if sw.pos.Line() <= line {
+			if sw.pos.Line() <= line && sw.scope == nil {
 				to = sw.to
 			}
 		}
