@@ -125,7 +125,7 @@ func TestHookIsRefused(t *testing.T) {
 			s.expect("exit code", itoa(code), "1")
 			s.said(r, c.want)
 			s.expect("state", string(server.State()), "Pending:Wait")
-			ahead := strings.NewReplacer(" GetDeploymentGroup", "", " HeadObject", "") // asked beside it, and nothing done with the answer
+			ahead := strings.NewReplacer(" GetDeploymentGroup", "", " HeadObject", "", " GetObject", "") // asked beside it, and nothing done with the answer
 			s.expect("calls", ahead.Replace(callsOf(s.cloud)), "DescribeAutoScalingInstances DescribeLifecycleHooks")
 			s.expect("live", s.live(), "base")
 			s.expect("the scripts saw", s.trace(), "")

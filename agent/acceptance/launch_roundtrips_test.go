@@ -85,7 +85,7 @@ func (t *trips) others(meanwhile ...string) string {
 	return strings.Join(slices.DeleteFunc(slices.Clone(t.other), func(op string) bool { return slices.Contains(meanwhile, op) }), " ")
 }
 
-// A small launch: three round trips of metadata, four of AWS's services.
+// A small launch: three round trips of metadata, three of AWS's services.
 func TestRoundTripsOfALaunch(t *testing.T) {
 	s := newStage(t)
 	s.publish("shop-1", s.app("1"))
@@ -94,8 +94,7 @@ func TestRoundTripsOfALaunch(t *testing.T) {
 
 	services := inTrips(
 		"DescribeAutoScalingInstances GetDeploymentGroup",
-		"DescribeLifecycleHooks HeadObject",
-		"GetObject",
+		"DescribeLifecycleHooks HeadObject GetObject",
 		"CompleteLifecycleAction")
 	const role = "meta-data/iam/security-credentials/"
 	metadata := inTrips(
@@ -138,7 +137,7 @@ func TestRoundTripsOfADeployment(t *testing.T) {
 	// What is new here is asked for first; after that an event is two round trips, the wait for the next command among them.
 	lines := []string{
 		"GetDeploymentSpecification", "PutHostCommandAcknowledgement", "PutHostCommandComplete PollHostCommand", // ApplicationStop
-		"GetDeploymentSpecification PutHostCommandAcknowledgement", "HeadObject", "GetObject", "PutHostCommandComplete PollHostCommand", // DownloadBundle
+		"GetDeploymentSpecification PutHostCommandAcknowledgement", "HeadObject GetObject", "PutHostCommandComplete PollHostCommand", // DownloadBundle
 	}
 	for range 5 {
 		lines = append(lines, "GetDeploymentSpecification PutHostCommandAcknowledgement", "PutHostCommandComplete PollHostCommand")

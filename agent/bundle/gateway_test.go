@@ -229,16 +229,20 @@ func proxy(t testing.TB, f fault) (endpoint string, calls func() []string) {
 	}
 }
 
-// A cutter lets so many bytes of a body through and then breaks the connection.
+// A cutter lets so many bytes of a body through and then breaks the connection, or with silent is silent until that ends.
 type cutter struct {
 	http.ResponseWriter
-	left int
+	left   int
+	silent context.Context
 }
 
 func (c *cutter) Write(p []byte) (int, error) {
 	if len(p) >= c.left {
 		_, _ = c.ResponseWriter.Write(p[:c.left])
 		_ = http.NewResponseController(c.ResponseWriter).Flush()
+		if c.silent != nil {
+			<-c.silent.Done()
+		}
 		panic(http.ErrAbortHandler)
 	}
 	c.left -= len(p)

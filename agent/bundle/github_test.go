@@ -117,7 +117,7 @@ func TestFetchGitHubFaults(t *testing.T) {
 	}{
 		{name: "breaks off twice, starts again", codeload: func(w http.ResponseWriter, r *http.Request, n int, s http.Handler) {
 			if n < 5 {
-				w = &cutter{w, 20_000}
+				w = &cutter{w, 20_000, nil}
 			}
 			s.ServeHTTP(w, r)
 		}, requests: 6},

@@ -14,7 +14,7 @@ import (
 	"usher/agent/safepath"
 )
 
-// FetchAndUnpackS3 is FetchS3 and Unpack at the same time: what has arrived of o in archive is unpacked into dir while the rest
+// FetchAndUnpackS3 is FetchS3 and Unpack at the same time, of an object that was asked for: what has arrived of it in archive is unpacked into dir while the rest
 // is on its way. Of a zip the end comes first, where its list of files is. kind is Unpack's, everything else is
 // promised as FetchS3 and Unpack promise it; and nothing counts before FetchAndUnpackS3 has returned without an error, since
 // the checksum is known last. An archive that cannot be unpacked is fetched to its end all the same, to tell one
@@ -22,15 +22,16 @@ import (
 //
 // dir exists and is empty, and on an error it is empty again; archive then holds nothing of use. An error of unpacking is an
 // [UnpackError].
-func FetchAndUnpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind, dir string, l Limits, progress func(done, total int64)) (Fetched, Stats, error) {
-	return unpackS3(ctx, api, o, archive, kind, dir, l.withDefaults(), progress, backoffPolicy{})
+func FetchAndUnpackS3(ctx context.Context, asked *Asked, archive *os.File, kind, dir string, l Limits, progress func(done, total int64)) (Fetched, Stats, error) {
+	return unpackS3(ctx, asked, archive, kind, dir, l.withDefaults(), progress, backoffPolicy{})
 }
 
-func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind, dir string, l Limits, progress func(done, total int64), p backoffPolicy) (Fetched, Stats, error) {
+func unpackS3(ctx context.Context, asked *Asked, archive *os.File, kind, dir string, l Limits, progress func(done, total int64), p backoffPolicy) (Fetched, Stats, error) {
+	defer asked.Close()
 	if names, err := os.ReadDir(dir); err != nil || len(names) > 0 { // it is emptied when something goes wrong
 		return Fetched{}, Stats{}, cmp.Or(err, fmt.Errorf("the directory to unpack into, %s, is not empty", dir))
 	}
-	d, err := prepareS3(ctx, api, o, archive, progress, p)
+	d, err := prepareS3(ctx, asked, archive, progress, p)
 	if err != nil {
 		return Fetched{}, Stats{}, err
 	}
@@ -48,7 +49,7 @@ func unpackS3(ctx context.Context, api S3API, o S3Object, archive *os.File, kind
 	case failed != nil && (err == nil || full):
 		err = UnpackError{fmt.Errorf("cannot unpack the bundle: %w", failed)}
 	case err != nil:
-		err = explain(api, o, err)
+		err = explain(asked.api, asked.object, err)
 	default:
 		return d.fetched(), stats, nil
 	}

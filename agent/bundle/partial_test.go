@@ -70,7 +70,7 @@ func TestUnpackS3WhileItArrives(t *testing.T) {
 				}
 				s3.ServeHTTP(w, r)
 			})
-			got, stats, err := unpackS3(t.Context(), client(endpoint), S3Object{Bucket: b, Key: kind}, dst, kind, dir, Limits{}.withDefaults(), nil, hasty)
+			got, stats, err := unpackS3(t.Context(), ask(t.Context(), client(endpoint), S3Object{Bucket: b, Key: kind}, hasty), dst, kind, dir, Limits{}.withDefaults(), nil, hasty)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +123,7 @@ func TestUnpackS3Faults(t *testing.T) {
 		flip := func(w http.ResponseWriter, r *http.Request, s3 http.Handler) {
 			s3.ServeHTTP(&flipper{ResponseWriter: w}, r)
 		}
-		cut := func(w http.ResponseWriter, r *http.Request, s3 http.Handler) { s3.ServeHTTP(&cutter{w, 123_456}, r) }
+		cut := func(w http.ResponseWriter, r *http.Request, s3 http.Handler) { s3.ServeHTTP(&cutter{w, 123_456, nil}, r) }
 		deny := func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 			answer(w, r, http.StatusForbidden, "AccessDenied")
 		}
@@ -151,7 +151,7 @@ func TestUnpackS3Faults(t *testing.T) {
 			t.Run(kind+"/"+c.name, func(t *testing.T) {
 				dir := t.TempDir()
 				endpoint, calls := proxy(t, c.fault)
-				_, _, err := unpackS3(t.Context(), client(endpoint), S3Object{Bucket: b, Key: c.key}, saved(t, "b", nil), kind, dir, c.limits.withDefaults(), nil, hasty)
+				_, _, err := unpackS3(t.Context(), ask(t.Context(), client(endpoint), S3Object{Bucket: b, Key: c.key}, hasty), saved(t, "b", nil), kind, dir, c.limits.withDefaults(), nil, hasty)
 				got := picture(t, dir)
 				switch {
 				case c.err == "" && err != nil:
@@ -181,7 +181,7 @@ func TestUnpackS3WantsAnEmptyDirectory(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "kept"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := FetchAndUnpackS3(t.Context(), client(gateway()), S3Object{Bucket: "b", Key: "k"}, saved(t, "b", nil), Zip, dir, Limits{}, nil)
+	_, _, err := FetchAndUnpackS3(t.Context(), AskS3(t.Context(), client(gateway()), S3Object{Bucket: "b", Key: "k"}), saved(t, "b", nil), Zip, dir, Limits{}, nil)
 	if err == nil || !strings.Contains(err.Error(), dir+", is not empty") {
 		t.Errorf("error %v", err)
 	}
@@ -198,7 +198,7 @@ func TestUnpackS3Stops(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		dir := t.TempDir()
-		_, _, err := FetchAndUnpackS3(ctx, client(gateway()), S3Object{Bucket: b, Key: kind}, saved(t, "b", nil), kind, dir, Limits{}, func(done, _ int64) {
+		_, _, err := FetchAndUnpackS3(ctx, AskS3(ctx, client(gateway()), S3Object{Bucket: b, Key: kind}), saved(t, "b", nil), kind, dir, Limits{}, func(done, _ int64) {
 			if done > 2*PartSize {
 				cancel()
 			}

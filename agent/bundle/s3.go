@@ -13,13 +13,12 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 const (
 	// PartSize is how much of an object one request brings, in bytes. Ranges of 8 to 16 MiB were the
-	// fastest; the smaller loses less to a broken connection. Objects up to this size are fetched
-	// with a single request.
+	// fastest; the smaller loses less to a broken connection. Objects up to this size come with the
+	// first request.
 	PartSize = 8 << 20
 
 	// partsAtOnce is how many requests run at the same time. More than four gained nothing.
@@ -60,8 +59,8 @@ type Fetched struct {
 
 // FetchS3 downloads o into dst, from its beginning, and verifies it. dst must be open for reading
 // and writing, not for appending; what it held before is gone. It asks for the object's size,
-// ETag and checksum first (HeadObject, so s3:GetObject is all that is needed; s3:GetObjectVersion
-// with a version), refuses when the disk has no room, and fetches large objects in parts of
+// ETag and checksum (HeadObject, so s3:GetObject is all that is needed; s3:GetObjectVersion
+// with a version) and for its first PartSize bytes at once, refuses when the disk has no room, and fetches the rest in parts of
 // PartSize. A part that breaks off is resumed where it stopped, a few times.
 //
 // progress, if not nil, is called after every write with the bytes done so far and the total, by one
@@ -73,7 +72,9 @@ func FetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress 
 }
 
 func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p backoffPolicy) (Fetched, error) {
-	d, err := prepareS3(ctx, api, o, dst, progress, p)
+	asked := ask(ctx, api, o, p)
+	defer asked.Close()
+	d, err := prepareS3(ctx, asked, dst, progress, p)
 	if err != nil {
 		return Fetched{}, err
 	}
@@ -89,12 +90,13 @@ func fetchS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress 
 }
 
 // prepareS3 looks what there is to download, and whether it may be and will fit.
-func prepareS3(ctx context.Context, api S3API, o S3Object, dst *os.File, progress func(done, total int64), p backoffPolicy) (*download, error) {
-	head, err := headS3(ctx, api, o, p, nil)
+func prepareS3(ctx context.Context, asked *Asked, dst *os.File, progress func(done, total int64), p backoffPolicy) (*download, error) {
+	api, o := asked.api, asked.object
+	head, err := asked.look(ctx, p)
 	if err != nil {
 		return nil, explain(api, o, err)
 	}
-	d := &download{backoffPolicy: p, api: api, object: o, dst: dst, progress: progress,
+	d := &download{backoffPolicy: p, api: api, object: o, asked: asked, dst: dst, progress: progress,
 		head: head, size: aws.ToInt64(head.ContentLength), etag: aws.ToString(head.ETag), checksum: checksumOf(head)}
 	switch etag := strings.Trim(o.ETag, `"`); {
 	case etag != "" && etag != unquote(head.ETag):
@@ -129,29 +131,12 @@ func (d *download) fetched() Fetched {
 	return Fetched{d.size, unquote(d.head.ETag), aws.ToString(d.head.VersionId), d.checksum.name(), d.arrived}
 }
 
-// headS3 asks for an object, or with change for something else of it.
-func headS3(ctx context.Context, api S3API, o S3Object, p backoffPolicy, change func(*s3.HeadObjectInput)) (head *s3.HeadObjectOutput, err error) {
-	err = p.retry(ctx, func() error {
-		watched, _, stop := p.withStallTimeout(ctx)
-		defer stop()
-		in := &s3.HeadObjectInput{Bucket: &o.Bucket, Key: &o.Key, ChecksumMode: types.ChecksumModeEnabled}
-		if o.Version != "" {
-			in.VersionId = &o.Version
-		}
-		if change != nil {
-			change(in)
-		}
-		head, err = api.HeadObject(watched, in)
-		return classify(watched, err)
-	})
-	return head, err
-}
-
 // A download is one object on its way into a file.
 type download struct {
 	backoffPolicy
 	api      S3API
 	object   S3Object
+	asked    *Asked // has the first part, until that is read
 	dst      *os.File
 	head     *s3.HeadObjectOutput
 	size     int64
@@ -242,37 +227,46 @@ func (d *download) part(ctx context.Context, from, to int64, buf []byte) error {
 	})
 }
 
+// open asks for the bytes from from to before to, but for the first ones, which were asked for.
+func (d *download) open(ctx context.Context, from, to int64) response {
+	if from == 0 && d.asked != nil { // only who fetches the first part looks
+		a := d.asked
+		d.asked = nil // whatever it is, it is had once
+		select {
+		case <-a.opened:
+		case <-ctx.Done():
+			return response{err: context.Cause(ctx), stop: a.stop}
+		}
+		if a.first.err != nil || d.etag == "" || aws.ToString(a.first.ETag) == d.etag {
+			return a.first
+		}
+		a.first.stop()
+	}
+	bytes := ""
+	if from > 0 || to < d.size {
+		bytes = fmt.Sprintf("bytes=%d-%d", from, to-1)
+	}
+	return open(ctx, d.api, d.object, d.backoffPolicy, bytes, d.etag)
+}
+
 // get makes one request and returns how many bytes it brought into the file.
 func (d *download) get(ctx context.Context, from, to int64, buf []byte) (int64, error) {
-	ctx, alive, stop := d.withStallTimeout(ctx)
-	defer stop()
-	in := &s3.GetObjectInput{Bucket: &d.object.Bucket, Key: &d.object.Key}
-	if d.etag != "" {
-		in.IfMatch = &d.etag
-	}
-	if d.object.Version != "" {
-		in.VersionId = &d.object.Version
-	}
-	whole := from == 0 && to == d.size
-	if !whole {
-		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", from, to-1))
-	}
-	out, err := d.api.GetObject(ctx, in, func(o *s3.Options) {
-		// The SDK would sum up whole objects again; the file is verified here, for parts too.
-		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-	})
-	if err != nil {
-		return 0, classify(ctx, err)
+	out := d.open(ctx, from, to)
+	defer out.stop()
+	if out.err != nil {
+		return 0, out.err
 	}
 	defer out.Body.Close()
-	if r := aws.ToString(out.ContentRange); !whole && !strings.HasPrefix(r, fmt.Sprintf("bytes %d-", from)) {
+	defer context.AfterFunc(ctx, out.stop)() // its own context may be another's
+	if r := aws.ToString(out.ContentRange); (from > 0 || r != "") && !strings.HasPrefix(r, fmt.Sprintf("bytes %d-", from)) {
 		return 0, fmt.Errorf("asked for the bytes from %d, got %q", from, r)
 	}
 	if n := out.ContentLength; n != nil && *n != to-from {
 		return 0, fmt.Errorf("asked for %d bytes, got %d", to-from, *n)
 	}
+	out.alive()
 	at := from
-	n, err := copyBody(out.Body, to-from, alive, func(b []byte) error {
+	n, err := copyBody(out.Body, to-from, out.alive, func(b []byte) error {
 		m, err := d.dst.WriteAt(b, at)
 		at += int64(m)
 		d.count(int64(m))
@@ -281,7 +275,7 @@ func (d *download) get(ctx context.Context, from, to int64, buf []byte) (int64, 
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	return n, classify(ctx, err)
+	return n, classify(out.ctx, err)
 }
 
 func (d *download) count(n int64) {

@@ -226,12 +226,7 @@ func TestFetchS3Faults(t *testing.T) {
 	}
 	var hang fault = func(w http.ResponseWriter, r *http.Request, n int, s3 http.Handler) {
 		if get(r) && n == 1 {
-			w.Header().Set("Content-Length", "300000")
-			w.WriteHeader(http.StatusOK)
-			_, _ = w.Write(data[:1000])
-			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
-			return
+			w = &cutter{w, 1000, r.Context()}
 		}
 		s3.ServeHTTP(w, r)
 	}
@@ -244,19 +239,19 @@ func TestFetchS3Faults(t *testing.T) {
 	}{
 		{"a small object cut off is resumed where it stopped", "small", func(w http.ResponseWriter, r *http.Request, n int, s3 http.Handler) {
 			if get(r) && n == 1 {
-				w = &cutter{w, 100_000}
+				w = &cutter{w, 100_000, nil}
 			}
 			s3.ServeHTTP(w, r)
-		}, "", []string{"HEAD", "GET", "GET bytes=100000-299999"}},
+		}, "", []string{"HEAD", "GET bytes=100000-299999"}},
 		{"and again", "small", func(w http.ResponseWriter, r *http.Request, n int, s3 http.Handler) {
 			if get(r) && n <= 3 {
-				w = &cutter{w, 50_000}
+				w = &cutter{w, 50_000, nil}
 			}
 			s3.ServeHTTP(w, r)
-		}, "", []string{"HEAD", "GET", "GET bytes=50000-299999", "GET bytes=100000-299999", "GET bytes=150000-299999"}},
+		}, "", []string{"HEAD", "GET bytes=50000-299999", "GET bytes=100000-299999", "GET bytes=150000-299999"}},
 		{"every third connection of a large one breaks", "large", func(w http.ResponseWriter, r *http.Request, n int, s3 http.Handler) {
 			if get(r) && n%3 == 0 {
-				w = &cutter{w, 12_345}
+				w = &cutter{w, 12_345, nil}
 			}
 			s3.ServeHTTP(w, r)
 		}, "", nil},
@@ -280,11 +275,11 @@ func TestFetchS3Faults(t *testing.T) {
 			}
 			s3.ServeHTTP(w, r)
 		}, "", nil},
-		{"a connection that stays silent", "small", hang, "", []string{"HEAD", "GET", "GET bytes=1000-299999"}},
+		{"a connection that stays silent", "small", hang, "", []string{"HEAD", "GET bytes=1000-299999"}},
 		{"slow down, and never up again", "small", always(http.StatusServiceUnavailable, "SlowDown"), "(6 attempts)", []string{"HEAD", "HEAD", "HEAD", "HEAD", "HEAD", "HEAD"}},
 		{"a body that always breaks at once", "small", func(w http.ResponseWriter, r *http.Request, _ int, s3 http.Handler) {
 			if get(r) {
-				w = &cutter{w, 1}
+				w = &cutter{w, 1, nil}
 			}
 			s3.ServeHTTP(w, r)
 		}, "(6 attempts)", nil},
@@ -311,9 +306,17 @@ func TestFetchS3Faults(t *testing.T) {
 		{"no such object", "nothing", pass, "there is no object s3://" + b + "/nothing, or no such bucket: it was deleted or never uploaded: deploy a revision that exists", []string{"HEAD"}},
 		{"no such object, and no s3:ListBucket", "nothing", always(http.StatusForbidden, "AccessDenied"), "; or there is no object s3://" + b + "/nothing, which S3 does not tell to a role without s3:ListBucket: then deploy a revision that exists", []string{"HEAD"}},
 		{"access denied", "small", always(http.StatusForbidden, "AccessDenied"), "access denied: allow s3:GetObject on arn:aws:s3:::" + b + "/small to the instance's role", []string{"HEAD"}},
-		{"access denied to the KMS key", "small", onGet(http.StatusForbidden, "AccessDenied"), "and kms:Decrypt if a KMS key encrypts it", []string{"HEAD", "GET"}},
-		{"archived", "small", onGet(http.StatusForbidden, "InvalidObjectState"), "it is archived: restore it", []string{"HEAD", "GET"}},
-		{"expired credentials", "small", onGet(http.StatusBadRequest, "ExpiredToken"), "the credentials or the clock of the instance are out of date", []string{"HEAD", "GET"}},
+		{"the first part is of another object", "small", func(w http.ResponseWriter, r *http.Request, n int, s3 http.Handler) {
+			if get(r) && n == 1 {
+				w.Header().Set("ETag", `"another"`)
+				_, _ = w.Write(data[1:300_001])
+				return
+			}
+			s3.ServeHTTP(w, r)
+		}, "", []string{"HEAD", "GET"}},
+		{"access denied to the KMS key", "small", onGet(http.StatusForbidden, "AccessDenied"), "and kms:Decrypt if a KMS key encrypts it", []string{"HEAD"}},
+		{"archived", "small", onGet(http.StatusForbidden, "InvalidObjectState"), "it is archived: restore it", []string{"HEAD"}},
+		{"expired credentials", "small", onGet(http.StatusBadRequest, "ExpiredToken"), "the credentials or the clock of the instance are out of date", []string{"HEAD"}},
 		{"another region", "small", func(w http.ResponseWriter, r *http.Request, _ int, _ http.Handler) {
 			w.Header().Set("X-Amz-Bucket-Region", "us-east-2")
 			answer(w, r, http.StatusMovedPermanently, "PermanentRedirect")
@@ -342,8 +345,10 @@ func TestFetchS3Faults(t *testing.T) {
 			case err == nil || !strings.Contains(err.Error(), test.err) || !strings.HasPrefix(err.Error(), "cannot download ") || !strings.Contains(err.Error(), "s3://"+b+"/"+test.key):
 				t.Errorf("error %v\nwant  %s", err, test.err)
 			}
-			if test.calls != nil && !slices.Equal(calls(), test.calls) {
-				t.Errorf("requests %q, want %q", calls(), test.calls)
+			// The first part is asked for beside what there is, and given up when that is refused, maybe before it is sent.
+			got := slices.DeleteFunc(calls(), func(call string) bool { return call == fmt.Sprintf("GET bytes=0-%d", PartSize-1) })
+			if test.calls != nil && !slices.Equal(got, test.calls) {
+				t.Errorf("requests %q, want %q", got, test.calls)
 			}
 		})
 	}

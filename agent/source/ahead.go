@@ -4,10 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-
 	"usher/agent/bundle"
 	"usher/agent/retry"
 	"usher/agent/revision"
@@ -19,39 +15,28 @@ const aheadFor = 10 * time.Second
 // ahead is what was asked for before it was needed.
 type ahead struct {
 	asked  time.Time
-	found  chan struct{} // closed when rev or err is known
+	found  chan struct{} // closed when the rest is known
 	rev    revision.Revision
 	err    error
-	looked chan struct{} // closed when head is known, or that there is none
-	head   *s3.HeadObjectOutput
+	object *bundle.Asked // of rev; nil: none
 }
 
 // Ahead asks now, beside what else a launch begins with, what Latest and the fetch of its revision will ask: the deployment
-// group, and what its object is. The connections to CodeDeploy and S3 are open then. Each is asked once: an answer
+// group, and the object of its revision, whose first bytes are on their way then; a release that the image has is not asked for. Each is asked once: an answer
 // that is not needed within ten seconds is as if nothing had been asked. It ends with ctx.
 func (f *Finder) Ahead(ctx context.Context) {
-	a := &ahead{asked: time.Now(), found: make(chan struct{}), looked: make(chan struct{})}
+	a := &ahead{asked: time.Now(), found: make(chan struct{})}
 	f.ahead = a
 	go func() {
-		defer close(a.looked)
+		defer close(a.found)
 		a.err = f.Retries.Limiter.DoAfter(ctx, retry.CodeDeployDelay, func() (err error) {
 			a.rev, err = f.Look(ctx)
 			return err
 		})
-		close(a.found)
-		if a.err == nil && a.rev.S3 != nil && a.rev.Pinned() {
-			a.head, _ = f.S3.HeadObject(ctx, headOf(a.rev)) // an error is found again by who needs it
+		if a.err == nil && a.rev.S3 != nil && a.rev.Pinned() && !f.Has(a.rev.ID()) {
+			a.object = bundle.AskS3(ctx, f.S3, objectOf(a.rev))
 		}
 	}()
-}
-
-// headOf is what bundle asks first about the object of a revision.
-func headOf(rev revision.Revision) *s3.HeadObjectInput {
-	in := &s3.HeadObjectInput{Bucket: &rev.S3.Bucket, Key: &rev.S3.Key, ChecksumMode: types.ChecksumModeEnabled}
-	if rev.S3.Version != "" {
-		in.VersionId = &rev.S3.Version
-	}
-	return in
 }
 
 // take is what became of asking ahead for the revision. It can be had once.
@@ -65,44 +50,24 @@ func (f *Finder) take(ctx context.Context) (rev revision.Revision, err error, kn
 	case <-ctx.Done():
 		return rev, nil, false
 	}
-	if time.Since(a.asked) > aheadFor {
-		return rev, nil, false
-	}
-	f.head = a
-	return a.rev, a.err, true
+	f.begun = a
+	return a.rev, a.err, a.fresh()
 }
 
-// objects is S3, which answers the first question about the revision's object with what was asked ahead.
-func (f *Finder) objects() bundle.S3API {
-	a := f.head
-	if f.head = nil; a == nil {
-		return f.S3
-	}
-	return &knownObject{S3API: f.S3, ahead: a}
-}
-
-type knownObject struct {
-	bundle.S3API
-	ahead *ahead // nil once it was used
-}
-
-// HeadObject is asked by one goroutine at a time.
-func (k *knownObject) HeadObject(ctx context.Context, in *s3.HeadObjectInput, options ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
-	a := k.ahead
-	if k.ahead = nil; a != nil {
-		select {
-		case <-a.looked:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+// asked is the object of a revision, asked for ahead or now.
+func (f *Finder) asked(ctx context.Context, rev revision.Revision) *bundle.Asked {
+	a := f.begun
+	if f.begun = nil; a != nil && a.object != nil {
+		if a.fresh() && objectOf(a.rev) == objectOf(rev) {
+			return a.object
 		}
-		if a.head != nil && time.Since(a.asked) <= aheadFor && sameObject(in, headOf(a.rev)) {
-			return a.head, nil
-		}
+		a.object.Close()
 	}
-	return k.S3API.HeadObject(ctx, in, options...)
+	return bundle.AskS3(ctx, f.S3, objectOf(rev))
 }
 
-func sameObject(a, b *s3.HeadObjectInput) bool {
-	return aws.ToString(a.Bucket) == aws.ToString(b.Bucket) && aws.ToString(a.Key) == aws.ToString(b.Key) &&
-		aws.ToString(a.VersionId) == aws.ToString(b.VersionId) && a.PartNumber == nil && a.Range == nil
+func (a *ahead) fresh() bool { return time.Since(a.asked) <= aheadFor }
+
+func objectOf(rev revision.Revision) bundle.S3Object {
+	return bundle.S3Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag}
 }

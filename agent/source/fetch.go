@@ -35,11 +35,9 @@ func (s source) download(ctx context.Context, archive *os.File, dir string) (dep
 	began := time.Now()
 	progress := func(int64, int64) { f.Limits.Alive() }
 	retryable := func(err error) bool { return f.Retries.Retryable(err) && !errors.As(err, new(bundle.UnpackError)) }
-	s3 := f.objects()
 	err := f.Retries.DoIf(ctx, retryable, func() (err error) {
 		if s.S3 != nil {
-			o := bundle.S3Object{Bucket: s.S3.Bucket, Key: s.S3.Key, Version: s.S3.Version, ETag: s.S3.ETag}
-			got, stats, err = bundle.FetchAndUnpackS3(ctx, s3, o, archive, s.S3.BundleType, dir, f.Limits, progress)
+			got, stats, err = bundle.FetchAndUnpackS3(ctx, f.asked(ctx, s.Revision), archive, s.S3.BundleType, dir, f.Limits, progress)
 			return err
 		}
 		g := bundle.GitHub{API: f.GitHubAPI, Repository: s.GitHub.Repository, CommitID: s.GitHub.CommitID}

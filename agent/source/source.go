@@ -35,10 +35,11 @@ type Finder struct {
 	HTTP               *http.Client // for GitHub
 	GitHubAPI          string       // "" for the public one
 	Limits             bundle.Limits
-	Retries            retry.Policy    // of each call; its Retryable and its Limiter are needed
-	Timings            *record.Timings // where time went; nil discards it
+	Retries            retry.Policy         // of each call; its Retryable and its Limiter are needed
+	Has                func(id string) bool // whether a release is on the disk, which is then not asked for ahead
+	Timings            *record.Timings      // where time went; nil discards it
 
-	ahead, head *ahead // what Ahead asked: for Latest, and then for the fetch
+	ahead, begun *ahead // what Ahead asked: for Latest, and then for the fetch
 }
 
 // Look is the group's revision as CodeDeploy has it now, asked once and not pinned. revision.ErrNone: it has none yet.
