@@ -23,7 +23,7 @@ var large = flag.Bool("large", false, "TestCrowds with the largest crowd, and th
 
 // Crowds on a simulated clock: no figure depends on the machine, and an hour takes as long as its calls take to be computed.
 func TestCrowds(t *testing.T) {
-	const minutes = time.Minute
+	const minutes, twoPauses = time.Minute, 2 * time.Minute // a pause is at most a minute
 	type crowd struct {
 		name string
 		burst
@@ -67,8 +67,10 @@ func TestCrowds(t *testing.T) {
 						t.Errorf("%s was served %d times, for %d launches", op, a.ops[op], s.servers)
 					}
 				}
-				if over > 2 {
-					t.Errorf("the last CONTINUE came %.2f times as late as the budget allows", over)
+				// Pauses are random: how late the last is differs from run to run, and SCALE.md has the figures. It is never that pauses were
+				// waited for one after the other when the budget was back long since.
+				if late := a.last - a.bound; late > twoPauses {
+					t.Errorf("the last CONTINUE came %s later than the budget allows", late.Round(time.Second))
 				}
 			})
 		})

@@ -123,7 +123,9 @@ func TestUnpackS3Faults(t *testing.T) {
 		flip := func(w http.ResponseWriter, r *http.Request, s3 http.Handler) {
 			s3.ServeHTTP(&flipper{ResponseWriter: w}, r)
 		}
-		cut := func(w http.ResponseWriter, r *http.Request, s3 http.Handler) { s3.ServeHTTP(&cutter{w, 123_456, nil}, r) }
+		cut := func(w http.ResponseWriter, r *http.Request, s3 http.Handler) {
+			s3.ServeHTTP(&cutter{w, 123_456, nil}, r)
+		}
 		deny := func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 			answer(w, r, http.StatusForbidden, "AccessDenied")
 		}
