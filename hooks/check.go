@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"mvdan.cc/sh/v3/syntax"
+
+	"usher/agent/safepath"
 )
 
 const (
@@ -110,14 +112,14 @@ func checkFile(s Script, p Policy, here bool) []Problem {
 	return append(found, checkShell(s, text, in, p)...)
 }
 
-// readScript reads at most MaxAnalysed bytes; whole tells whether that was all. It does not open what
-// is not a regular file: a FIFO would wait for its writer.
+// readScript reads at most MaxAnalysed bytes; whole tells whether that was all. It does not open what is not a regular file.
+// Who runs the script may have put something else in its place: see safepath.OpenFile.
 func readScript(file string) (text []byte, info fs.FileInfo, whole bool, err error) {
 	info, err = os.Stat(file)
 	if err != nil || !info.Mode().IsRegular() {
 		return nil, info, false, err
 	}
-	f, err := os.Open(file)
+	f, err := safepath.OpenFile(file)
 	if err != nil {
 		return nil, info, false, err
 	}

@@ -10,6 +10,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"usher/agent/safepath"
 )
 
 // headSize is how much of a file is read to tell what starts it; the kernel itself looks at 256 bytes.
@@ -61,9 +63,9 @@ func Argv(s Script, p Policy) ([]string, error) {
 
 func readHead(file string) ([]byte, error) {
 	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("cannot read the script: %s is not a regular file", file) // opening a FIFO waits
+		return nil, fmt.Errorf("cannot read the script: %s is not a regular file", file)
 	}
-	f, err := os.Open(file)
+	f, err := safepath.OpenFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the script: %w", err)
 	}

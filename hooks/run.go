@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"syscall"
 	"time"
+
+	"usher/agent/safepath"
 )
 
 // Runner runs one script. ProcessGroups does it on any Linux machine.
@@ -166,14 +167,16 @@ func Run(ctx context.Context, r Runner, s Script, p Policy, line func(stream, te
 // makeExecutable adds the bits CodeDeploy adds. Only what the kernel itself must start needs them: a
 // script runs through its interpreter.
 func makeExecutable(file string) error {
-	info, err := os.Stat(file)
+	f, err := safepath.OpenFile(file)
 	if err != nil {
 		return err
 	}
-	if info.Mode()&0o111 != 0 {
-		return nil
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Mode()&0o111 != 0 {
+		return err
 	}
-	if err := os.Chmod(file, info.Mode().Perm()|0o111); err != nil {
+	if err := f.Chmod(info.Mode().Perm() | 0o111); err != nil {
 		return fmt.Errorf("cannot make it executable: %w", err)
 	}
 	return nil

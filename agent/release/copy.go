@@ -35,14 +35,11 @@ func source(bundle, file string) (dir *safepath.Dir, name string, err error) {
 // copyFile copies a regular file to a new name with its permission bits and time; then does something to it. It follows
 // no link, and does not make the copy durable.
 func copyFile(from *safepath.Dir, name string, to *safepath.Dir, as string, mode fs.FileMode, then func(*os.File) error) error {
-	in, info, err := from.Open(name)
+	in, info, err := from.OpenOwn(name)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if !from.Ours() && info.Links() > 1 && info.UID() != from.UID() {
-		return fmt.Errorf("%s is a hard link to a file of user %d, in a directory of user %d", in.Name(), info.UID(), from.UID())
-	}
 	out, err := to.Create(as, 0o600)
 	if err != nil {
 		return err

@@ -72,11 +72,7 @@ func (t *openTree) openPath(rel string, isDir bool) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, info, err := d.Open(filepath.Base(rel))
-	if err == nil && !d.Ours() && info.Links() > 1 && info.UID() != d.UID() {
-		f.Close()
-		return nil, fmt.Errorf("%s is a hard link to a file of user %d, in a directory of user %d", f.Name(), info.UID(), d.UID())
-	}
+	f, _, err := d.OpenOwn(filepath.Base(rel))
 	return f, err
 }
 

@@ -276,3 +276,45 @@ func TestLinksOfProc(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A file is read where another user may have put something else: no file of somebody else's is, and no FIFO is waited for.
+func TestFilesThatAreOpened(t *testing.T) {
+	asRoot(t)
+	dir := t.TempDir()
+	mkdir(t, dir+"/theirs", 0o755, app)
+	write := func(path string, uid int) {
+		must(t, os.WriteFile(path, []byte("text"), 0o600))
+		must(t, os.Chown(path, uid, -1))
+	}
+	link := func(target, path string, uid int) {
+		must(t, os.Symlink(target, path))
+		must(t, os.Lchown(path, uid, -1))
+	}
+	write(dir+"/roots", 0)
+	write(dir+"/theirs/own", app)
+	link("roots", dir+"/to-roots", 0)
+	link(dir+"/to-roots", dir+"/to-link", 0)
+	link("theirs/own", dir+"/to-theirs", 0)
+	link("theirs/to-roots", dir+"/by-theirs", 0)
+	link("loop", dir+"/loop", 0)
+	link("own", dir+"/theirs/to-own", app)
+	link("../roots", dir+"/theirs/to-roots", app)
+	link("../roots", dir+"/theirs/to-roots-by-root", 0)
+	link("..", dir+"/theirs/up", app)
+	must(t, os.Link(dir+"/roots", dir+"/theirs/hard"))
+	must(t, unix.Mkfifo(dir+"/theirs/fifo", 0o666))
+	link("fifo", dir+"/theirs/to-fifo", app)
+	for name, opened := range map[string]bool{
+		"roots": true, "to-roots": true, "to-link": true, "theirs/own": true, "to-theirs": true, "theirs/to-own": true,
+		"by-theirs": false, "loop": false, "none": false, "theirs": false, "theirs/to-roots": false, "theirs/to-roots-by-root": false,
+		"theirs/up/roots": false, "theirs/up/theirs/own": true, "theirs/hard": false, "theirs/fifo": false, "theirs/to-fifo": false,
+	} {
+		f, err := OpenFile(filepath.Join(dir, name))
+		if (err == nil) != opened {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+}
