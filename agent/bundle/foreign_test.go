@@ -160,6 +160,20 @@ func TestNamesInZips(t *testing.T) {
 	}
 }
 
+// What lay beside the folder of the appspec is named.
+func TestWhatLayBesideTheAppspec(t *testing.T) {
+	t.Parallel()
+	dir := shell(t, "mkdir shop; mv appspec.yml shop; cp -al one/lib/x.so.1 shop; touch a b c d e f g h i; tar -cf out shop ?")
+	got, warned, err := unpackFile(t, filepath.Join(dir, "out"), Tar)
+	if want := `the appspec is in the folder "shop": what lies beside it is left out, as by CodeDeploy's agent: a, b, c, d, e and 4 more`; err != nil || len(got) != 2 || !slices.Equal(warned, []string{want}) {
+		t.Errorf("%v, %q, %q; want %q", err, got, warned, want)
+	}
+	dir = shell(t, "mkdir shop; mv appspec.yml shop; tar -cf out shop one; ln one/lib/x.so.1 shop/hard; tar -rf out one shop")
+	if _, _, err := unpackFile(t, filepath.Join(dir, "out"), Tar); err == nil || !strings.Contains(err.Error(), `hard link "shop/hard" points to "one/lib/x.so.1", which lies beside the folder of the appspec`) {
+		t.Error(err)
+	}
+}
+
 // What is in a tar twice becomes what tar makes of it. A name that is twice on its command line is a hard link to itself.
 func TestNamesThatComeTwice(t *testing.T) {
 	t.Parallel()

@@ -236,15 +236,15 @@ func (t *tree) tooLarge() error {
 	return fmt.Errorf("it holds more than %s unpacked: raise max_bytes if that is meant", format.Bytes(t.limits.MaxBytes))
 }
 
-// stripTopDir moves the contents of a single leading directory one level up, if the appspec is in there:
-// archives made by GitHub, and by `tar` of a whole directory, look like that.
+// stripTopDir moves the contents of the leading directory one level up, if the appspec is in there:
+// archives made by GitHub, and by `tar` of a whole directory, look like that. What lies beside it is removed.
 func (t *tree) stripTopDir() error {
-	if len(t.tops) != 1 || t.kinds[t.tops[0]] != isDir {
+	top := t.leading()
+	if top == "" {
 		return nil
 	}
-	top := t.tops[0]
-	if t.kinds[top+"/appspec.yml"] == "" && t.kinds[top+"/appspec.yaml"] == "" {
-		return nil
+	if err := t.removeBeside(top); err != nil {
+		return err
 	}
 	t.at.close()        // what it has open is about to move
 	aside := ".leading" // not a name that is about to be moved up

@@ -71,7 +71,7 @@ type Stats struct {
 // comes twice as a file is written as the last one says, as tar and unzip do.
 //
 // A single directory at the top that holds the appspec is left out, so that the appspec comes to lie
-// in dir itself. Modes: a zip entry without a Unix mode gets 0644 or 0755; files are at least rw and
+// in dir itself; what lies beside the only directory that has one is left out too, with a warning. Modes: a zip entry without a Unix mode gets 0644 or 0755; files are at least rw and
 // directories rwx for their owner; whether others may write to them, see Limits.Narrow. A hard link to a symbolic link becomes
 // another symbolic link with the same text. A zip's name is the one in its Unicode path field when it has one; else UTF-8;
 // else it is read as code page 437, which is what the format says, with a warning. Modification times are kept.

@@ -64,6 +64,33 @@ func TestUnpack(t *testing.T) {
 			Stats{1, 1, 0, 1},
 		},
 		{
+			"so it is when there is something beside it, as Finder leaves", Zip,
+			makeZip(t, entry{name: ".DS_Store", body: "d"}, entry{name: "shop/appspec.yml", body: "v"}, entry{name: "shop/www/link", link: "../appspec.yml"}, entry{name: "shop/__MACOSX/x", body: "x"},
+				entry{name: "__MACOSX/._shop", body: "m"}, entry{name: "__MACOSX/shop/._appspec.yml", body: "m"}, entry{name: "latest", link: "shop"}, entry{name: ".leading/", mode: 0o700 | fs.ModeDir}),
+			map[string]string{"appspec.yml": "0644 v", "www/": "0755", "www/link": "-> ../appspec.yml", "__MACOSX/": "0755", "__MACOSX/x": "0644 x"},
+			Stats{2, 2, 1, 5},
+		},
+		{
+			"not when another folder has one too", Tar,
+			makeTar(t, entry{name: "shop/appspec.yml", body: "v"}, entry{name: "other/appspec.yml", body: "v"}),
+			map[string]string{"shop/": "0755", "shop/appspec.yml": "0644 v", "other/": "0755", "other/appspec.yml": "0644 v"}, Stats{2, 2, 0, 2},
+		},
+		{
+			"nor when its folder has two", Tar,
+			makeTar(t, entry{name: "shop/appspec.yml", body: "v"}, entry{name: "shop/appspec.yml.bak", body: "b"}, entry{name: "README.md", body: "r"}),
+			map[string]string{"shop/": "0755", "shop/appspec.yml": "0644 v", "shop/appspec.yml.bak": "0644 b", "README.md": "0644 r"}, Stats{3, 1, 0, 3},
+		},
+		{
+			"nor when there is one at the top", Tar,
+			makeTar(t, entry{name: "appspec.json", body: "{}"}, entry{name: "shop/appspec.yml", body: "v"}),
+			map[string]string{"appspec.json": "0644 {}", "shop/": "0755", "shop/appspec.yml": "0644 v"}, Stats{2, 1, 0, 3},
+		},
+		{
+			"nor when its folder is hidden", Tar,
+			makeTar(t, entry{name: ".aws/appspec.yml", body: "v"}, entry{name: "README.md", body: "r"}),
+			map[string]string{".aws/": "0755", ".aws/appspec.yml": "0644 v", "README.md": "0644 r"}, Stats{2, 1, 0, 2},
+		},
+		{
 			"a single directory without an appspec stays", Tar,
 			makeTar(t, entry{name: "app/x", body: "x"}),
 			map[string]string{"app/": "0755", "app/x": "0644 x"}, Stats{1, 1, 0, 1},
