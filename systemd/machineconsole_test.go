@@ -1,11 +1,11 @@
 package systemd
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,9 +36,7 @@ func TestLastWordsOnAStoppedConsole(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	began := time.Now()
-	err = writeConsole(console, []string{strings.Repeat("x", 1<<20)})
-	if took := time.Since(began); err == nil || took > 5*consoleWait {
-		t.Errorf("a console that takes nothing: %v, after %s", err, took)
+	if err := writeConsole(console, []string{strings.Repeat("x", 1<<20)}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a console that takes nothing: %v", err)
 	}
 }

@@ -42,7 +42,7 @@ func actAsApplication() {
 				fmt.Println(got)
 				os.Exit(0)
 			}
-			if time.Since(began) > 10*time.Second {
+			if time.Since(began) > soon {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
 			}
