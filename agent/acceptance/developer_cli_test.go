@@ -70,7 +70,7 @@ func TestUsage(t *testing.T) {
 		{"rehearse nowhere", "usher rehearse: cannot open the revision: stat nowhere: no such file or directory\n"},
 		{"rehearse . --errexit maybe", "usher rehearse: cannot use errexit \"maybe\": it is one of enforce, require, report, off\n"},
 		{"run now", "usher run: too many arguments: expected none, got now\n" + run},
-		{"run -once=maybe", "usher run: invalid boolean value \"maybe\" for --once: parse error\n" + run},
+		{"run -once=maybe", "usher run: invalid boolean value \"maybe\" for --once: it must be true or false\n" + run},
 		{"version 2", "usher version: too many arguments: expected none, got 2\nusher version: print usher's version; also usher --version.\n"},
 	} {
 		t.Run(c.line, func(t *testing.T) {

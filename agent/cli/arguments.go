@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"usher/agent/config"
 	"usher/hooks"
@@ -61,7 +63,26 @@ func (c *Command) parse(args []string) ([]string, error) {
 	case len(given) > len(c.Args):
 		return nil, fmt.Errorf("too many arguments: expected %s, got %s", strings.Join(c.Args, " "), strings.Join(given, " "))
 	}
-	return given, nil
+	return given, senseless(flags, c.Args, given)
+}
+
+// senseless refuses what is typed and has no text, such as "$GITHUB_SHA" where that is not set: it is not what was left out.
+// No time is less than 0.
+func senseless(flags *flag.FlagSet, names, given []string) (err error) {
+	const empty = "%s is empty: is a variable not set?"
+	if at := slices.Index(given, ""); at >= 0 {
+		return fmt.Errorf(empty, strings.Trim(names[at], "[]"))
+	}
+	flags.Visit(func(f *flag.Flag) {
+		if f.Value.String() == "" {
+			err = fmt.Errorf(empty, dashed(f.Name))
+		} else if v, ok := f.Value.(flag.Getter); ok {
+			if d, ok := v.Get().(time.Duration); ok && d < 0 {
+				err = fmt.Errorf("%s is %s: it must not be less than 0", dashed(f.Name), d)
+			}
+		}
+	})
+	return err
 }
 
 // flagError is an error of the flag package as texts write flags, with the flag that was meant.
@@ -76,6 +97,9 @@ func flagError(flags *flag.FlagSet, err error) error {
 					text = rest + " " + dashed(f.Name) + end
 				}
 			}
+			if before, ok := strings.CutSuffix(text, dashed(f.Name)+": parse error"); ok {
+				text = before + dashed(f.Name) + ": it must be " + values(f)
+			}
 		})
 		return errors.New(text)
 	}
@@ -85,6 +109,17 @@ func flagError(flags *flag.FlagSet, err error) error {
 		return fmt.Errorf("there is no flag %s: did you mean %s?", dashed(name), dashed(near))
 	}
 	return fmt.Errorf("there is no flag %s", dashed(name))
+}
+
+// values are what a flag takes, which is none of text.
+func values(f *flag.Flag) string {
+	switch f.Value.(flag.Getter).Get().(type) { // the package's own types alone say so
+	case time.Duration:
+		return "a number with its unit, such as 90s, 30m or 2h"
+	case bool:
+		return "true or false"
+	}
+	return "a number"
 }
 
 // dashed is a flag as texts write it: --timeout, -n.

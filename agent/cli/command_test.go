@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 )
@@ -34,5 +36,35 @@ func TestNothingThatACommandPrintsIsObeyed(t *testing.T) {
 		if p.Run(t.Context(), args, &out, &errs); errs.Len() == 0 || strings.ContainsAny(out.String()+errs.String(), "\x1b\r\a\u009b\u202e") {
 			t.Errorf("%q: %q and %q", args, out.String(), errs.String())
 		}
+	}
+}
+
+// What is typed and empty is not what was left out: usher deploy production "$SHA" must not be usher deploy production.
+func TestSenselessArguments(t *testing.T) {
+	run := 0
+	p := Program{Commands: []Command{{Name: "deploy", Args: []string{"ENV", "[REF]"}, Flags: func(f *flag.FlagSet) {
+		f.String("bundle", "", "")
+		f.Duration("wait", 0, "")
+		f.Int("limit", 20, "")
+		f.Bool("yes", false, "")
+	}, Run: func(context.Context, Call) int { run++; return ExitDone }}}}
+	for want, args := range map[string][]string{
+		"usher deploy: REF is empty: is a variable not set?\n":                                                              {"production", ""},
+		"usher deploy: ENV is empty: is a variable not set?\n":                                                              {"", "main"},
+		"usher deploy: --bundle is empty: is a variable not set?\n":                                                         {"--bundle=", "production"},
+		"usher deploy: invalid value \"x\" for flag --limit: it must be a number\n":                                         {"--limit", "x", "production"},
+		"usher deploy: --wait is -1s: it must not be less than 0\n":                                                         {"--wait", "-1s", "production"},
+		`usher deploy: invalid value "5" for flag --wait: it must be a number with its unit, such as 90s, 30m or 2h` + "\n": {"--wait", "5", "production"},
+	} {
+		var errs strings.Builder
+		if code := p.Run(t.Context(), append([]string{"deploy"}, args...), &errs, &errs); code != ExitUsage || !strings.HasPrefix(errs.String(), want) {
+			t.Errorf("%q: exit code %d, %s", args, code, errs.String())
+		}
+	}
+	if run != 0 {
+		t.Errorf("it ran %d times", run)
+	}
+	if code := p.Run(t.Context(), []string{"deploy", "--yes=false", "--wait=0s", "production", "main"}, io.Discard, io.Discard); code != ExitDone || run != 1 {
+		t.Errorf("exit code %d", code)
 	}
 }
