@@ -71,6 +71,11 @@ func TestDeployWhatWasBuilt(t *testing.T) {
 
 	h.environments("    bundle: out/\n    build: exit 3\n")
 	h.ended(h.usher("deploy production"), 2, "cannot build: `exit 3` failed: exit status 3")
+	h.environments("    bundle: out/\n    build: echo building; exec sleep 600\n")
+	stopped := h.types("deploy production")
+	stopped.says("building")
+	stopped.interrupt()
+	h.ended(stopped.ends(), 130, "usher deploy: interrupted: nothing was started\n")
 	h.environments("    build: make\n")
 	h.ended(h.usher("deploy production"), 2, "build of production has no bundle")
 	h.environments("    bundle: ../out\n")

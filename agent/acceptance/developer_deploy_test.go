@@ -3,6 +3,7 @@ package acceptance
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -175,6 +176,24 @@ func TestDeployTakesLong(t *testing.T) {
 	h.goOn()
 	h.ended(again.ends(), 0, "AfterInstall succeeded", "Deployment "+id+" succeeded: 1 server")
 	h.expect("live", h.live(), "2")
+}
+
+// Where nobody reads what it prints any more, as behind `| head -1`, the deployment is carried out, and nothing is left behind.
+func TestDeployThatNobodyReads(t *testing.T) {
+	h := newShop(t, 1, production())
+	for _, line := range []string{"deploy production", "deploy --json production"} {
+		closed, pipe, err := os.Pipe()
+		h.must(err)
+		h.must(closed.Close())
+		typed := h.types(line, func(c *exec.Cmd) { c.Stdout = pipe })
+		h.must(pipe.Close())
+		h.ended(typed.ends(), 0)
+	}
+	h.expect("live", h.live(), "1")
+	h.expect("begun", itoa(h.begun()), "2")
+	left, err := filepath.Glob(h.path("usher-*"))
+	h.must(err)
+	h.expect("left behind", strings.Join(left, " "), "")
 }
 
 func TestDeployNoWait(t *testing.T) {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -84,8 +86,13 @@ func (d *Session) Begin(ctx context.Context, name string, stdout, stderr io.Writ
 	return d.connect(ctx)
 }
 
-// Show says where what is to be seen goes.
+// brokenPipes are told of, in place of ending the command.
+var brokenPipes = make(chan os.Signal, 1)
+
+// Show says where what is to be seen goes. Where nobody reads it any more, as behind `| head`, the command goes on to its end: it
+// is not to be cut off between an upload and its deployment, nor to leave what it has in its scratch directory.
 func (d *Session) Show(stdout, stderr io.Writer) {
+	signal.Notify(brokenPipes, syscall.SIGPIPE)
 	d.stderr, d.People, d.view = stderr, stdout, nil
 	if d.json {
 		d.People, d.view = io.Discard, rollout.JSONView(stdout)
@@ -182,10 +189,10 @@ func (d *Session) exitOf(ctx context.Context, err error) (code int, status, mess
 		code, status = own.Code, own.Status
 	case errors.As(err, new(rollout.InProgressError)):
 		code, status = cli.ExitBusy, rollout.EndedRefused
+	case ctx.Err() != nil && !errors.Is(err, rollout.ErrMayHaveBegun): // whatever it made of what was going on: a build that was killed is no build that fails
+		code, status, message = cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: nothing was started"
 	case errors.As(err, new(cli.UsageError)):
 		code, status = cli.ExitUsage, rollout.EndedRefused
-	case ctx.Err() != nil:
-		code, status, message = cli.ExitInterrupted, rollout.EndedInterrupted, "interrupted: nothing was started"
 	}
 	return code, status, message
 }

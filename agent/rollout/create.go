@@ -61,12 +61,15 @@ func Create(ctx context.Context, api CodeDeploy, env Environment, r Revision, de
 			return "", err
 		}
 		if id, lookErr := marked(ctx, api, env, description, began); lookErr != nil {
-			return "", fmt.Errorf("%w; it may have begun all the same: `usher deploy status %s` tells", err, env.Name)
+			return "", fmt.Errorf("%w; %w: `usher deploy status %s` tells", err, ErrMayHaveBegun, env.Name)
 		} else if id != "" {
 			return id, nil
 		}
 	}
 }
+
+// ErrMayHaveBegun is in the error of Create when nobody knows whether there is a deployment.
+var ErrMayHaveBegun = errors.New("it may have begun all the same")
 
 // createTries is how often the creation of a deployment is asked for while that fails for a passing reason.
 const createTries = 3
