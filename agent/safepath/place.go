@@ -25,32 +25,52 @@ func (d *Dir) Place() (p Place, ok bool) {
 	if err != nil {
 		return p, false
 	}
-	at, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(d.fd))
+	at, err := d.fdPath()
 	if err != nil {
 		return p, false
 	}
-	text, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return p, false
-	}
-	for line := range strings.Lines(string(text)) {
-		// 36 35 98:0 /root /mount/point ...
-		f := strings.Fields(line)
-		if len(f) < 5 || f[0] != strconv.FormatUint(uint64(id), 10) {
+	for _, m := range mounts() {
+		if m.id != id {
 			continue
 		}
-		root, point := unescape(f[3]), unescape(f[4])
-		rest, below := strings.CutPrefix(at, strings.TrimSuffix(point, "/"))
+		rest, below := strings.CutPrefix(at, strings.TrimSuffix(m.point, "/"))
 		if !below {
 			return p, false
 		}
-		path := strings.TrimSuffix(root, "/") + rest
+		path := strings.TrimSuffix(m.root, "/") + rest
 		if path == "" {
 			path = "/"
 		}
-		return Place{Disk: f[2], Path: path}, true
+		return Place{Disk: m.disk, Path: path}, true
 	}
 	return p, false
+}
+
+// fdPath is where the kernel has the directory now.
+func (d *Dir) fdPath() (string, error) { return os.Readlink("/proc/self/fd/" + strconv.Itoa(d.fd)) }
+
+// mount is a line of the kernel's table of mounts.
+type mount struct {
+	id, parent        mountID
+	disk, root, point string
+}
+
+// mounts are those that this process sees; none where /proc does not say.
+func mounts() (all []mount) {
+	text, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(text)) {
+		// 36 35 98:0 /root /mount/point ...
+		f := strings.Fields(line)
+		if len(f) < 5 {
+			continue
+		}
+		id, err1 := strconv.ParseUint(f[0], 10, 64)
+		parent, err2 := strconv.ParseUint(f[1], 10, 64)
+		if err1 == nil && err2 == nil {
+			all = append(all, mount{mountID(id), mountID(parent), f[2], unescape(f[3]), unescape(f[4])})
+		}
+	}
+	return all
 }
 
 // unescape undoes what mountinfo does to spaces and the like: \040.

@@ -4,12 +4,16 @@ package safepath
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,17 +88,36 @@ func (d *Dir) RemoveAll(name string) error {
 	if err != nil {
 		return err
 	}
-	return d.empty(name, here)
+	r := removal{mount: here}
+	return r.remove(d, name, 0)
 }
 
-// empty removes a name, and first what is in it, unless it is of another mount: one may have come since it was looked for.
-func (d *Dir) empty(name string, mount mountID) error {
+// A tree is as deep, and a directory as full, as its owner has made it, while root removes it.
+const (
+	deepest = 64   // directories in each other that are held open; what is below moves up first
+	batch   = 4096 // names of a directory that are read at a time
+	passes  = 1000 // over one directory, to which somebody may add without end
+)
+
+// removal is that of one tree.
+type removal struct {
+	mount mountID
+	top   *Dir // the tree
+	moved int  // directories that were moved up into it
+}
+
+// remove removes a name, and first what is in it, unless it is of another mount: one may have come since it was looked for.
+func (r *removal) remove(d *Dir, name string, deep int) error {
 	err := unix.Unlinkat(d.fd, name, 0)
 	if err == nil || err == unix.ENOENT {
 		return nil
 	}
 	if err != unix.EISDIR && err != unix.EPERM { // EPERM is POSIX's word for a directory; and of an immutable file
 		return d.fail("remove", name, err)
+	}
+	if deep == deepest {
+		r.moved++
+		return d.fail("move", name, unix.Renameat(d.fd, name, r.top.fd, fmt.Sprintf(".deep-%d-%d", r.moved, rand.Uint64())))
 	}
 	sub, failed := d.Sub(name)
 	if failed != nil {
@@ -104,78 +127,69 @@ func (d *Dir) empty(name string, mount mountID) error {
 		return failed
 	}
 	defer sub.Close()
+	if deep == 0 {
+		r.top = sub
+	}
 	if here, err := mountOf(sub.fd, ""); err != nil {
 		return err
-	} else if here != mount {
+	} else if here != r.mount {
 		return &MountError{Path: sub.path, Mount: sub.path}
 	}
-	names, failed := sub.Names()
-	if failed != nil {
-		return failed
-	}
-	var errs []error
-	for _, n := range names { // the rest goes all the same
-		if err := sub.empty(n, mount); err != nil {
-			errs = append(errs, err)
+	for pass := 0; ; pass++ {
+		removed, failed := r.empty(sub, deep+1)
+		err := unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR)
+		if err == nil || err == unix.ENOENT {
+			return nil
+		}
+		if removed == 0 || pass == passes || err != unix.ENOTEMPTY && err != unix.EEXIST {
+			return cmp.Or(failed, d.fail("remove", name, err))
 		}
 	}
-	if len(errs) > 0 {
-		return errs[0]
-	}
-	if err := unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT {
-		return d.fail("remove", name, err)
-	}
-	return nil
 }
 
-// mounted looks for a mount at or below a name.
+// empty removes what is in a directory, and goes on after an error: it returns the first.
+func (r *removal) empty(d *Dir, deep int) (removed int, failed error) {
+	f, err := d.Handle()
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for {
+		names, err := f.Readdirnames(batch)
+		for _, name := range names {
+			if err := r.remove(d, name, deep); err != nil {
+				failed = cmp.Or(failed, err)
+			} else {
+				removed++
+			}
+		}
+		if err == io.EOF {
+			return removed, failed
+		}
+		if err != nil {
+			return removed, cmp.Or(failed, err)
+		}
+	}
+}
+
+// mounted looks for a mount at or below a name, by the kernel's table: a mount that is asked may not answer. Without the table,
+// nothing more is known than what is seen on the way (see remove).
 func (d *Dir) mounted(name string) error {
 	here, err := mountOf(d.fd, "")
 	if err != nil {
 		return err
 	}
-	at, err := d.mountBelow(name, here)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	path, err := d.fdPath()
+	if err != nil {
 		return nil
-	case err != nil:
-		return err
-	case at != "":
-		return &MountError{Path: filepath.Join(d.path, name), Mount: at}
+	}
+	path = filepath.Join(path, name)
+	for _, m := range mounts() {
+		if m.parent == here && (m.point == path || strings.HasPrefix(m.point, path+"/")) {
+			return &MountError{Path: filepath.Join(d.path, name), Mount: m.point}
+		}
 	}
 	return nil
-}
-
-func (d *Dir) mountBelow(name string, here mountID) (string, error) {
-	mount, err := mountOf(d.fd, name)
-	if err != nil {
-		return "", d.fail("look at", name, err)
-	}
-	if mount != here {
-		return filepath.Join(d.path, name), nil
-	}
-	sub, err := d.Sub(name)
-	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	defer sub.Close()
-	names, err := sub.Names()
-	for _, n := range names {
-		if err != nil {
-			break
-		}
-		var at string
-		if at, err = sub.mountBelow(n, here); at != "" {
-			return at, nil
-		}
-		if errors.Is(err, fs.ErrNotExist) { // gone meanwhile
-			err = nil
-		}
-	}
-	return "", err
 }
 
 // mountID tells mounts apart, also two of the same file system.
@@ -183,7 +197,7 @@ type mountID uint64
 
 // mountOf is the mount of a name in a directory, or of the directory itself for "". A mount on that name is the one.
 func mountOf(dir int, name string) (mountID, error) {
-	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC // no server is asked
 	if name == "" {
 		flags |= unix.AT_EMPTY_PATH
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,8 +39,8 @@ func mkdir(t testing.TB, path string, mode os.FileMode, uid int) {
 	must(t, os.Chmod(path, mode))
 }
 
-// mount mounts a tmpfs, or binds another directory or file, for the time of a test.
-func mount(t testing.TB, from, at string) {
+// mountAt mounts a tmpfs, or binds another directory or file, for the time of a test.
+func mountAt(t testing.TB, from, at string) {
 	t.Helper()
 	var err error
 	if from == "" {
@@ -165,16 +166,16 @@ func TestRemovalStaysOffMounts(t *testing.T) {
 			at := dir + "/gone/a/b"
 			switch kind {
 			case "tmpfs":
-				mount(t, "", at)
+				mountAt(t, "", at)
 				must(t, os.WriteFile(at+"/precious", []byte("precious"), 0o644))
 			case "a mounted file":
 				at = dir + "/gone/a/mounted"
-				mount(t, dir+"/shared/precious", at)
+				mountAt(t, dir+"/shared/precious", at)
 			case "the directory itself":
 				at = dir + "/gone"
-				mount(t, dir+"/gone", at)
+				mountAt(t, dir+"/gone", at)
 			default:
-				mount(t, dir+"/shared", at)
+				mountAt(t, dir+"/shared", at)
 			}
 			before, _ := exec.Command("find", dir).Output()
 			mounted := (*MountError)(nil)
@@ -202,7 +203,7 @@ func TestMountsOfOldKernels(t *testing.T) {
 	dir := t.TempDir()
 	mkdir(t, dir+"/shared", 0o755, 0)
 	mkdir(t, dir+"/at", 0o755, 0)
-	mount(t, dir+"/shared", dir+"/at")
+	mountAt(t, dir+"/shared", dir+"/at")
 	ids := map[string]mountID{}
 	for _, name := range []string{"shared", "at", "."} {
 		d, err := Open(filepath.Join(dir, name))
@@ -316,5 +317,90 @@ func TestFilesThatAreOpened(t *testing.T) {
 		if err == nil {
 			f.Close()
 		}
+	}
+}
+
+// A mount of a user's that root may not look at, and whose server does not answer, is found and left without asking it.
+func TestRemovalAsksNoMount(t *testing.T) {
+	asRoot(t)
+	dir := t.TempDir()
+	mkdir(t, dir+"/gone/a", 0o755, 0)
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err == nil {
+		err = unix.Mount("silent", dir+"/gone/a", "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%[2]d", fuse.Fd(), app))
+	}
+	if err != nil {
+		t.Skipf("no such mount can be made here: %v", err)
+	}
+	defer unix.Unmount(dir+"/gone/a", unix.MNT_DETACH)
+	defer fuse.Close() // whoever waits for it goes on
+	found := make(chan error, 1)
+	go func() { found <- RemoveAll(dir + "/gone") }()
+	select {
+	case err := <-found:
+		if mounted := (*MountError)(nil); !errors.As(err, &mounted) || mounted.Mount != dir+"/gone/a" {
+			t.Error(err)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Error("removal waits for the mount")
+	}
+	if !IsMount(dir + "/gone/a") {
+		t.Error("IsMount does not say so")
+	}
+}
+
+// The depth of a tree is its owner's to choose: removal takes no more files and memory for it.
+func TestRemovalOfADeepTree(t *testing.T) {
+	dir := t.TempDir()
+	top, err := unix.Open(dir, unix.O_DIRECTORY, 0)
+	must(t, err)
+	const levels = 3000
+	for range levels {
+		must(t, unix.Mkdirat(top, "gone", 0o755))
+		next, err := unix.Openat(top, "gone", unix.O_DIRECTORY, 0)
+		must(t, err)
+		must(t, unix.Close(top))
+		top = next
+		for _, name := range []string{"a", "z"} {
+			f, err := unix.Openat(top, name, unix.O_CREAT, 0o644)
+			must(t, err)
+			must(t, unix.Close(f))
+		}
+	}
+	must(t, unix.Close(top))
+	var was unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: levels / 4, Max: was.Max}))
+	err = RemoveAll(dir + "/gone")
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &was))
+	if left, _ := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v; left: %v", err, left)
+	}
+}
+
+// What cannot be removed stays, and all else goes: also what is deep below, or many.
+func TestRemovalGoesOn(t *testing.T) {
+	asRoot(t)
+	dir := t.TempDir()
+	deep := dir + "/gone" + strings.Repeat("/d", 3*deepest)
+	must(t, os.MkdirAll(deep, 0o755))
+	for n := range 3 * batch {
+		must(t, os.WriteFile(fmt.Sprintf("%s/gone/%d", dir, n), nil, 0o644))
+	}
+	kept := dir + "/gone/kept"
+	must(t, os.WriteFile(kept, nil, 0o644))
+	set := func(flags int) error {
+		f, err := os.Open(kept)
+		must(t, err)
+		defer f.Close()
+		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
+	}
+	if err := set(0x10); err != nil { // FS_IMMUTABLE_FL
+		t.Skipf("no file can be made immutable here: %v", err)
+	}
+	defer set(0)
+	err := RemoveAll(dir + "/gone")
+	if left, _ := os.ReadDir(dir + "/gone"); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), kept) || len(left) != 1 {
+		t.Errorf("%v; left: %v", err, left)
 	}
 }

@@ -16,7 +16,8 @@
 // stands in it, and the process that it is of, which may be anybody's, decides what that is.
 //
 // Removal (RemoveAll) neither leaves the file system nor enters a mount point, a bind mount of the same disk and a
-// mounted file included, and looks for them before it removes anything: see MountError.
+// mounted file included, and looks for them before it removes anything: see MountError. It asks no file system that is mounted
+// there, and needs no more memory and open files for a tree that is deep or full, as any user can make one.
 //
 // Root is who runs usher on a server. For any other user, who has nothing to lose to itself (usher rehearse), every
 // link is followed as open(2) does; the rest is the same.
