@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"usher/agent/safepath"
 )
@@ -148,41 +149,46 @@ func (l Layout) Remove(id string) error {
 }
 
 // remove takes a release away, but not one in which something is mounted, nor what has its name and is not a release of
-// usher's. Its directories are renamed before they are emptied, the unpacked revision first, so that a release half
-// removed is never taken for one; its facts go last.
+// usher's. What of it cannot be removed is no release any more, and is in nobody's way: removeLeftovers tries again.
 func (l Layout) remove(id string) error {
+	aside, err := l.putAside(id)
+	if err != nil {
+		return fmt.Errorf("cannot remove release %s: %w", id, err)
+	}
+	for _, dir := range aside {
+		_ = safepath.RemoveAll(dir)
+	}
+	return nil
+}
+
+// putAside renames the directories of a release, the unpacked revision first, so that a release half removed is never taken
+// for one; its facts go last.
+func (l Layout) putAside(id string) (aside []string, err error) {
 	if _, ours := l.facts(id+".json", id); !ours {
 		for _, name := range []string{id, id + ".bundle", id + ".json"} {
 			if _, err := os.Lstat(l.dir(name)); err == nil {
-				return fmt.Errorf("cannot remove release %s: %s is there, and usher did not make it: move it to another folder", id, l.dir(name))
+				return nil, fmt.Errorf("%s is there, and usher did not make it: move it to another folder", l.dir(name))
 			}
 		}
-		return nil
+		return nil, nil
 	}
 	parts := []string{id + ".bundle", id, id + scriptsSuffix, id + earlySuffix}
 	for _, name := range parts {
-		for _, at := range []string{name, ".removing-" + name} {
-			if err := safepath.Mounted(l.dir(at)); err != nil {
-				return fmt.Errorf("cannot remove release %s: %w", id, err)
-			}
+		if err := safepath.Mounted(l.dir(name)); err != nil {
+			return nil, err
 		}
 	}
 	for _, name := range parts {
-		gone := l.dir(".removing-" + name)
-		if err := safepath.RemoveAll(gone); err != nil {
-			return fmt.Errorf("cannot remove release %s: %w", id, err)
-		}
-		if err := os.Rename(l.dir(name), gone); errors.Is(err, fs.ErrNotExist) {
+		at := l.dir(fmt.Sprintf(".removing-%s-%d", name, time.Now().UnixNano()))
+		if err := os.Rename(l.dir(name), at); errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
-			return fmt.Errorf("cannot remove release %s: %w", id, err)
+			return aside, err
 		}
-		if err := safepath.RemoveAll(gone); err != nil {
-			return fmt.Errorf("cannot remove release %s: %w", id, err)
-		}
+		aside = append(aside, at)
 	}
 	if err := os.Remove(l.dir(id + ".json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot remove the facts of release %s: %w", id, err)
+		return aside, err
 	}
-	return nil
+	return aside, nil
 }

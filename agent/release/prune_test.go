@@ -151,3 +151,48 @@ func TestPruneLeavesWhatIsNotOurs(t *testing.T) {
 		t.Errorf("a release in place of theirs: %v", err)
 	}
 }
+
+// A hook has made a file immutable: it is named at each prune, the rest of its release goes, and the revision may come again.
+func TestPruneOfAFileThatCannotBeRemoved(t *testing.T) {
+	s := newServer(t)
+	old := s.outdate(1)[0]
+	kept := filepath.Join(old.Dir, "uploads", ".user.ini")
+	s.must(os.WriteFile(kept, nil, 0o644))
+	immutable := func(file string, flags int) error {
+		f, err := os.Open(file)
+		s.must(err)
+		defer f.Close()
+		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
+	}
+	if err := immutable(kept, 0x10); err != nil { // FS_IMMUTABLE_FL
+		t.Skipf("no file can be made immutable here: %v", err)
+	}
+	defer func() {
+		left, err := filepath.Glob(filepath.Join(s.dir(""), "*", "uploads", ".user.ini"))
+		s.must(err)
+		for _, file := range append(left, kept) {
+			if _, err := os.Lstat(file); err == nil {
+				s.must(immutable(file, 0))
+			}
+		}
+	}()
+	for n := range 3 {
+		_, err := s.Prune(2)
+		left, _ := filepath.Glob(filepath.Join(s.dir(""), ".removing-*", "uploads", ".user.ini"))
+		if len(left) != 1 || err == nil || !strings.Contains(err.Error(), left[0]) || !strings.Contains(err.Error(), "chattr -i") {
+			t.Fatalf("%d: Prune: %v, left: %q", n, err, left)
+		}
+		kept = left[0]
+		if more := tree(t, filepath.Dir(filepath.Dir(kept))); len(more) != 1 {
+			t.Errorf("%d: more is left: %v", n, more)
+		}
+		if n == 1 {
+			if r, _ := s.accept(old.ID, whole, map[string]string{"bin/serve": "again"}); r.ID != old.ID {
+				t.Error("the revision does not come again")
+			}
+			if err := s.Remove(old.ID); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

@@ -113,7 +113,7 @@ func (r *removal) remove(d *Dir, name string, deep int) error {
 		return nil
 	}
 	if err != unix.EISDIR && err != unix.EPERM { // EPERM is POSIX's word for a directory; and of an immutable file
-		return d.fail("remove", name, err)
+		return d.failRemove(name, err)
 	}
 	if deep == deepest {
 		r.moved++
@@ -122,7 +122,7 @@ func (r *removal) remove(d *Dir, name string, deep int) error {
 	sub, failed := d.Sub(name)
 	if failed != nil {
 		if errors.Is(failed, unix.ENOTDIR) || errors.Is(failed, unix.ELOOP) {
-			return d.fail("remove", name, err)
+			return d.failRemove(name, err)
 		}
 		return failed
 	}
@@ -142,9 +142,16 @@ func (r *removal) remove(d *Dir, name string, deep int) error {
 			return nil
 		}
 		if removed == 0 || pass == passes || err != unix.ENOTEMPTY && err != unix.EEXIST {
-			return cmp.Or(failed, d.fail("remove", name, err))
+			return cmp.Or(failed, d.failRemove(name, err))
 		}
 	}
+}
+
+func (d *Dir) failRemove(name string, err error) error {
+	if err == unix.EPERM && rootRuns() {
+		err = fmt.Errorf("%w: it or its directory is immutable, as lsattr shows: chattr -i", err)
+	}
+	return d.fail("remove", name, err)
 }
 
 // empty removes what is in a directory, and goes on after an error: it returns the first.
