@@ -119,6 +119,33 @@ error: deployment rehearsal-N failed: ValidateService script scripts/validate.sh
 	}
 }
 
+// A rehearsal in a root whose record is damaged says so, as the agent does, and goes on with what is live there.
+func TestRehearseWithADamagedRecord(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	revisionIn(t, dir, "1", asMe)
+	if got := usher(t, dir, []string{"rehearse", "--root", "root", "shop"}); got.code != 0 {
+		t.Fatalf("exit %d\n%s%s", got.code, got.stdout, got.stderr)
+	}
+	name := filepath.Join(dir, "root/var/lib/usher/record.jsonl")
+	text, err := os.ReadFile(name)
+	if err == nil {
+		err = os.WriteFile(name, append([]byte("?"), text[1:]...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := usher(t, dir, []string{"rehearse", "--root", "root", "shop"})
+	for _, want := range []string{"warning: the record " + name + " is damaged (line 1: ", "is live and was good here: going on with it", "is live and good\n"} {
+		if got.code != 0 || !strings.Contains(got.stdout, want) {
+			t.Errorf("exit %d, no %q in\n%s%s", got.code, want, got.stdout, got.stderr)
+		}
+	}
+	if got := usher(t, dir, []string{"rehearse", "--root", "root", "shop"}); got.code != 0 || strings.Contains(got.stdout, "damaged") {
+		t.Errorf("once more: exit %d\n%s%s", got.code, got.stdout, got.stderr)
+	}
+}
+
 // Everybody can rehearse, in a scratch root of their own. What only root can do is told, and not an error.
 func TestRehearseUnprivileged(t *testing.T) {
 	t.Parallel()

@@ -101,7 +101,16 @@ func Command(newLogger func(io.Writer) *zap.Logger) cli.Command {
 		processes := runner.AsProcesses(nil)
 		defer processes.Close()
 		on := &deployment.Deployer{Server: server, Record: rec, Runner: processes, Log: newLogger(in.Stdout), Notify: new(systemd.Notifier)}
-		if err := rehearse(ctx, on, id, path); err != nil {
+		if rec.Notice != "" {
+			on.Log.Warn(rec.Notice)
+		}
+		if rec.Damaged {
+			err = on.Recover(ctx)
+		}
+		if err == nil {
+			err = rehearse(ctx, on, id, path)
+		}
+		if err != nil {
 			switch {
 			case ctx.Err() != nil:
 				fmt.Fprintln(in.Stderr, "usher rehearse: interrupted")
