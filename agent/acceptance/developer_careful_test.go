@@ -21,7 +21,7 @@ func TestDeployInAnotherWayThanItsGroup(t *testing.T) {
 	h.expect("configuration", asked["deploymentConfigName"], "CodeDeployDefault.AllAtOnce")
 	h.expect("files", asked["fileExistsBehavior"], "OVERWRITE")
 	h.commit("2", broken("2"))
-	h.ended(h.usher("deploy --no-rollback production"), 1, "rollback   none, if it fails (--no-rollback)", "it was not rolled back")
+	h.ended(h.usher("deploy --no-rollback production"), 1, "rollback   none, if it fails (--no-rollback)", "CodeDeploy did not roll it back")
 	h.expect("live", h.live(), "1 1")
 	h.ended(h.usher("deploy --file-exists maybe production"), 2, `--file-exists is "maybe": it must be disallow, overwrite or retain`)
 	h.ended(h.usher("deploy --config Canary production"), 1, "there is no such deployment configuration in this account")

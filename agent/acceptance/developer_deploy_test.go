@@ -133,6 +133,7 @@ func TestDeployFails(t *testing.T) {
 		"TIME server1 AfterInstall failed after SOON: script scripts/render.sh failed with exit code 1 after SOON\n" +
 			"    | migrating the database to 2\n" +
 			"    | cat: migrations/0042-add-orders.sql: No such file or directory\n" +
+			"    rolled back: SHA1-ETAG is live again\n" +
 			"TIME server1 failed after SOON\nTIME server2 skipped\nTIME deployment2 failed (HEALTH_CONSTRAINTS)\n",
 		"TIME server1 succeeded in SOON\n",
 		"TIME deployment3 succeeded\n",

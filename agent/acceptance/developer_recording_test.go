@@ -95,7 +95,7 @@ func (h *shop) alike(text string) string {
 		}
 		return seen[id]
 	})
-	text = strings.ReplaceAll(text, h.cloud.Bucket, "revisions-00000000")
+	text = releaseForm.ReplaceAllString(strings.ReplaceAll(text, h.cloud.Bucket, "revisions-00000000"), "${1}-00000000")
 	text = regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`).ReplaceAllString(text, "12:00:00")
 	text = regexp.MustCompile(`\d{4}-\d\d-\d\d`).ReplaceAllString(text, "2000-01-01")
 	if !strings.Contains(text, "\x1b") { // of a pipe: what a look happens to see

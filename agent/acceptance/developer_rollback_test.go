@@ -127,7 +127,7 @@ func TestRollBackOfAFailure(t *testing.T) {
 	h := newShop(t, 2, group)
 	h.ended(h.usher("deploy production"), 0)
 	h.commit("2", edition("2").with(files{"scripts/validate.sh": "#!/bin/sh\nset -eu\necho the page is blank\nexit 7\n"}))
-	h.ended(h.usher("deploy production"), 1, "the page is blank", "it was not rolled back: `usher rollback production` does that")
+	h.ended(h.usher("deploy production"), 1, "the page is blank", "CodeDeploy did not roll it back: `usher rollback production` does that")
 	got := h.usher("rollback production")
 	h.ended(got, 0, "deploying  "+h.commits[0][:10]+" Version 1", "some servers may run it")
 	h.expect("live", h.live(), "1 1")

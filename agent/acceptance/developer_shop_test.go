@@ -266,6 +266,7 @@ var (
 	sizeForm    = regexp.MustCompile(`\b\d+(\.\d)? (B|kB|MB)\b`)
 	agoForm     = regexp.MustCompile(`(just now|\d+ minutes? ago)`)
 	passingForm = regexp.MustCompile(`(?m)^\S+ .*( begins| began| created| in progress: .*)\n|^\S+ \S+ [A-Z]\w+ succeeded in \S+\n|, \S+ of it [A-Z]\w+`) // only what a look happens to see
+	releaseForm = regexp.MustCompile(`(SHA\d|\d{40})-[0-9a-f]{8}\b`)
 	idForm      = regexp.MustCompile(`d-[0-9A-Z]{9}`)
 )
 
@@ -286,7 +287,7 @@ func (h *shop) picture(text string) string {
 		}
 		return seen[id]
 	})
-	text = strings.ReplaceAll(text, h.cloud.Bucket, "BUCKET")
+	text = releaseForm.ReplaceAllString(strings.ReplaceAll(text, h.cloud.Bucket, "BUCKET"), "${1}-ETAG")
 	return agoForm.ReplaceAllString(sizeForm.ReplaceAllString(tookForm.ReplaceAllString(text, "SOON"), "SIZE"), "AGO")
 }
 

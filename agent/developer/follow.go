@@ -48,9 +48,9 @@ func (d *Session) result(out rollout.Outcome) error {
 			trouble += "\nof the rollback: " + undone.Why
 		}
 	case out.NoRollback != "":
-		trouble += "\nit was not rolled back: " + out.NoRollback
+		trouble += "\nCodeDeploy did not roll it back: " + out.NoRollback
 	case out.Status != rollout.Succeeded:
-		trouble += "\nit was not rolled back: `usher rollback " + cmp.Or(d.Env.Name, "ENV") + "` does that"
+		trouble += "\nCodeDeploy did not roll it back: `usher rollback " + cmp.Or(d.Env.Name, "ENV") + "` does that"
 	}
 	if out.Why != "" { // last, where somebody who opens a log looks first
 		trouble += "\n" + out.Why

@@ -239,7 +239,8 @@ func eventText(e Event) string {
 
 // failure is why an event failed. usher's agent says it in a whole sentence, others in words to put together.
 func failure(e Event) string {
-	text := strings.TrimPrefix(e.Message, e.Event+" ")
+	text, _, _ := strings.Cut(e.Message, "\n") // what the server did about it is printed below
+	text = strings.TrimPrefix(strings.TrimPrefix(text, e.Event+" "), e.Event+": ")
 	if e.Log != "" { // it is printed below
 		text, _, _ = strings.Cut(text, "; its last line: ")
 	}
@@ -251,7 +252,7 @@ func failure(e Event) string {
 
 // reason is why an event failed, in a line that can stand alone: with the last that its script said.
 func reason(e Event) string {
-	e.Message, _, _ = strings.Cut(e.Message, "\n") // the next says what the server did about it
+	e.Message, _, _ = strings.Cut(e.Message, "\n")
 	text := e.Event + ": " + failure(e)
 	if !strings.Contains(e.Message, "; its last line: ") {
 		if lines := strings.Split(strings.TrimSpace(e.Log), "\n"); lines[len(lines)-1] != "" {
@@ -266,14 +267,18 @@ func reason(e Event) string {
 	return text
 }
 
-// lastOutput is the end of a failed script's output, a line each.
+// lastOutput is the end of a failed script's output, a line each, and what the server did about the failure: whether what was live
+// is live again.
 func lastOutput(e Event) string {
-	if e.Log == "" {
-		return ""
-	}
 	var b strings.Builder
-	for line := range strings.Lines(strings.TrimRight(e.Log, "\n")) {
-		b.WriteString("    | " + format.Printable(strings.TrimRight(line, "\r\n")) + "\n")
+	add := func(before, text string) {
+		for line := range strings.Lines(strings.TrimRight(text, "\n")) {
+			b.WriteString(before + format.Printable(strings.TrimRight(line, "\r\n")) + "\n")
+		}
+	}
+	add("    | ", e.Log)
+	if _, more, _ := strings.Cut(e.Message, "\n"); e.Type == LifecycleEvent && e.Status == Failed {
+		add("    ", more)
 	}
 	return b.String()
 }
