@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -84,7 +85,7 @@ func TestATarThatIsTooLarge(t *testing.T) {
 func TestNoInodesForARelease(t *testing.T) {
 	s := newStage(t)
 	s.small(200 << 20)
-	if out, err := exec.Command("mount", "-o", "remount,nr_inodes=5000", s.path("disk")).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-o", "remount,nr_inodes=40000", s.path("disk")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	s.serving()
@@ -104,4 +105,49 @@ func TestNoInodesForARelease(t *testing.T) {
 	}
 	_, status = s.deploy(s.revision("shop-3", s.app("3")))
 	s.expect("the next deployment", status, "Succeeded")
+}
+
+// A script takes all that is left of the disk, or all inodes, after the flip: what was live needs neither to be live again, and
+// nor do the files outside the link.
+func TestGoingBackNeedsNoRoom(t *testing.T) {
+	for what, fill := range map[string]string{
+		"bytes":  "dd if=/dev/zero of=%[1]s/filler bs=64k || true\necho x > %[1]s/more\n",
+		"inodes": "mkdir %[1]s/many\nn=0\nwhile echo x > %[1]s/many/$n; do n=$((n + 1)); done\nexit 1\n",
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newStage(t)
+			s.small(150 << 20)
+			if out, err := exec.Command("mount", "-o", "remount,nr_inodes=4000", s.path("disk")).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			s.write("disk/opt/app-base/VERSION", "base")
+			s.config["link"], s.config["base"] = s.path("disk/opt/app"), s.path("disk/opt/app-base")
+			s.must(os.Symlink(s.config["base"], s.config["link"]))
+			s.must(os.Remove(s.path("opt/app")))
+			s.must(os.Symlink(s.config["link"], s.path("opt/app")))
+			at := s.webAddress()
+			outside := func(f files) files {
+				spec := strings.Replace(f["appspec.yml"], s.path("opt/app"), s.config["link"], 1)
+				spec = strings.Replace(spec, "hooks:", "  - {source: conf/shop.conf, destination: "+s.path("disk/etc")+"}\nhooks:", 1)
+				return f.with(files{"appspec.yml": spec, "conf/shop.conf": strings.Repeat(f["VERSION"], 64<<10)})
+			}
+			r := s.webInService(outside(s.web(at, "1")))
+			s.expect("served", s.served(at), "1")
+			_, status := s.deploy(s.revision("shop-2", outside(s.web(at, "2").appends("scripts/start.sh", fmt.Sprintf(fill, s.path("disk"))))))
+			s.expect("deployment", status, "Failed")
+			s.expect("live", s.live(), "1")
+			s.expect("served after it", s.served(at), "1")
+			conf, err := os.ReadFile(s.path("disk/etc/shop.conf"))
+			s.must(err)
+			s.expect("outside", string(conf[:1]), "1")
+			if said := r.text(); strings.Contains(said, "the rollback failed") {
+				t.Errorf("usher said:\n%s", said)
+			}
+			s.must(os.RemoveAll(s.path("disk/filler")))
+			s.must(os.RemoveAll(s.path("disk/many")))
+			_, status = s.deploy(s.revision("shop-3", outside(s.web(at, "3"))))
+			s.expect("the next deployment", status, "Succeeded")
+			s.expect("served after that", s.served(at), "3")
+		})
+	}
 }

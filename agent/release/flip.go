@@ -8,10 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Flip makes the link point to target, an absolute path, in one rename; afterwards the new link is on
 // disk. An empty target removes the link (the server had none before).
+//
+// The link that was there is kept beside it (spare), so that to go back needs no inode: a full disk is why one goes back.
 func (l Layout) Flip(target string) error {
 	link := l.at(l.Link)
 	parent := filepath.Dir(link)
@@ -24,16 +28,23 @@ func (l Layout) Flip(target string) error {
 	if !isDir(target) {
 		return fmt.Errorf("cannot point %s to %s: it is not a directory", link, target)
 	}
-	// A fixed name: what a crash leaves behind is replaced by the next flip, never collected.
-	next := filepath.Join(parent, "."+filepath.Base(link)+".next")
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot remove the link an earlier flip left: %w", err)
+	spare := filepath.Join(parent, "."+filepath.Base(link)+".spare")
+	if kept, _ := os.Readlink(spare); kept != target { // or what a crash has left
+		if err := os.Remove(spare); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove the link an earlier flip left: %w", err)
+		}
+		if err := os.Symlink(target, spare); err != nil {
+			return fmt.Errorf("cannot make the next link: %w", err)
+		}
 	}
-	if err := os.Symlink(target, next); err != nil {
-		return fmt.Errorf("cannot make the next link: %w", err)
+	_, err := os.Readlink(link) // only a link is exchanged
+	if err == nil {
+		err = unix.Renameat2(unix.AT_FDCWD, spare, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
 	}
-	if err := os.Rename(next, link); err != nil {
-		os.Remove(next)
+	if err != nil { // there is none, or the file system cannot exchange
+		err = os.Rename(spare, link)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot switch %s to %s: %w", link, target, err)
 	}
 	return syncDir(parent)

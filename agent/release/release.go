@@ -5,6 +5,7 @@
 // On disk, with the defaults:
 //
 //	/opt/app                      the link the application is reached by
+//	/opt/.app.spare               the link before the last flip, kept to go back by (see Flip)
 //	/opt/app-base                 the application baked into the image
 //	/opt/app-releases/ID/         a release: what the link points to
 //	/opt/app-releases/ID.bundle/  the unpacked revision, when the release is a copy of it or of parts (Layout.Separate)

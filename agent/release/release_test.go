@@ -167,7 +167,7 @@ func TestWholeBundleIsTheRelease(t *testing.T) {
 	s.install(&r, p, Installing{})
 	s.expect("before the flip", map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base"})
 	s.must(s.Flip(r.Dir))
-	s.expect("after the flip", map[string]string{"/opt/app": "-> /opt/app-releases/app-1", "/opt/app-base/VERSION": "base"})
+	s.expect("after the flip", map[string]string{"/opt/app": "-> /opt/app-releases/app-1", "/opt/.app.spare": "-> /opt/app-base", "/opt/app-base/VERSION": "base"})
 	if got := tree(t, r.Dir); got["/VERSION"] != "1" || got["/bin/x"] != "x" {
 		t.Errorf("the release holds %v", got)
 	}

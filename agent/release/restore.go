@@ -3,6 +3,7 @@
 package release
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -143,9 +144,13 @@ func (d savedDir) restoreFile() error {
 	return err
 }
 
-// restoreFile restores one file, durably: the saved copy goes only after all are back.
+// restoreFile restores one file, durably. The saved one is moved back, which needs no room: a full disk is why files are
+// restored. Where it is on another disk it is copied, and goes after all are back.
 func (f savedFile) restoreFile(from *safepath.Dir) error {
 	if f.Copy == "" {
+		return nil
+	}
+	if _, err := from.Stat(f.Copy); errors.Is(err, fs.ErrNotExist) { // it is back
 		return nil
 	}
 	dir, name, err := safepath.Parent(f.Dest)
@@ -154,17 +159,19 @@ func (f savedFile) restoreFile(from *safepath.Dir) error {
 	}
 	defer dir.Close()
 	next := tempName(name)
-	if err := dir.Unlink(next); err != nil {
+	if err := dir.Unlink(next); err != nil { // half a file
 		return err
 	}
-	if err := preserve(from, f.Copy, dir, next); err != nil {
-		return err
+	err = from.Move(f.Copy, dir, name)
+	if errors.Is(err, unix.EXDEV) {
+		if err = preserve(from, f.Copy, dir, next); err == nil {
+			err = dir.Rename(next, name)
+		}
+		if err != nil {
+			_ = dir.Unlink(next)
+		}
 	}
-	if err := dir.Rename(next, name); err != nil {
-		_ = dir.Unlink(next)
-		return err
-	}
-	return dir.Sync()
+	return cmp.Or(err, dir.Sync())
 }
 
 // dropSaved removes the saved files of a release. The manifest goes first: half a set of copies must not be

@@ -141,6 +141,11 @@ func (d *Dir) Symlink(target, name string) error {
 	return d.fail("make link", name, unix.Symlinkat(target, d.fd, name))
 }
 
+// Move gives what is no directory a name in another directory; what had that is replaced.
+func (d *Dir) Move(name string, to *Dir, as string) error {
+	return d.fail("move", name, unix.Renameat(d.fd, name, to.fd, as))
+}
+
 // Readlink is where a symbolic link points.
 func (d *Dir) Readlink(name string) (string, error) {
 	target, err := readlink(d.fd, name)
