@@ -253,6 +253,7 @@ func TestFilesOutsideTheLink(t *testing.T) {
 			s := newServer(t)
 			s.write(c.before)
 			r, p := s.accept("app-1", outside, bundle)
+			was, _ := os.Lstat(filepath.Join(s.Root, "etc/app/app.conf"))
 			_, err := s.Install(context.Background(), &r, p, Installing{Exists: c.exists, Owned: c.owned})
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("Install: %v, want %q", err, c.err)
@@ -260,6 +261,9 @@ func TestFilesOutsideTheLink(t *testing.T) {
 			s.expect("installed", c.after)
 			s.must(s.Restore(r.ID))
 			s.expect("put back", c.restored)
+			if is, err := os.Lstat(filepath.Join(s.Root, "etc/app/app.conf")); was != nil && (err != nil || !os.SameFile(was, is)) {
+				t.Errorf("what was put back is not the file itself, but a copy of it: %v", err)
+			}
 			s.must(s.Restore(r.ID)) // any number of times
 			s.expect("put back twice", c.restored)
 		})
@@ -309,6 +313,7 @@ func TestRestoreAfterACrash(t *testing.T) {
 	if _, err := s.Install(ctx, &r, p, Installing{}); err == nil || err.Error() != "power cut" {
 		t.Fatalf("Install: %v", err)
 	}
+	s.must(os.Remove(filepath.Join(s.Root, "etc/app/a.conf")))
 	s.write(map[string]string{"/etc/app/a.conf": "new a", "/etc/app/.usher-b.conf": "half"}) // as far as it came
 	s.must(s.Restore(r.ID))
 	want := map[string]string{"/opt/app": "-> /opt/app-base", "/opt/app-base/VERSION": "base", "/etc/app/a.conf": "old a", "/etc/app/b.conf": "old b"}

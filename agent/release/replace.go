@@ -178,7 +178,8 @@ func (c *changes) save(r *Release) error {
 	return nil
 }
 
-// copyTo saves what is at a destination under a name, and returns that; "" when there is nothing.
+// copyTo saves what is at a destination under a name, and returns that; "" when there is nothing. It gets one more name, where
+// the disk is the same: its owner may have made it as large as no disk is. What replaces it is another file.
 func (c *changes) copyTo(to *safepath.Dir, dest, name string) (string, error) {
 	from, base, err := safepath.Parent(c.at(dest))
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, fs.ErrNotExist) {
@@ -186,7 +187,9 @@ func (c *changes) copyTo(to *safepath.Dir, dest, name string) (string, error) {
 	}
 	if err == nil {
 		defer from.Close()
-		err = preserve(from, base, to, name)
+		if err = from.Link(base, to, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			err = preserve(from, base, to, name)
+		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil

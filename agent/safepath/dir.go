@@ -141,6 +141,11 @@ func (d *Dir) Symlink(target, name string) error {
 	return d.fail("make link", name, unix.Symlinkat(target, d.fd, name))
 }
 
+// Link gives what is no directory one more name, in another directory. A link is not followed.
+func (d *Dir) Link(name string, to *Dir, as string) error {
+	return d.fail("link", name, unix.Linkat(d.fd, name, to.fd, as, 0))
+}
+
 // Move gives what is no directory a name in another directory; what had that is replaced.
 func (d *Dir) Move(name string, to *Dir, as string) error {
 	return d.fail("move", name, unix.Renameat(d.fd, name, to.fd, as))
