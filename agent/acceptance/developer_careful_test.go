@@ -50,7 +50,7 @@ func TestDeployStop(t *testing.T) {
 	group := production()
 	group.StopRollback = true
 	h := newShop(t, 2, group)
-	h.ended(h.usher("deploy stop production"), 1, "nothing was deployed to production yet")
+	h.ended(h.usher("deploy stop production"), 2, "there is nothing to stop: nothing was deployed to production yet")
 	h.ended(h.usher("deploy production"), 0)
 	h.ended(h.usher("deploy stop production"), 2, "there is nothing to stop: deployment d-", " has succeeded")
 	h.fifos()

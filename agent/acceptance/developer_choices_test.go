@@ -95,7 +95,7 @@ func TestDeployWaitsForItsTurn(t *testing.T) {
 	h.hasBegun()
 	h.commit("3", edition("3"))
 	h.ended(h.usher("deploy production"), 5, "is in progress", "--wait 30m waits for it")
-	h.ended(h.usher("deploy --wait 1ms production"), 5, "has not ended in 1ms")
+	h.ended(h.usher("deploy --wait 1ms production"), 5, "waited for 1ms (--wait), and deployment d-")
 	second := h.types("deploy --wait 10m production")
 	second.says("waiting for deployment")
 	h.goOn()
@@ -207,6 +207,9 @@ func TestDeployPartOfARepository(t *testing.T) {
 	h.expect("live", h.live(), "shop-2")
 	h.ended(h.usher("rollback production "+first[:12]), 0)
 	h.expect("live", h.live(), "shop-1")
+
+	h.environments("    path: services/nothing\n")
+	h.ended(h.usher("deploy production"), 2, "has no files in services/nothing: commit them, correct path in usher.yml, or deploy another")
 
 	// usher.yml beside the service's appspec.yml says the same.
 	h.environments("")

@@ -254,6 +254,8 @@ func TestDeployConfirm(t *testing.T) {
 	screen.says("not confirmed: nothing was started")
 	h.expect("Ctrl-C", itoa(asked("")), "130")
 	screen.says("interrupted: nothing was started")
+	h.expect("Ctrl-D", itoa(asked("\x04")), "2")
+	screen.says("\nusher deploy: not confirmed: nothing was started")
 	h.expect("deployments", itoa(len(h.cloud.CallsOf("CreateDeployment"))), "0")
 	h.expect("its name", itoa(asked("production\n")), "0")
 	screen.says("✓ " + h.ids[0] + " succeeded in ")
@@ -286,7 +288,7 @@ func TestDeployMistakes(t *testing.T) {
 		{name: "credentials that have expired", line: "deploy production", fail: "GetCallerIdentity", fault: standin.Fault{Code: "ExpiredToken"}, code: 1,
 			want: "your AWS credentials have expired: run `aws sso login` or `aws configure`"},
 		{name: "which deployment", line: "deploy status", more: other, code: 2, want: "which deployment? Name an environment of usher.yml, or a deployment by its id"},
-		{name: "a deployment that is not there", line: "deploy status d-ABCDEFGHI", code: 2, want: "there is no such deployment: d-ABCDEFGHI in eu-west-1"},
+		{name: "a deployment that is not there", line: "deploy status d-ABCDEFGHI", code: 2, want: "there is no such deployment: d-ABCDEFGHI in eu-west-1: `usher deploy list ENV` lists those there are"},
 		{name: "nothing was deployed", line: "deploy status production", code: 1, want: "nothing was deployed to production yet: `usher deploy production` does"},
 		{name: "too much", line: "deploy production main now", code: 2, want: "too many arguments: expected ENV [REF], got"},
 		{name: "nothing", line: "deploy", code: 2, want: "missing ENV: name an environment from usher.yml"},
@@ -304,7 +306,7 @@ func TestDeployMistakes(t *testing.T) {
 	}
 	h.repo = h.path("elsewhere")
 	h.write("elsewhere/README", "")
-	h.ended(h.usher("deploy production"), 2, "there is no usher.yml in "+h.repo, "    deployment_group: production")
+	h.ended(h.usher("deploy production"), 2, "there is no usher.yml in "+h.repo+", nor above it in its repository: `usher init` writes one, such as:\n\n", "    deployment_group: production")
 }
 
 // CodeDeploy that does not answer for a while, and answers that are lost.

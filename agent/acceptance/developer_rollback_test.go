@@ -45,7 +45,7 @@ func TestRollBackEnvironment(t *testing.T) {
 	h.expect("live", h.live(), "1 1")
 	h.expect("uploads", itoa(len(h.cloud.CallsOf("PutObject"))-uploads), "0")
 
-	h.ended(h.usher("rollback production d-ABCDEFGHI"), 2, "there is no such deployment: d-ABCDEFGHI")
+	h.ended(h.usher("rollback production d-ABCDEFGHI"), 2, "there is no such deployment: d-ABCDEFGHI in eu-west-1: `usher deploy list production` lists")
 	h.ended(h.usher("rollback production fffffff"), 2, "no bundle of it was ever registered")
 	h.ended(h.usher("rollback production nowhere"), 2, "name a deployment, d-..., a ref of this repository, or a commit by 4 or more digits of its hash")
 	h.ended(h.usher("rollback --dry-run production"), 0, "A dry run: no deployment was created.")

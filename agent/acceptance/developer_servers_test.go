@@ -14,6 +14,11 @@ import (
 // One server by a deployment, one by its launch, one whose launch has not ended, one that was abandoned.
 func TestServers(t *testing.T) {
 	h := newShop(t, 1, production())
+	h.expect("before anything was deployed", h.table(h.usher("servers production").stdout), `New servers of production get nothing: no deployment to production has succeeded yet
+
+SERVER STATE SINCE BY RUNS
+server1 InService WHEN - what its image has
+`)
 	h.ended(h.usher("deploy production"), 0)
 	h.serve(1)
 	h.expect("live", h.live(), "1 1")
@@ -84,7 +89,7 @@ func TestServersOfNothing(t *testing.T) {
 	h := newShop(t, 0, production())
 	h.ended(h.usher("servers production"), 0, "nothing: no deployment to production has succeeded yet", "There is no server now.")
 	h.serve(1)
-	h.ended(h.usher("servers production"), 0, h.ids[0]+"  InService", "unknown")
+	h.ended(h.usher("servers production"), 0, h.ids[0]+"  InService", "what its image has")
 	h.cloud.Fail("DescribeScalingActivities", -1, standin.Fault{Code: "AccessDenied"})
 	h.ended(h.usher("servers production"), 1, "allow autoscaling:DescribeScalingActivities in its policy")
 	h.ended(h.usher("servers prodution"), 2, "did you mean production?")

@@ -94,7 +94,7 @@ func TestDeployToSeveralEnvironmentsOrNone(t *testing.T) {
 	h.ended(h.usher("deploy --side-by-side production"), 2, "--side-by-side and --keep-going are for several environments, such as staging,production")
 	h.ended(h.usher("deploy --side-by-side --keep-going staging,production"), 2, "all are begun at the same time")
 	h.environments("    confirm: true\n" + h.staging())
-	h.ended(h.usher("deploy staging,production"), 2, "staging,production must be confirmed by a person")
+	h.ended(h.usher("deploy staging,production"), 2, "staging | usher deploy: not begun, because of production\nproduction | usher deploy: staging,production must be confirmed by a person")
 	h.expect("begun", itoa(h.begun()), "0")
 	h.expect("uploads", itoa(len(h.cloud.CallsOf("PutObject"))), "1") // the lock
 	h.environ = []string{"TERM=xterm", "LANG=C.UTF-8"}

@@ -14,6 +14,7 @@ import (
 
 	"usher/agent/bundle"
 	"usher/agent/cli"
+	"usher/agent/format"
 	"usher/agent/retry"
 	"usher/agent/rollout"
 	"usher/agent/safepath"
@@ -76,7 +77,7 @@ func (d *Session) waitForTurn(ctx context.Context, g rollout.Group, most time.Du
 			d.view.Show(rollout.Event{Time: time.Now().UTC(), Type: rollout.Notice, Deployment: g.Active, Message: "waiting for deployment " + g.Active + " to end"})
 		}
 		if time.Until(end) <= 0 {
-			return g, fmt.Errorf("%w, and has not ended in %s", rollout.InProgressError{Deployment: g.Active, Group: d.Env.DeploymentGroup}, most)
+			return g, fmt.Errorf("waited for %s (--wait), and %w", format.Duration(most), rollout.InProgressError{Deployment: g.Active, Group: d.Env.DeploymentGroup})
 		}
 		if !retry.Pause(ctx, min(turnInterval, time.Until(end))) {
 			return g, ctx.Err()

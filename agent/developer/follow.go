@@ -138,7 +138,11 @@ func (d *Session) findDeployment(ctx context.Context, name string) (rollout.Depl
 				return rollout.Deployment{}, err
 			}
 		}
-		found, err := rollout.Describe(ctx, d.AWS.CodeDeploy, d.Env, id)
+		where := d.Env
+		if rollout.IsDeployment(name) {
+			where.Name = "" // nobody has named it
+		}
+		found, err := rollout.Describe(ctx, d.AWS.CodeDeploy, where, id)
 		if err == nil {
 			if at := slices.IndexFunc(all, func(e rollout.Environment) bool {
 				return e.Application == found.Application && e.DeploymentGroup == found.Group

@@ -74,7 +74,7 @@ func (d *Session) list(ctx context.Context, in cli.Call, most int) error {
 		return err
 	}
 	if len(all) == 0 {
-		fmt.Fprintf(in.Stderr, "usher deploy list: nothing was deployed to %s yet: `usher deploy %s` does\n", d.Env.DeploymentGroup, d.Env.Name)
+		fmt.Fprintf(in.Stderr, "usher deploy list: %v\n", rollout.NoneYetError{Environment: d.Env})
 		return nil
 	}
 	if d.json {

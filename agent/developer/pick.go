@@ -59,6 +59,7 @@ func (d *Session) pick(ctx context.Context, first rollout.Past, g rollout.Group)
 		n, err := strconv.Atoi(typed)
 		switch {
 		case answer == "": // the end of what is typed
+			fmt.Fprintln(d.People)
 			return first, cli.UsageError{Err: errors.New("nothing was picked: nothing was started")}
 		case typed == "":
 			n = 1

@@ -82,7 +82,7 @@ func (d *Session) servers(ctx context.Context, in cli.Call) error {
 	} else {
 		var rows [][]string
 		for _, s := range all {
-			rows = append(rows, []string{s.ID, state(s), since(s), by(s), cell(d.runs(ctx, s))})
+			rows = append(rows, []string{s.ID, state(s), since(s), by(s), cell(d.runs(ctx, s, g))})
 		}
 		if err := printTable(in.Stdout, []string{"SERVER", "STATE", "SINCE", "BY", "RUNS"}, rows); err != nil {
 			return err
@@ -153,10 +153,12 @@ func by(s rollout.Server) string {
 }
 
 // runs is what it runs, in words.
-func (d *Session) runs(ctx context.Context, s rollout.Server) string {
+func (d *Session) runs(ctx context.Context, s rollout.Server, g rollout.Group) string {
 	switch sha := s.Revision.Commit(); {
 	case s.By == "" && strings.Contains(s.State, "Pending"):
 		return "its launch has not ended"
+	case s.By == "" && g.Running == rollout.Revision{}:
+		return "what its image has"
 	case s.By == "":
 		return "unknown"
 	case sha == "":

@@ -108,7 +108,7 @@ func environments() (all []rollout.Environment, file string, err error) {
 		return nil, "", fmt.Errorf("cannot find the working directory: %w", err)
 	}
 	if file, err = rollout.Find(dir); errors.Is(err, rollout.ErrNoFile) {
-		return nil, "", cli.UsageError{Err: fmt.Errorf("%w. The least there must be in it:\n\n%s", err, indented(rollout.Example))}
+		return nil, "", cli.UsageError{Err: fmt.Errorf("%w, such as:\n\n%s", err, indented(rollout.Example))}
 	} else if err != nil {
 		return nil, "", err
 	}
@@ -210,6 +210,9 @@ func (d *Session) confirm(ctx context.Context) error {
 	if err != nil {
 		fmt.Fprintln(d.People)
 		return err
+	}
+	if !strings.HasSuffix(answer, "\n") { // Ctrl-D
+		fmt.Fprintln(d.People)
 	}
 	if strings.TrimSpace(answer) != d.Env.Name {
 		return cli.UsageError{Err: errors.New("not confirmed: nothing was started")}

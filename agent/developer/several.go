@@ -51,8 +51,9 @@ func (d *Session) deploySeveral(ctx context.Context, names []string, in cli.Call
 		}
 	}
 	if err := confirmAll(ctx, all, names); err != nil {
-		all[0].err = err
-		return notBegun(ctx, all, all[0])
+		first := all[max(slices.IndexFunc(all, wantsPerson), 0)]
+		first.err = err
+		return notBegun(ctx, all, first)
 	}
 	if o.sideBySide {
 		return sideBySide(ctx, all, in)
@@ -90,9 +91,12 @@ func (d *oneOf) shows(in cli.Call, beside bool) {
 // confirmAll asks once, where one of them wants that.
 func confirmAll(ctx context.Context, all []*oneOf, names []string) error {
 	asks := *all[0].Session
-	asks.Env.Name, asks.Env.Confirm = strings.Join(names, ","), slices.ContainsFunc(all, func(one *oneOf) bool { return one.Env.Confirm && one.err == nil })
+	asks.Env.Name, asks.Env.Confirm = strings.Join(names, ","), slices.ContainsFunc(all, wantsPerson)
 	return asks.confirm(ctx)
 }
+
+// wantsPerson tells whether one is to be confirmed.
+func wantsPerson(one *oneOf) bool { return one.Env.Confirm && one.err == nil }
 
 // notBegun ends those that have no deployment, because of one, and that one last: what is wrong stands at the end.
 func notBegun(ctx context.Context, all []*oneOf, because *oneOf) int {

@@ -34,7 +34,9 @@ func deployStopCommand() cli.Command {
 // stopDeployment stops a deployment, and follows it and its rollback to their end.
 func (d *Session) stopDeployment(ctx context.Context, name string, rollback bool) error {
 	what, err := d.findDeployment(ctx, name)
-	if err != nil {
+	if errors.As(err, new(rollout.NoneYetError)) {
+		return cli.UsageError{Err: fmt.Errorf("there is nothing to stop: %w", err)}
+	} else if err != nil {
 		return err
 	}
 	d.deployment = what.ID

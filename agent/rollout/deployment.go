@@ -221,7 +221,7 @@ var ErrNoDeployment = errors.New("there is no such deployment")
 func Describe(ctx context.Context, api CodeDeploy, env Environment, id string) (Deployment, error) {
 	out, err := api.GetDeployment(ctx, &codedeploy.GetDeploymentInput{DeploymentId: &id})
 	if none := (*types.DeploymentDoesNotExistException)(nil); errors.As(err, &none) {
-		return Deployment{}, fmt.Errorf("%w: %s in %s: `usher deploy status ENV` shows the newest one of an environment", ErrNoDeployment, id, env.Region)
+		return Deployment{}, fmt.Errorf("%w: %s in %s: `usher deploy list %s` lists those there are", ErrNoDeployment, id, env.Region, cmp.Or(env.Name, "ENV"))
 	}
 	if err != nil {
 		return Deployment{}, Explain("read deployment "+id, env, err)

@@ -23,7 +23,7 @@ import (
 // FileName is the name of the file that has an application's environments.
 const FileName = "usher.yml"
 
-// Example is the smallest usher.yml, for somebody who has none.
+// Example is a small usher.yml, for somebody who has none.
 const Example = `application: shop
 environments:
   production:
@@ -78,7 +78,7 @@ func Find(dir string) (string, error) {
 		}
 		// A file in a linked working tree or a submodule, a directory otherwise.
 		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil || at == filepath.Dir(at) {
-			return "", fmt.Errorf("%w in %s, nor above it in its repository: make one, and commit it", ErrNoFile, dir)
+			return "", fmt.Errorf("%w in %s, nor above it in its repository: `usher init` writes one", ErrNoFile, dir)
 		}
 	}
 }

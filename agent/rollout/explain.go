@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -56,7 +57,7 @@ func advice(env Environment, err error) string {
 	case "DeploymentConfigDoesNotExistException":
 		return "there is no such deployment configuration in this account and " + env.Region + ": `aws deploy list-deployment-configs` lists those there are"
 	case "DeploymentDoesNotExistException":
-		return "there is no such deployment in this account and " + env.Region + ": `usher deploy status ENV` shows the newest one"
+		return "there is no such deployment in this account and " + env.Region + ": `usher deploy list " + cmp.Or(env.Name, "ENV") + "` lists those there are"
 	}
 	return ""
 }

@@ -69,6 +69,13 @@ func List(ctx context.Context, api CodeDeploy, env Environment, most int) (list 
 	return list, err
 }
 
+// NoneYetError is the error where nothing was deployed to an environment.
+type NoneYetError struct{ Environment }
+
+func (e NoneYetError) Error() string {
+	return fmt.Sprintf("nothing was deployed to %s yet: `usher deploy %s` does", e.DeploymentGroup, e.Name)
+}
+
 // Newest is the id of the environment's newest deployment, whatever became of it.
 func Newest(ctx context.Context, api CodeDeploy, env Environment) (string, error) {
 	d, err := find(ctx, api, env, func(types.DeploymentInfo) bool { return true })
@@ -76,7 +83,7 @@ func Newest(ctx context.Context, api CodeDeploy, env Environment) (string, error
 		return "", err
 	}
 	if d == nil {
-		return "", fmt.Errorf("nothing was deployed to %s yet: `usher deploy %s` does", env.DeploymentGroup, env.Name)
+		return "", NoneYetError{Environment: env}
 	}
 	return aws.ToString(d.DeploymentId), nil
 }

@@ -125,16 +125,17 @@ func (r *Repository) filtered(ctx context.Context, c Commit) (string, error) {
 
 // Refusals are why c cannot be deployed: what a server needs is not in an archive of it.
 func (r *Repository) Refusals(ctx context.Context, c Commit) ([]string, error) {
-	of := ""
+	of, none := "", ": deploy another"
 	if r.Path != "" {
 		of = " in " + r.Path
+		none = of + ": commit them, correct path in " + FileName + ", or deploy another"
 	}
 	content, err := r.content(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("cannot look what is in commit %s: %w", c.Short(), err)
 	}
 	if len(content) == 0 {
-		return []string{"commit " + c.Short() + " has no files" + of + ": deploy another"}, nil
+		return []string{"commit " + c.Short() + " has no files" + none}, nil
 	}
 	var all, modules, large []string
 	spec := false
