@@ -14,11 +14,17 @@ var bashWords = map[string]string{
 	"declare": "leave it out", "typeset": "leave it out", "let": "write $((...))", "disown": "", "enable": "", "compgen": "", "complete": "",
 }
 
+// bashVariables are those that bash has a value for by itself, and what to write instead.
+var bashVariables = map[string]string{
+	"RANDOM": "", "SECONDS": "", "UID": "`id -u`", "EUID": "`id -u`", "HOSTNAME": "`hostname`", "OSTYPE": "`uname -s`", "HOSTTYPE": "`uname -m`",
+	"BASHPID": "", "FUNCNAME": "", "BASH_SOURCE": "`$0`",
+}
+
 // bashisms are the words of bash in a script for sh. Where /bin/sh is bash (Amazon Linux, Red Hat) they work; where it
 // is dash (Debian, Ubuntu) the script ends there. text is what bash makes of the script.
 func bashisms(stmts []*syntax.Stmt) (found []Problem) {
-	said := map[string]bool{}
-	say := func(n syntax.Node, what, instead string) {
+	said, assigned := map[string]bool{}, map[string]bool{}
+	other := func(n syntax.Node, what, does, instead string) {
 		if said[what] {
 			return
 		}
@@ -27,7 +33,15 @@ func bashisms(stmts []*syntax.Stmt) (found []Problem) {
 			instead = ", or " + instead
 		}
 		found = append(found, Problem{Line: int(n.Pos().Line()), Col: int(n.Pos().Col()), Warning: true,
-			Message: fmt.Sprintf("%s is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash%s", what, instead)})
+			Message: fmt.Sprintf("%s is bash's, and a /bin/sh that is dash %s: use #!/bin/bash%s", what, does, instead)})
+	}
+	say := func(n syntax.Node, what, instead string) { other(n, what, "stops here", instead) }
+	braces := func(words []*syntax.Word) {
+		for _, w := range words {
+			if split := *w; syntax.SplitBraces(&split) {
+				other(w, "`{a,b}`", "takes it as it is", "write all of them")
+			}
+		}
 	}
 	for _, stmt := range stmts {
 		syntax.Walk(stmt, func(n syntax.Node) bool {
@@ -51,8 +65,11 @@ func bashisms(stmts []*syntax.Stmt) (found []Problem) {
 					say(n, "`"+v+"`", "leave it out")
 				}
 			case *syntax.ForClause:
-				if _, ok := n.Loop.(*syntax.CStyleLoop); ok {
+				switch loop := n.Loop.(type) {
+				case *syntax.CStyleLoop:
 					say(n, "`for ((`", "a while loop")
+				case *syntax.WordIter:
+					braces(loop.Items)
 				}
 				if n.Select {
 					say(n, "`select`", "")
@@ -61,7 +78,29 @@ func bashisms(stmts []*syntax.Stmt) (found []Problem) {
 				if n.Dollar {
 					say(n, "`$'...'`", "printf")
 				}
+			case *syntax.Assign:
+				if n.Name != nil {
+					assigned[n.Name.Value] = true
+				}
+				if n.Append {
+					say(n, "`x+=y`", "write `x=$x...`")
+				}
+			case *syntax.CmdSubst:
+				if len(n.Stmts) == 1 && n.Stmts[0].Cmd == nil && len(n.Stmts[0].Redirs) == 1 && n.Stmts[0].Redirs[0].Op == syntax.RdrIn {
+					other(n, "`$(<FILE)`", "leaves it empty", "write `$(cat FILE)`")
+				}
+			case *syntax.UnaryArithm:
+				if n.Op == syntax.Inc || n.Op == syntax.Dec {
+					say(n, "`"+n.Op.String()+"`", "write `i=$((i + 1))`")
+				}
+			case *syntax.BinaryArithm:
+				if n.Op == syntax.Pow {
+					say(n, "`**`", "")
+				}
 			case *syntax.ParamExp:
+				if instead, known := bashVariables[n.Param.Value]; known && n.Index == nil && !assigned[n.Param.Value] {
+					other(n, "`$"+n.Param.Value+"`", "leaves it empty", instead)
+				}
 				switch {
 				case n.Repl != nil:
 					say(n, "`${x/y/z}`", "sed")
@@ -77,7 +116,7 @@ func bashisms(stmts []*syntax.Stmt) (found []Problem) {
 			case *syntax.Redirect:
 				switch n.Op {
 				case syntax.RdrAll, syntax.AppAll:
-					say(n, "`"+n.Op.String()+"`", "write `>FILE 2>&1`")
+					other(n, "`"+n.Op.String()+"`", "runs it in the background", "write `>FILE 2>&1`")
 				case syntax.WordHdoc:
 					say(n, "`<<<`", "printf and a pipe")
 				}
@@ -86,7 +125,8 @@ func bashisms(stmts []*syntax.Stmt) (found []Problem) {
 					say(n, "`|&`", "write `2>&1 |`")
 				}
 			case *syntax.CallExpr:
-				bashCall(say, n)
+				braces(n.Args)
+				bashCall(other, n)
 			}
 			return true
 		})
@@ -94,20 +134,38 @@ func bashisms(stmts []*syntax.Stmt) (found []Problem) {
 	return found
 }
 
-func bashCall(say func(syntax.Node, string, string), c *syntax.CallExpr) {
-	words, _ := commandWords(c)
+// bashCall says what is bash's in a simple command.
+func bashCall(other func(n syntax.Node, what, does, instead string), c *syntax.CallExpr) {
+	words := arguments(c)
 	if len(words) == 0 {
 		return
 	}
+	say := func(what, instead string) { other(c, what, "stops here", instead) }
 	instead, known := bashWords[words[0]]
-	switch {
+	first := ""
+	if len(words) > 1 {
+		first = words[1]
+	}
+	switch name := words[0]; {
 	case known:
-		say(c, "`"+words[0]+"`", instead)
-	case words[0] == "read" && len(words) > 1 && strings.HasPrefix(words[1], "-") && strings.ContainsAny(words[1], "aepsntd"):
-		say(c, "`read "+words[1]+"`", "plain read")
-	case (words[0] == "[" || words[0] == "test") && slices.Contains(words, "=="):
-		say(c, "`==` in `[`", "write `=`")
-	case words[0] == "trap" && slices.Contains(words, "ERR"):
-		say(c, "`trap ... ERR`", "")
+		say("`"+name+"`", instead)
+	case name == "read" && strings.HasPrefix(first, "-") && strings.ContainsAny(first, "aepsntd"):
+		say("`read "+first+"`", "plain read")
+	case (name == "[" || name == "test") && slices.Contains(words, "=="):
+		other(c, "`==` in `[`", "takes it for false", "write `=`")
+	case name == "echo" && strings.HasPrefix(first, "-") && strings.Trim(first[1:], "neE") == "" && strings.ContainsAny(first, "eE"):
+		other(c, "`echo "+first+"`", "writes the "+first+" too", "printf")
+	case name == "kill" && strings.HasPrefix(first, "-SIG"):
+		say("`kill "+first+"`", "write `kill -"+first[len("-SIG"):]+"`")
+	case name == "trap" && len(words) > 2:
+		for _, signal := range words[2:] {
+			if plain, is := strings.CutPrefix(signal, "SIG"); is {
+				say("`trap ... "+signal+"`", "write `"+plain+"`")
+			} else if slices.Contains([]string{"ERR", "DEBUG", "RETURN"}, signal) {
+				say("`trap ... "+signal+"`", "")
+			}
+		}
+	case name == "wait" && first == "-n", name == "type" && first == "-t", name == "printf" && first == "-v":
+		say("`"+name+" "+first+"`", "")
 	}
 }

@@ -94,8 +94,36 @@ func TestRisks(t *testing.T) {
 			"6:1: warning: the word `function` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `name() {`",
 			"7:5: warning: `<<<` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or printf and a pipe",
 			"8:6: warning: `${x/y/z}` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or sed",
-			"8:17: warning: `&>` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `>FILE 2>&1`",
-			"9:1: warning: `==` in `[` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `=`"}},
+			"8:17: warning: `&>` is bash's, and a /bin/sh that is dash runs it in the background: use #!/bin/bash, or write `>FILE 2>&1`",
+			"9:1: warning: `==` in `[` is bash's, and a /bin/sh that is dash takes it for false: use #!/bin/bash, or write `=`"}},
+		{"bash's words under sh that go on, and do something else", `#!/bin/sh
+if [ "$DEPLOYMENT_GROUP_NAME" == "production" ]; then A=1; fi
+echo -e "a\tb"
+for i in {1..3}; do :; done
+cp /etc/{hosts,hostname} /tmp
+A+=2
+X=$(</etc/hostname)
+if [ "$EUID" -ne 0 ]; then echo "$RANDOM"; fi
+sleep 1 & kill -SIGTERM $!
+trap 'rm -f x' EXIT SIGTERM
+echo $((i++)) $((2**3))
+wait -n
+HOSTNAME=x; echo $HOSTNAME {a} -x; echo a -e; grep -e x; kill -TERM 1 || true
+`, []string{
+			"2:4: warning: `==` in `[` is bash's, and a /bin/sh that is dash takes it for false: use #!/bin/bash, or write `=`",
+			"3:1: warning: `echo -e` is bash's, and a /bin/sh that is dash writes the -e too: use #!/bin/bash, or printf",
+			"4:10: warning: `{a,b}` is bash's, and a /bin/sh that is dash takes it as it is: use #!/bin/bash, or write all of them",
+			"6:1: warning: `x+=y` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `x=$x...`",
+			"7:3: warning: `$(<FILE)` is bash's, and a /bin/sh that is dash leaves it empty: use #!/bin/bash, or write `$(cat FILE)`",
+			"8:7: warning: `$EUID` is bash's, and a /bin/sh that is dash leaves it empty: use #!/bin/bash, or `id -u`",
+			"8:34: warning: `$RANDOM` is bash's, and a /bin/sh that is dash leaves it empty: use #!/bin/bash",
+			"9:11: warning: `kill -SIGTERM` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `kill -TERM`",
+			"10:1: warning: `trap ... SIGTERM` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `TERM`",
+			"11:9: warning: `++` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash, or write `i=$((i + 1))`",
+			"11:18: warning: `**` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash",
+			"12:1: warning: `wait -n` is bash's, and a /bin/sh that is dash stops here: use #!/bin/bash",
+			"9:11: warning: `kill -SIGTERM $!` fails when there is nothing to kill, as on a new server" + endsIt + "`kill -SIGTERM $! || true`",
+			"13:47: warning: `grep -e x` has status 1 when no line matches" + endsIt + "`if grep -e x; then`, or `grep -e x || true`"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := revision(t, c.script, map[string]string{"VERSION": "1", "scripts/child.sh": "#!/bin/bash\nfalse\necho migrated\n", "scripts/sound.sh": "#!/bin/bash\nset -e\nfalse\ntrue\n",
