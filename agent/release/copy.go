@@ -3,6 +3,7 @@
 package release
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,13 @@ import (
 )
 
 // tempName is a name for the next content of a file, in the same folder.
-func tempName(name string) string { return ".usher-" + strings.TrimPrefix(name, ".") }
+func tempName(name string) string {
+	temp := ".usher-" + strings.TrimPrefix(name, ".")
+	if len(temp) > unix.NAME_MAX {
+		temp = fmt.Sprintf(".usher-%x", sha256.Sum256([]byte(name)))
+	}
+	return temp
+}
 
 // source opens the directory of a file of the unpacked revision. Of a directory that was given away, nothing is taken
 // that its owner could have put there from elsewhere.

@@ -229,6 +229,7 @@ func TestFilesOutsideTheLink(t *testing.T) {
 		before   map[string]string
 		exists   string
 		owned    []string
+		long     bool // there is one more file in the revision
 		err      string
 		after    map[string]string // when it was installed
 		restored map[string]string // when it was then put back
@@ -244,6 +245,8 @@ func TestFilesOutsideTheLink(t *testing.T) {
 			after: with("/etc/app/app.conf", "new"), restored: with("/etc/app/app.conf", "old")},
 		{name: "a link that dangles is replaced, not written through", before: map[string]string{"/etc/app/app.conf": "-> ../shadow"}, exists: "OVERWRITE",
 			after: with("/etc/app/app.conf", "new"), restored: with("/etc/app/app.conf", "-> ../shadow")},
+		{name: "names as long as they may be", before: map[string]string{"/etc/app/" + longest: "old"}, exists: "OVERWRITE", long: true,
+			after: with("/etc/app/app.conf", "new", "/etc/app/"+longest, "newer"), restored: with("/etc/app/"+longest, "old")},
 		{name: "a directory in the way", before: map[string]string{"/etc/app/app.conf/x": "x"}, exists: "OVERWRITE", err: "a directory of that name exists already",
 			after: with("/etc/app/app.conf/x", "x"), restored: with("/etc/app/app.conf/x", "x")},
 		{name: "a file where the directory goes", before: map[string]string{"/etc/app": "x"}, exists: "OVERWRITE", err: "a file of that name exists already",
@@ -252,7 +255,12 @@ func TestFilesOutsideTheLink(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServer(t)
 			s.write(c.before)
-			r, p := s.accept("app-1", outside, bundle)
+			spec, bundle := outside, maps.Clone(bundle)
+			if c.long {
+				spec += "  - {source: etc/" + longest + ", destination: /etc/app}\n"
+				bundle["etc/"+longest] = "newer"
+			}
+			r, p := s.accept("app-1", spec, bundle)
 			was, _ := os.Lstat(filepath.Join(s.Root, "etc/app/app.conf"))
 			_, err := s.Install(context.Background(), &r, p, Installing{Exists: c.exists, Owned: c.owned})
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
@@ -378,6 +386,9 @@ func TestReach(t *testing.T) {
 	}
 }
 
+// longest is a name as long as one may be.
+var longest = "." + strings.Repeat("x", 254)
+
 // What BeforeInstall leaves at the link comes into the release, in both forms of one, where the release has nothing of that
 // name, with its mode; and again, when Install is done again.
 func TestWhatBeforeInstallLeaves(t *testing.T) {
@@ -393,7 +404,7 @@ func TestWhatBeforeInstallLeaves(t *testing.T) {
 				t.Error("for nothing, a unit of its own")
 			}
 			early := rel(s.Root, s.Early(r))
-			s.write(map[string]string{early + "/VERSION": "0", early + "/www/index.html/": "", early + "/www/upload/a": "a", early + "/logs/": "", early + "/.env": "KEY=1", early + "/www/many/1": "", early + "/www/many/2": "", early + "/www/many/3": "", early + "/now": "-> /etc/passwd"})
+			s.write(map[string]string{early + "/VERSION": "0", early + "/www/index.html/": "", early + "/www/upload/a": "a", early + "/logs/": "", early + "/.env": "KEY=1", early + "/www/many/1": "", early + "/www/many/2": "", early + "/www/many/3": "", early + "/now": "-> /etc/passwd", early + "/" + longest: "long"})
 			s.must(os.Chmod(s.Early(r)+"/logs", fs.ModeSetgid|0o770))
 			s.must(os.Chmod(s.Early(r)+"/.env", 0o600))
 			s.must(syscall.Mkfifo(s.Early(r)+"/pipe", 0o600))
@@ -412,7 +423,7 @@ func TestWhatBeforeInstallLeaves(t *testing.T) {
 				}
 				got := tree(t, r.Dir)
 				delete(got, "/appspec.yml")
-				want := map[string]string{"/VERSION": "1", "/www/index.html": "page", "/www/upload/a": "a", "/.env": "KEY=1", "/now": "-> /etc/passwd", "/www/many/1": "1", "/www/many/2": "2", "/www/many/3": "3"}
+				want := map[string]string{"/VERSION": "1", "/www/index.html": "page", "/www/upload/a": "a", "/.env": "KEY=1", "/now": "-> /etc/passwd", "/www/many/1": "1", "/www/many/2": "2", "/www/many/3": "3", "/" + longest: "long"}
 				if !maps.Equal(got, want) {
 					t.Errorf("got %v, want %v", got, want)
 				}
