@@ -146,3 +146,42 @@ func TestDeploySideBySide(t *testing.T) {
 	got = h.usher("deploy --side-by-side staging,production")
 	h.ended(got, 1, "staging | usher deploy: deployment d-", "production | usher deploy: deployment d-", "staging |     | migrating the database to 4\n")
 }
+
+// A rollback of several is what a deployment to several is: each goes back to what it ran before.
+func TestRollBackSeveralEnvironments(t *testing.T) {
+	h := newShops(t)
+	for _, sha := range h.commits {
+		h.ended(h.usher("deploy --side-by-side staging,production "+sha), 0)
+	}
+	h.commit("3", edition("3"))
+	h.ended(h.usher("deploy production"), 0)
+	h.expect("live", h.live(), "3 2")
+
+	h.ended(h.types("lock production", because("stocktaking")).ends(), 0)
+	h.ended(h.usher("rollback staging,production"), 2, "staging | usher rollback: not begun, because of production\n", "production | usher rollback: production is locked by operator")
+	h.ended(h.usher("unlock production"), 0)
+	h.ended(h.usher("rollback --keep-going production"), 2, "--side-by-side and --keep-going are for several environments, such as staging,production")
+	h.ended(h.usher("rollback --dry-run staging,production"), 0, "Roll back staging of shop", "Roll back production of shop", "A dry run")
+	h.expect("live", h.live(), "3 2")
+
+	got := h.usher("rollback staging,production")
+	h.ended(got, 0)
+	h.expect("live", h.live(), "2 1")
+	at := -1
+	for _, want := range []string{"Roll back staging of shop", "Roll back production of shop", "\nstaging:\n", "staging runs " + h.commits[0][:10], "\nproduction:\n", "production runs " + h.commits[1][:10]} {
+		next := strings.Index(got.stdout, want)
+		if next <= at {
+			t.Errorf("%q does not stand where it should in:\n%s", want, got.stdout)
+		}
+		at = next
+	}
+	got = h.usher("rollback --side-by-side --json staging,production " + h.commits[0][:8])
+	h.ended(got, 0, `"type":"end"`)
+	h.expect("live", h.live(), "1 1")
+	for line := range strings.Lines(got.stdout) {
+		var e rollout.Event
+		if h.must(json.Unmarshal([]byte(line), &e)); e.Environment == "" {
+			t.Errorf("an event of no environment: %s", line)
+		}
+	}
+}

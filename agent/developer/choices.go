@@ -25,11 +25,9 @@ import (
 // deployOptions are the flags of `usher deploy`.
 type deployOptions struct {
 	dryRun, forwardOnly, skipUnchanged bool
-	sideBySide, keepGoing              bool // of several environments
-
-	message, bundle string
-	wait            time.Duration
-	choices         rollout.Choices
+	message, bundle                    string
+	wait                               time.Duration
+	choices                            rollout.Choices
 }
 
 func (o *deployOptions) flags(f *flag.FlagSet) {
@@ -39,21 +37,13 @@ func (o *deployOptions) flags(f *flag.FlagSet) {
 	f.DurationVar(&o.wait, "wait", 0, "wait up to `D` for a deployment that is in progress to end")
 	f.BoolVar(&o.forwardOnly, "forward-only", false, "refuse a commit that does not have all that runs now")
 	f.BoolVar(&o.skipUnchanged, "skip-unchanged", false, "exit with 0 when what is to be deployed runs already")
-	f.BoolVar(&o.sideBySide, "side-by-side", false, "of several environments: deploy to all of them at the same time")
-	f.BoolVar(&o.keepGoing, "keep-going", false, "of several environments: go on with the next when one has failed")
 	f.StringVar(&o.choices.Config, "config", "", "deployment configuration `NAME`, in place of the deployment group's")
 	f.StringVar(&o.choices.FileExists, "file-exists", "", "what to do about a file in the way outside of the application's path: `disallow`, overwrite or retain")
 	f.BoolVar(&o.choices.NoRollback, "no-rollback", false, "let no failure be rolled back by CodeDeploy")
 }
 
 // check makes CodeDeploy's words of what was typed.
-func (o *deployOptions) check(environment string) error {
-	if several := strings.Contains(environment, ","); !several && (o.sideBySide || o.keepGoing) {
-		return cli.UsageError{Err: fmt.Errorf("--side-by-side and --keep-going are for several environments, such as staging,%s", environment)}
-	}
-	if o.sideBySide && o.keepGoing {
-		return cli.UsageError{Err: errors.New("--keep-going says nothing with --side-by-side: all are begun at the same time")}
-	}
+func (o *deployOptions) check() error {
 	typed := o.choices.FileExists
 	o.choices.FileExists = strings.ToUpper(typed)
 	if !slices.Contains([]string{"", "DISALLOW", "OVERWRITE", "RETAIN"}, o.choices.FileExists) {

@@ -19,6 +19,7 @@ import (
 func DeployCommand() cli.Command {
 	d := &Session{Name: "deploy"}
 	var o deployOptions
+	var how order
 	return cli.Command{Name: "deploy", Args: []string{"ENV", "[REF]"}, Group: cli.Developer, About: "deploy a commit to an environment",
 		More: "ENV is one of usher.yml, or several with commas between: staging,production. REF is a branch, tag or commit, by default the environment's branch.\n" +
 			"usher deploy status [ENV | d-ID] follows a deployment that exists already; usher deploy list ENV lists the past ones,\n" +
@@ -28,6 +29,7 @@ func DeployCommand() cli.Command {
 			d.flags(f)
 			f.BoolVar(&d.Yes, "yes", false, "do not ask, also where usher.yml says confirm")
 			o.flags(f)
+			how.flags(f)
 			d.lockFlag(f)
 		},
 		Complete: func(ctx context.Context, args []string) []string {
@@ -41,35 +43,15 @@ func DeployCommand() cli.Command {
 		},
 		Commands: []cli.Command{deployStatusCommand(), deployListCommand(), deployStopCommand()},
 		Run: func(ctx context.Context, in cli.Call) int {
-			d.Show(in.Stdout, in.Stderr)
-			err := o.check(in.Arg(0))
-			if names := strings.Split(in.Arg(0), ","); err == nil && len(names) > 1 {
-				return d.deploySeveral(ctx, names, in, o)
+			if err := o.check(); err != nil {
+				d.Show(in.Stdout, in.Stderr)
+				return d.End(ctx, err)
 			}
-			if err == nil {
-				err = d.Begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
-			}
-			if err == nil {
-				err = d.deploy(ctx, in.Arg(1), o)
-			}
-			return d.End(ctx, err)
+			return d.each(ctx, in, how, func(ctx context.Context, s *Session) (prepared, error) { return s.prepare(ctx, in.Arg(1), o) })
 		}}
 }
 
-// deploy brings a ref to the environment's servers.
-func (d *Session) deploy(ctx context.Context, ref string, o deployOptions) error {
-	r, err := d.prepare(ctx, ref, o)
-	defer r.remove()
-	if err == nil {
-		err = d.confirm(ctx)
-	}
-	if err == nil {
-		err = d.begin(ctx, r)
-	}
-	return err
-}
-
-// ready is a deployment that only has to be begun.
+// ready is a commit's deployment that only has to be begun.
 type ready struct {
 	dir      string // scratch
 	packed   rollout.Bundle
@@ -77,6 +59,7 @@ type ready struct {
 	found    bool // it is uploaded
 	message  string
 	commit   rollout.Commit
+	options  deployOptions
 }
 
 func (r ready) remove() {
@@ -88,6 +71,7 @@ func (r ready) remove() {
 // prepare makes a deployment ready, and shows it. Nothing is changed anywhere. The caller removes what it has made, also after an
 // error: one that ends with ExitDone is of a deployment that need not be begun.
 func (d *Session) prepare(ctx context.Context, ref string, o deployOptions) (r ready, err error) {
+	r.options = o
 	if o.bundle != "" {
 		d.Env.Built, d.Env.Build = o.bundle, ""
 	}
@@ -181,8 +165,20 @@ func (d *Session) prepare(ctx context.Context, ref string, o deployOptions) (r r
 	return r, nil
 }
 
+// again looks once more at an environment whose turn has come after another's deployment: somebody may have deployed to it.
+func (r ready) again(ctx context.Context, d *Session) error {
+	group, err := rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env)
+	if err == nil && group.Active != "" {
+		group, err = d.waitForTurn(ctx, group, r.options.wait)
+	}
+	if err == nil && r.options.forwardOnly {
+		err = d.forwardOnly(ctx, group, r.commit)
+	}
+	return err
+}
+
 // begin uploads the bundle of a deployment, creates it and follows it.
-func (d *Session) begin(ctx context.Context, r ready) (err error) {
+func (r ready) begin(ctx context.Context, d *Session) (err error) {
 	if !r.found {
 		if r.uploaded, err = d.upload(ctx, r.packed); err != nil {
 			return err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -16,18 +18,67 @@ import (
 	"usher/agent/rollout"
 )
 
-// Several environments in one command. All are made ready, and shown, before any is changed; then they are deployed to one
-// after the other, or side by side.
+// Several environments in one command. All are made ready, and shown, before any is changed; then they are deployed to, or rolled
+// back, one after the other or side by side.
+
+// order is how several are gone through.
+type order struct{ sideBySide, keepGoing bool }
+
+func (o *order) flags(f *flag.FlagSet) {
+	f.BoolVar(&o.sideBySide, "side-by-side", false, "of several environments: all of them at the same time")
+	f.BoolVar(&o.keepGoing, "keep-going", false, "of several environments: go on with the next when one has failed")
+}
+
+// check refuses what says nothing.
+func (o order) check(environment string) error {
+	if several := strings.Contains(environment, ","); !several && (o.sideBySide || o.keepGoing) {
+		return cli.UsageError{Err: fmt.Errorf("--side-by-side and --keep-going are for several environments, such as staging,%s", environment)}
+	}
+	if o.sideBySide && o.keepGoing {
+		return cli.UsageError{Err: errors.New("--keep-going says nothing with --side-by-side: all are begun at the same time")}
+	}
+	return nil
+}
+
+// prepared is a deployment that only has to be begun. What is made of a session is of that session.
+type prepared interface {
+	again(context.Context, *Session) error // looks once more, where another's deployment came before it
+	begin(context.Context, *Session) error
+	remove()
+}
+
+// each does the same to an environment, or to several with commas between their names, and returns the exit code: of the first that
+// failed, in their order.
+func (d *Session) each(ctx context.Context, in cli.Call, o order, prepare func(context.Context, *Session) (prepared, error)) int {
+	d.Show(in.Stdout, in.Stderr)
+	err := o.check(in.Arg(0))
+	if names := strings.Split(in.Arg(0), ","); err == nil && len(names) > 1 {
+		return d.several(ctx, names, in, o, prepare)
+	}
+	if err == nil {
+		err = d.Begin(ctx, in.Arg(0), in.Stdout, in.Stderr)
+	}
+	if err == nil {
+		var r prepared
+		if r, err = prepare(ctx, d); err == nil {
+			err = d.confirm(ctx)
+		}
+		defer r.remove()
+		if err == nil {
+			err = r.begin(ctx, d)
+		}
+	}
+	return d.End(ctx, err)
+}
 
 // oneOf is one of several.
 type oneOf struct {
 	*Session
-	ready ready
+	ready prepared
 	err   error // it is not begun, and need not be where this ends with ExitDone
 }
 
-// deploySeveral deploys to environments, and returns the exit code of the first that failed, in their order.
-func (d *Session) deploySeveral(ctx context.Context, names []string, in cli.Call, o deployOptions) int {
+func (d *Session) several(ctx context.Context, names []string, in cli.Call, o order, prepare func(context.Context, *Session) (prepared, error)) int {
 	d.commits, d.credentials = map[string]rollout.Commit{}, map[string]aws.CredentialsProvider{}
 	var all []*oneOf
 	for i, name := range names {
@@ -44,7 +95,7 @@ func (d *Session) deploySeveral(ctx context.Context, names []string, in cli.Call
 		one.shows(in, false)
 	}
 	for _, one := range all {
-		one.ready, one.err = one.prepare(ctx, in.Arg(1), o)
+		one.ready, one.err = prepare(ctx, one.Session)
 		defer one.ready.remove()
 		if code, _, _ := one.exitOf(ctx, one.err); code != cli.ExitDone {
 			return notBegun(ctx, all, one)
@@ -63,10 +114,10 @@ func (d *Session) deploySeveral(ctx context.Context, names []string, in cli.Call
 		if one.err == nil {
 			fmt.Fprintf(one.People, "%s:\n", one.Env.Name)
 			if i > 0 {
-				one.err = one.again(ctx, o)
+				one.err = one.ready.again(ctx, one.Session)
 			}
 			if one.err == nil {
-				one.err = one.begin(ctx, one.ready)
+				one.err = one.ready.begin(ctx, one.Session)
 			}
 		}
 		if code, _, _ := one.exitOf(ctx, one.err); code != cli.ExitDone && (!o.keepGoing || ctx.Err() != nil) {
@@ -109,18 +160,6 @@ func notBegun(ctx context.Context, all []*oneOf, because *oneOf) int {
 	return because.End(ctx, because.err)
 }
 
-// again looks once more at an environment whose turn has come after another's deployment: somebody may have deployed to it.
-func (d *oneOf) again(ctx context.Context, o deployOptions) error {
-	group, err := rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env)
-	if err == nil && group.Active != "" {
-		group, err = d.waitForTurn(ctx, group, o.wait)
-	}
-	if err == nil && o.forwardOnly {
-		err = d.forwardOnly(ctx, group, d.ready.commit)
-	}
-	return err
-}
-
 // sideBySide begins all of them at once, and waits for the end of each.
 func sideBySide(ctx context.Context, all []*oneOf, in cli.Call) int {
 	codes := make([]int, len(all))
@@ -129,7 +168,7 @@ func sideBySide(ctx context.Context, all []*oneOf, in cli.Call) int {
 		one.shows(in, true)
 		running.Go(func() {
 			if one.err == nil {
-				one.err = one.begin(ctx, one.ready)
+				one.err = one.ready.begin(ctx, one.Session)
 			}
 			codes[i] = one.End(ctx, one.err)
 		})
