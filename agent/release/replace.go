@@ -178,20 +178,17 @@ func (c *changes) save(r *Release) error {
 	return nil
 }
 
-// copyTo saves what is at a destination under a name, and returns that; "" when there is nothing. It gets one more name, where
-// the disk is the same: its owner may have made it as large as no disk is. What replaces it is another file.
+// copyTo saves what is at a destination under a name, and returns that; "" when there is nothing. It is not copied where one more
+// name will do: its owner may have made it as large as no disk is.
 func (c *changes) copyTo(to *safepath.Dir, dest, name string) (string, error) {
 	from, base, err := safepath.Parent(c.at(dest))
-	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
 	if err == nil {
 		defer from.Close()
 		if err = from.Link(base, to, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			err = preserve(from, base, to, name)
 		}
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
