@@ -34,8 +34,8 @@ const (
 	// thousand launches have spent is back in minutes, and asking does not bring it back sooner. They end below half of
 	// the time that a number of launches which makes them that long needs, so that the budget is not idle at the end.
 	// How they were chosen is in agent/bench/SCALE.md.
-	minThrottlePause, maxThrottlePause = 7 * time.Second, time.Minute
-	growthFactor, recoveryFactor       = 2.5, 0.5
+	minThrottlePause, maxThrottlePause = 4 * time.Second, time.Minute
+	growthFactor, recoveryFactor       = 2, 0.5
 	// retryShare: no pause is longer than this part of how long the caller goes on trying, and so there are some
 	// tries: of the configuration's default of ten minutes that is maxThrottlePause. leastMaxPause is for who has little.
 	retryShare, leastMaxPause = 10, time.Second

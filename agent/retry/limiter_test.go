@@ -47,12 +47,12 @@ func TestPauses(t *testing.T) {
 		longest []time.Duration // before each call; at least half of it is waited
 	}{
 		{"nobody is throttled", new(Limiter), []error{nil, errDenied, nil}, []time.Duration{0, 0, 0}},
-		{"a pause grows up to a minute", new(Limiter), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
+		{"a pause grows up to a minute", new(Limiter), repeated(errThrottled, 6), []time.Duration{0, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s}},
 		{"one that is served halves it", new(Limiter), []error{errThrottled, errThrottled, errThrottled, errThrottled, nil, nil, errThrottled, nil},
-			[]time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 0, 0, 37500 * time.Millisecond}},
-		{"another failure leaves it", new(Limiter), []error{errThrottled, errDenied, errThrottled, nil}, []time.Duration{0, 7 * s, 0, 17500 * time.Millisecond}},
-		{"the default timeout", NewLimiter(10 * time.Minute), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
-		{"a longer timeout", NewLimiter(time.Hour), repeated(errThrottled, 6), []time.Duration{0, 7 * s, 17500 * time.Millisecond, 43750 * time.Millisecond, 60 * s, 60 * s}},
+			[]time.Duration{0, 4 * s, 8 * s, 16 * s, 32 * s, 0, 0, 16 * s}},
+		{"another failure leaves it", new(Limiter), []error{errThrottled, errDenied, errThrottled, nil}, []time.Duration{0, 4 * s, 0, 8 * s}},
+		{"the default timeout", NewLimiter(10 * time.Minute), repeated(errThrottled, 6), []time.Duration{0, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s}},
+		{"a longer timeout", NewLimiter(time.Hour), repeated(errThrottled, 6), []time.Duration{0, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s}},
 		{"a tenth of a short timeout", NewLimiter(30 * s), repeated(errThrottled, 4), []time.Duration{0, 3 * s, 3 * s, 3 * s}},
 		{"no timeout", NewLimiter(0), repeated(errThrottled, 3), []time.Duration{0, s, s}},
 	} {
@@ -141,7 +141,7 @@ func TestOneClock(t *testing.T) {
 		if len(at) != len(answers) {
 			t.Fatalf("asked at %v, want %d times", at, len(answers))
 		}
-		if at[0] != left || at[1]-at[0] < time.Second+8750*time.Millisecond || at[2]-at[1] < time.Second+21875*time.Millisecond {
+		if at[0] != left || at[1]-at[0] < time.Second+4*time.Second || at[2]-at[1] < time.Second+8*time.Second {
 			t.Errorf("asked at %v: the first pause was %s, and each after it longer", at, left)
 		}
 		if at[3]-at[2] != time.Second || at[4]-at[3] != time.Second {
@@ -225,7 +225,7 @@ func TestHeartbeatsCount(t *testing.T) {
 		if c.Remaining() != left {
 			t.Errorf("a pause of %s became one of %s", left, c.Remaining())
 		}
-		if got := pauses(t, &c, errThrottled, nil)[1]; got < 30*time.Second || got > time.Minute {
+		if got := pauses(t, &c, errThrottled, nil)[1]; got < 16*time.Second || got > 32*time.Second {
 			t.Errorf("the pause after it was %s", got)
 		}
 	})
