@@ -15,6 +15,7 @@ import (
 	"usher/agent/format"
 	"usher/agent/record"
 	"usher/agent/release"
+	"usher/agent/safepath"
 	"usher/systemd"
 )
 
@@ -168,13 +169,19 @@ func (a *examination) examineSpace(r *doctor.Report, bundle int64) {
 	r.Disk(folder, left, use)
 }
 
-// treeSize is what a tree holds.
+// treeSize is what a tree holds, which programs may be at work in. What is mounted there takes no room beside it.
 func treeSize(dir string) (size, files uint64, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+		if err == nil && e.IsDir() && path != dir && safepath.IsMount(path) {
+			return fs.SkipDir
 		}
-		info, err := e.Info()
+		var info fs.FileInfo
+		if err == nil {
+			info, err = e.Info()
+		}
+		if path != dir && errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
