@@ -115,12 +115,12 @@ func TestDeployFilesInLFS(t *testing.T) {
 	h.write("clone/usher.yml", string(h.text(filepath.Join(here, "usher.yml"))))
 	objects := filepath.Join(h.repo, ".git/lfs/objects")
 	h.must(os.RemoveAll(objects))
-	h.ended(h.usher("deploy production"), 0, "uploaded before, compared with the commit now")
+	h.ended(h.usher("deploy production"), 0, " fetching 16.0 kB in Git LFS from origin\n", " fetched 16.0 kB in Git LFS in ", "uploaded before, compared with the commit now")
 
 	// What is nowhere, and what is not what the commit says, is no bundle.
 	h.must(os.RemoveAll(objects))
 	h.must(os.Rename(h.path("origin.git/lfs"), h.path("origin.git/gone")))
-	h.ended(h.usher("deploy production"), 1, "the content of assets/a.bin, a file in Git LFS, is not in this clone: `git lfs fetch REMOTE COMMIT` brings it")
+	h.ended(h.usher("deploy production"), 1, "the content of assets/a.bin, a file in Git LFS, is not in this clone: `git lfs fetch origin "+h.commits[1][:10]+"` failed: git says: ")
 	h.must(os.RemoveAll(h.path("origin.git/lfs"))) // which was looked at
 	h.must(os.Rename(h.path("origin.git/gone"), h.path("origin.git/lfs")))
 	h.ended(h.usher("deploy production"), 0)

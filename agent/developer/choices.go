@@ -121,6 +121,14 @@ func (d *Session) jobCommit(_ context.Context, c rollout.Commit) error {
 // pack makes the bundle: of the commit's files, or of what was built of it.
 func (d *Session) pack(ctx context.Context, c rollout.Commit, dir string) (rollout.Bundle, error) {
 	if d.Env.Built == "" {
+		began := time.Now()
+		d.repo.Fetching = func(remote string, done, total int64) {
+			e := rollout.Event{Time: time.Now().UTC(), Type: rollout.FetchProgress, Status: rollout.InProgress, Done: done, Total: total, Message: remote}
+			if done == total {
+				e.Status, e.Seconds = rollout.Succeeded, time.Since(began).Seconds()
+			}
+			d.view.Show(e)
+		}
 		return d.repo.Archive(ctx, c, dir)
 	}
 	if runtime.GOOS == "windows" { // a program without the bit starts on no server; git knows that of a commit's files

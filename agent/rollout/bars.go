@@ -39,7 +39,7 @@ type bars struct {
 	good, bad, idle string // marks of what has ended
 
 	progress   *mpb.Progress // nil until there is something to watch, and at the end
-	upload     *row
+	transfer   *row
 	deployment *row
 	instances  map[string]*row
 	ended      map[string]bool // instances of the deployment
@@ -128,8 +128,8 @@ func (b *bars) print(form string, args ...any) {
 
 func (b *bars) show(e Event) {
 	switch e.Type {
-	case UploadProgress:
-		b.uploading(e)
+	case FetchProgress, UploadProgress:
+		b.transferring(e)
 	case DeploymentChanged:
 		b.deploying(e)
 	case InstanceChanged:
@@ -144,21 +144,24 @@ func (b *bars) show(e Event) {
 	}
 }
 
-func (b *bars) uploading(e Event) {
+func (b *bars) transferring(e Event) {
 	if e.Status != InProgress {
-		b.upload.end()
-		b.upload = nil
-		b.print("  %s %s\n", b.good, uploadText(e))
+		b.transfer.end()
+		b.transfer = nil
+		if e.Type == FetchProgress { // the plan comes next, and perhaps a question
+			b.close()
+		}
+		b.print("  %s %s\n", b.good, transferText(e))
 		return
 	}
-	if b.upload == nil {
-		b.upload = b.add("uploading", e.Total, 0)
+	if b.transfer == nil {
+		b.transfer = b.add(transferring(e), e.Total, 0)
 	}
 	speed := ""
-	if s := time.Since(b.upload.began).Seconds(); s > 1 {
+	if s := time.Since(b.transfer.began).Seconds(); s > 1 {
 		speed = fmt.Sprintf("  %s/s", format.Bytes(int64(float64(e.Done)/s)))
 	}
-	b.upload.set(fmt.Sprintf("%s of %s%s", format.Bytes(e.Done), format.Bytes(e.Total), speed), time.Time{}, e.Done, e.Total)
+	b.transfer.set(fmt.Sprintf("%s of %s%s", format.Bytes(e.Done), format.Bytes(e.Total), speed), time.Time{}, e.Done, e.Total)
 }
 
 func (b *bars) deploying(e Event) {
@@ -243,12 +246,12 @@ func (b *bars) close() {
 	if b.progress == nil {
 		return
 	}
-	b.upload.end()
+	b.transfer.end()
 	b.deployment.end()
 	for _, l := range b.instances {
 		l.end()
 	}
-	b.upload, b.deployment, b.instances = nil, nil, map[string]*row{}
+	b.transfer, b.deployment, b.instances = nil, nil, map[string]*row{}
 	b.progress.Wait()
 	b.progress = nil
 }

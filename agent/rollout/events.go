@@ -11,7 +11,7 @@ type Event struct {
 	// Time is when it happened: by CodeDeploy's clock for what CodeDeploy tells, in UTC.
 	Time time.Time `json:"time"`
 
-	// Type is what happened to what: plan, upload, deployment, instance, event, notice or end. What a command of `on:` reads
+	// Type is what happened to what: plan, fetch, upload, deployment, instance, event, notice or end. What a command of `on:` reads
 	// has the type on, and the fields of plan and end.
 	Type Type `json:"type"`
 
@@ -26,7 +26,7 @@ type Event struct {
 
 	// Status is CodeDeploy's own word in deployment (Created, Queued, InProgress, Baking, Ready, Succeeded,
 	// Failed, Stopped), instance (Pending, InProgress, Succeeded, Failed, Skipped, Unknown) and event
-	// (InProgress, Succeeded, Failed). In upload it is InProgress, Succeeded, or Skipped when the bundle was
+	// (InProgress, Succeeded, Failed). In upload and fetch it is InProgress, Succeeded, or Skipped when the bundle was
 	// there already. In end and on it is one of the Ended constants.
 	Status string `json:"status,omitempty"`
 
@@ -41,7 +41,7 @@ type Event struct {
 	Message string `json:"message,omitempty"`
 	Log     string `json:"log,omitempty"`
 
-	// Done and Total are bytes in upload, instances in deployment, and in event those of its instance. Done counts
+	// Done and Total are bytes in upload and fetch, instances in deployment, and in event those of its instance. Done counts
 	// what failed or was skipped as well.
 	Done  int64 `json:"done,omitempty"`
 	Total int64 `json:"total,omitempty"`
@@ -81,10 +81,11 @@ type Event struct {
 // Type is the type of an Event.
 type Type string
 
-// The types of events. A plan comes first and end last; notice is about following itself, as when
-// CodeDeploy does not answer for a while, or says that the environment is locked.
+// The types of events. A plan comes first, but for fetch, of files in Git LFS that it is made of, and end last; notice is about
+// following itself, as when CodeDeploy does not answer for a while, or says that the environment is locked.
 const (
 	Planned           Type = "plan"
+	FetchProgress     Type = "fetch"
 	UploadProgress    Type = "upload"
 	DeploymentChanged Type = "deployment"
 	InstanceChanged   Type = "instance"

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +15,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
+
+	"usher/agent/retry"
 )
 
 // pointer is what stands in a commit for a file in Git LFS.
@@ -40,6 +45,7 @@ type large struct {
 	repo  *Repository
 	store string          // the directory of the objects
 	paths map[string]bool // of the pointers, as git archive names them
+	why   error           // of what is not there after all
 }
 
 // large finds them; what is not in this clone is fetched, all at once.
@@ -55,7 +61,7 @@ func (r *Repository) large(ctx context.Context, c Commit) (l large, err error) {
 	if l.store, err = r.lfsStore(ctx); err != nil {
 		return l, err
 	}
-	missing := false
+	var missing []pointer
 	for _, e := range own {
 		if e.pointer == "" {
 			continue
@@ -70,20 +76,66 @@ func (r *Repository) large(ctx context.Context, c Commit) (l large, err error) {
 			return l, fmt.Errorf("%s: %w", e.path, err)
 		}
 		if _, err := os.Stat(l.object(p)); errors.Is(err, fs.ErrNotExist) {
-			missing = true
+			missing = append(missing, p)
 		}
 	}
-	if missing { // what is still not there is told file by file
-		if remote, err := r.anyRemote(ctx); err == nil {
-			if _, err := exec.LookPath("git-lfs"); err == nil {
-				_, err = r.git(ctx, nil, "lfs", "fetch", remote, c.SHA)
-				if ctx.Err() != nil {
-					return l, err
-				}
+	if len(missing) > 0 { // what is still not there is told file by file
+		l.why = l.fetch(ctx, c, missing)
+	}
+	return l, ctx.Err()
+}
+
+// lookOften is between two looks at how much was fetched.
+const lookOften = 250 * time.Millisecond
+
+// fetch fetches what a commit has in Git LFS. The error is why something may not be there.
+func (l large) fetch(ctx context.Context, c Commit, missing []pointer) error {
+	if _, err := exec.LookPath("git-lfs"); err != nil {
+		return errors.New("git-lfs, which fetches it, is not installed")
+	}
+	remote, err := l.repo.anyRemote(ctx)
+	if err != nil {
+		return err
+	}
+	total := int64(0)
+	for _, p := range missing {
+		total += p.size
+	}
+	watched, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	if show := l.repo.Fetching; show != nil {
+		show(remote, 0, total)
+		watching.Go(func() {
+			for retry.Pause(watched, lookOften) {
+				show(remote, min(l.fetched(missing), total-1), total)
+			}
+		})
+		defer func() {
+			if err == nil {
+				show(remote, total, total)
+			}
+		}()
+	}
+	_, err = l.repo.git(ctx, nil, "lfs", "fetch", remote, c.SHA)
+	stop()
+	watching.Wait()
+	if err != nil {
+		return fmt.Errorf("`git lfs fetch %s %s` failed: %w", remote, c.Short(), err)
+	}
+	return nil
+}
+
+// fetched is how much of it is there: git-lfs moves a file to its place when it has all of it.
+func (l large) fetched(missing []pointer) (n int64) {
+	for _, p := range missing {
+		for _, at := range []string{l.object(p), filepath.Join(filepath.Dir(l.store), "incomplete", p.oid+".part")} {
+			if info, err := os.Stat(at); err == nil {
+				n += info.Size()
+				break
 			}
 		}
 	}
-	return l, nil
+	return n
 }
 
 // lfsStore is where this clone has the objects of Git LFS.
@@ -121,7 +173,7 @@ func (l large) write(out *tar.Writer, h *tar.Header, in io.Reader, name string) 
 	}
 	f, err := os.Open(l.object(p))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the content of %s, a file in Git LFS, is not in this clone: `git lfs fetch REMOTE COMMIT` brings it (git-lfs must be installed): %w", name, err)
+		return fmt.Errorf("the content of %s, a file in Git LFS, is not in this clone: %w", name, cmp.Or(l.why, errors.New("no remote has it")))
 	} else if err != nil {
 		return err
 	}

@@ -32,6 +32,8 @@ type Repository struct {
 
 	Submodules, LFS bool // pack the files of submodules, and those in Git LFS; otherwise a commit that has some is refused
 
+	Fetching func(remote string, done, total int64) // is told how much of what is missing in Git LFS is fetched; may be nil
+
 	gitDir string // of one without a working tree: a submodule's
 	opened string // the directory that it was opened by, relative to Dir: "" or ending with a slash
 }

@@ -29,8 +29,8 @@ type View struct {
 	json     *json.Encoder // of --json, or nil
 	bars     *bars         // on a terminal, or nil
 	rollback string        // the rollback whose heading was printed
-	began    time.Time     // of an upload
-	uploaded int           // tenths of it that were told
+	began    time.Time     // of a transfer
+	moved    int           // tenths of it that were told
 	of       string        // the environment, where there are several
 
 	seen    map[string]bool  // lifecycle events that were told to have begun, by server and name
@@ -103,8 +103,8 @@ func (v *View) Close() {
 func (v *View) line(e Event) {
 	text := ""
 	switch e.Type {
-	case UploadProgress:
-		text = v.upload(e)
+	case FetchProgress, UploadProgress:
+		text = v.transfer(e)
 	case DeploymentChanged:
 		if e.RollbackOf != "" && e.Deployment != v.rollback {
 			v.rollback = e.Deployment
@@ -157,29 +157,45 @@ func (v *View) mostOf(e Event) string {
 	return ""
 }
 
-// longUpload is how long an upload must take for lines about its progress.
-const longUpload = 2 * time.Second
+// longTransfer is how long a transfer must take for lines about its progress.
+const longTransfer = 2 * time.Second
 
-// upload is a line for every tenth of an upload that takes a while.
-func (v *View) upload(e Event) string {
+// transfer is a line for every tenth of an upload, or a fetch, that takes a while. What a fetch is for stands first: the plan, which
+// comes after it, does not say.
+func (v *View) transfer(e Event) string {
 	switch {
 	case e.Status != InProgress:
-		return uploadText(e)
+		v.began, v.moved = time.Time{}, 0
+		return transferText(e)
 	case e.Total == 0:
 		return ""
 	case v.began.IsZero():
 		v.began = e.Time
+		if e.Type == FetchProgress {
+			return "fetching " + format.Bytes(e.Total) + " in Git LFS from " + e.Message
+		}
 	}
 	tenth := int(10 * e.Done / e.Total)
-	if tenth <= v.uploaded || tenth == 10 || e.Time.Sub(v.began) < longUpload {
+	if tenth <= v.moved || tenth == 10 || e.Time.Sub(v.began) < longTransfer {
 		return ""
 	}
-	v.uploaded = tenth
-	return fmt.Sprintf("uploading: %d%% of %s", 10*tenth, format.Bytes(e.Total))
+	v.moved = tenth
+	return fmt.Sprintf("%s: %d%% of %s", transferring(e), 10*tenth, format.Bytes(e.Total))
 }
 
-func uploadText(e Event) string {
-	if e.Status == Skipped {
+// transferring is what goes on.
+func transferring(e Event) string {
+	if e.Type == FetchProgress {
+		return "fetching"
+	}
+	return "uploading"
+}
+
+func transferText(e Event) string {
+	switch {
+	case e.Type == FetchProgress:
+		return fmt.Sprintf("fetched %s in Git LFS in %s from %s", format.Bytes(e.Total), format.Seconds(e.Seconds), e.Message)
+	case e.Status == Skipped:
 		return "nothing to upload: " + e.Message + " is there already"
 	}
 	return fmt.Sprintf("uploaded %s in %s to %s", format.Bytes(e.Total), format.Seconds(e.Seconds), e.Message)

@@ -106,6 +106,30 @@ func TestUploadLines(t *testing.T) {
 	}
 }
 
+// What is fetched is said at once, and then as an upload is; the upload after it begins anew.
+func TestFetchLines(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	v := TerminalView(&out)
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local)
+	for _, c := range []struct {
+		kind   Type
+		status string
+		after  time.Duration
+		done   int64
+	}{{FetchProgress, InProgress, 0, 0}, {FetchProgress, InProgress, time.Second, 30}, {FetchProgress, InProgress, 3 * time.Second, 50}, {FetchProgress, InProgress, 4 * time.Second, 51},
+		{FetchProgress, Succeeded, 5 * time.Second, 100}, {UploadProgress, InProgress, 6 * time.Second, 10}, {UploadProgress, InProgress, 9 * time.Second, 20}} {
+		v.Show(Event{Type: c.kind, Status: c.status, Time: at.Add(c.after), Done: c.done * 1e6, Total: 100e6, Seconds: c.after.Seconds(), Message: "origin"})
+	}
+	if want := `12:00:00 fetching 100.0 MB in Git LFS from origin
+12:00:03 fetching: 50% of 100.0 MB
+12:00:05 fetched 100.0 MB in Git LFS in 5.0s from origin
+12:00:09 uploading: 20% of 100.0 MB
+`; out.String() != want {
+		t.Errorf("it printed\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
 // Every error that a developer can do something about says what.
 func TestExplain(t *testing.T) {
 	t.Parallel()

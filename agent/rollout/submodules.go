@@ -77,7 +77,7 @@ func (r *Repository) module(ctx context.Context, name, path, sha string) (m modu
 		if info, err := os.Stat(filepath.Join(dir, "objects")); err != nil || !info.IsDir() { // .git may be a file that leads to the first
 			continue
 		}
-		m.repo = &Repository{Dir: dir, gitDir: dir, Submodules: r.Submodules, LFS: r.LFS}
+		m.repo = &Repository{Dir: dir, gitDir: dir, Submodules: r.Submodules, LFS: r.LFS, Fetching: r.Fetching}
 		break
 	}
 	if m.repo == nil {
