@@ -72,7 +72,8 @@
 // release, and only root can change them there, a script is run from there. Once a hook has given the release away
 // (`chown -R`), or changed a script, it is run from where it is kept: ${0%/*} is then a directory of that copy, with what lay
 // beside the script, and ${0%/*}/.. has links to the rest of the release. Write to the working directory, not there. A script that is
-// not run as a hook has changed it draws a warning.
+// not run as a hook has changed it draws a warning. That is seen before each script. But a shell reads its script while it runs
+// it: a script that gives away the directory it is in can be added to until it ends, so let that be its last command.
 //
 // # Environment
 //

@@ -550,6 +550,32 @@ func TestScriptsStayRoots(t *testing.T) {
 	}
 }
 
+// A release was given away and taken back, and the user still has a script open: root runs the one that is kept.
+func TestAScriptThatIsOpenToWrite(t *testing.T) {
+	s := newServer(t)
+	if os.Geteuid() != 0 {
+		t.Skip("only root has something to lose")
+	}
+	r, _ := s.accept("app-1", whole+"hooks:\n  ApplicationStart: [{location: scripts/start.sh}]\n", map[string]string{"scripts/start.sh": "#!/bin/sh\nset -e\n", "scripts/lib.sh": ":"})
+	kept := s.dir(r.ID + scriptsSuffix)
+	for _, name := range []string{"scripts/start.sh", "scripts/lib.sh"} {
+		for _, c := range []struct {
+			flags int
+			want  string
+		}{{os.O_RDONLY, r.Bundle}, {os.O_WRONLY, kept}, {os.O_RDWR, kept}} {
+			f, err := os.OpenFile(filepath.Join(r.Bundle, name), c.flags, 0)
+			s.must(err)
+			if dir, err := s.ScriptsDir(r, 0); err != nil || dir != c.want {
+				t.Errorf("%s is open with flags %x: it is run from %s, want %s: %v", name, c.flags, dir, c.want, err)
+			}
+			s.must(f.Close())
+			if dir, err := s.ScriptsDir(r, 0); err != nil || dir != r.Bundle {
+				t.Errorf("%s was open with flags %x: it is run from %s: %v", name, c.flags, dir, err)
+			}
+		}
+	}
+}
+
 func TestDestinationsByWayOfALink(t *testing.T) {
 	s := newServer(t)
 	s.write(map[string]string{"/srv/app": "-> " + s.LinkPath(), "/srv/base": "-> ../opt/app-base"})

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"usher/agent/appspec"
 	"usher/agent/safepath"
 	"usher/hooks"
@@ -242,7 +244,17 @@ func sameFile(kept, placed *safepath.Dir, name string, uid int) bool {
 		return false
 	}
 	defer p.Close()
-	return info.OnlyOf(0, uid) && sameContent(kept, p, name)
+	return info.OnlyOf(0, uid) && !(uid == 0 && openToWrite(p)) && sameContent(kept, p, name)
+}
+
+// openToWrite says whether somebody has a file open to write to it, as one may go on who could write to it once. The kernel
+// gives no read lease on such a file.
+func openToWrite(f *os.File) bool {
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	if err == nil {
+		_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	}
+	return err == unix.EAGAIN // else the file system has no leases
 }
 
 func sameContent(kept *safepath.Dir, p *os.File, name string) bool {
