@@ -18,7 +18,7 @@ import (
 func AtTheLink(scripts []Script, link string, processes bool) (found []Problem) {
 	for _, s := range scripts {
 		stmts := statements(s)
-		l := liveLines{link: link, script: s, values: map[string]string{}, said: map[uint]bool{}}
+		l := liveLines{link: link, script: s, values: variables{}, said: map[uint]bool{}}
 		l.early = s.Event == BeforeInstall || s.Event == AfterInstall
 		l.shown = l.early && !processes && !Mounts(s) && !SeesLive(s)
 		l.wanted = SeesLive(s)
@@ -55,21 +55,19 @@ func statements(s Script) []*syntax.Stmt {
 type liveLines struct {
 	link   string
 	script Script
-	early  bool              // it runs before the flip
-	shown  bool              // and finds the new release at the link all the same
-	wanted bool              // it says that it knows
-	values map[string]string // of variables that are set to a known text
-	inside bool              // the working directory is in the link
-	said   map[uint]bool     // lines
+	early  bool // it runs before the flip
+	shown  bool // and finds the new release at the link all the same
+	wanted bool // it says that it knows
+	values variables
+	inside bool          // the working directory is in the link
+	said   map[uint]bool // lines
 	found  []Problem
 }
 
 func (l *liveLines) enter(n syntax.Node) bool {
 	switch n := n.(type) {
 	case *syntax.Assign:
-		if n.Name != nil && n.Value != nil {
-			l.values[n.Name.Value] = l.expand(n.Value)
-		}
+		l.values.assign(n)
 	case *syntax.CallExpr:
 		l.call(n)
 	case *syntax.Redirect:
@@ -80,8 +78,19 @@ func (l *liveLines) enter(n syntax.Node) bool {
 	return true
 }
 
+func (l *liveLines) expand(w *syntax.Word) string { return l.values.expand(w) }
+
+// variables are those of variables that a script sets to a known text.
+type variables map[string]string
+
+func (v variables) assign(a *syntax.Assign) {
+	if a.Name != nil && a.Value != nil {
+		v[a.Name.Value] = v.expand(a.Value)
+	}
+}
+
 // expand is a word with the variables that are known.
-func (l *liveLines) expand(w *syntax.Word) string {
+func (v variables) expand(w *syntax.Word) string {
 	var text strings.Builder
 	syntax.Walk(w, func(n syntax.Node) bool {
 		switch n := n.(type) {
@@ -90,7 +99,7 @@ func (l *liveLines) expand(w *syntax.Word) string {
 		case *syntax.SglQuoted:
 			text.WriteString(n.Value)
 		case *syntax.ParamExp:
-			if value, ok := l.values[n.Param.Value]; ok && n.Exp == nil && n.Repl == nil && n.Slice == nil {
+			if value, ok := v[n.Param.Value]; ok && n.Exp == nil && n.Repl == nil && n.Slice == nil {
 				text.WriteString(value)
 			} else {
 				text.WriteString(unknown)

@@ -36,6 +36,7 @@ func checkBy(layout Layout, by, dir, roleHooks string, policy hooks.Policy, chec
 	problems = append(problems, hooks.Of(hooks.KindRoleHook, RoleHooksOfOthers(roleHooks))...)
 	problems = append(problems, check(scripts, policy)...)
 	problems = append(problems, hooks.AtTheLink(scripts, layout.Link, layout.Processes)...)
+	problems = append(problems, hooks.NotThereYet(scripts, outsideOf(layout.Link, spec), policy)...)
 	problems = append(problems, hooks.StartWithoutStop(scripts)...)
 	if len(spec.Hooks[hooks.ValidateService]) == 0 {
 		problems = append(problems, hooks.Problem{File: spec.File, Warning: true, Kind: hooks.KindAppspec,
@@ -44,6 +45,16 @@ func checkBy(layout Layout, by, dir, roleHooks string, policy hooks.Policy, chec
 	problems = append(problems, leavesOut(dir, layout.Link, spec)...)
 	hooks.Sort(problems)
 	return plan, problems
+}
+
+// outsideOf are the destinations that are not below the link.
+func outsideOf(link string, spec *appspec.Spec) (destinations []string) {
+	for _, f := range spec.Files {
+		if !under(f.Destination, link) {
+			destinations = append(destinations, f.Destination)
+		}
+	}
+	return destinations
 }
 
 // Checker checks scripts: hooks.Check on the server that runs them, hooks.CheckSource anywhere else.
