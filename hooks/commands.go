@@ -3,6 +3,7 @@ package hooks
 import (
 	"bytes"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -32,6 +33,8 @@ var often = map[string][2]string{
 	"adduser":  {"fails when the user is there, as in the second deployment", "`id USER >/dev/null 2>&1 || THIS`"},
 	"groupadd": {"has status 9 when the group is there, as in the second deployment", "`getent group GROUP >/dev/null || THIS`"},
 	"userdel":  {"fails when there is no such user", orTrue},
+	"deluser":  {"fails when there is no such user", orTrue},
+	"createdb": {"fails when it is there, as in the second deployment", orTrue},
 	"which":    {"has status 1 when there is no such program", "`if ! THIS; then`, or " + orTrue},
 	"expr":     {"has status 1 when its result is 0 or empty", "an assignment with $((...)), or " + orTrue},
 	"umount":   {"fails when nothing is mounted there", orTrue},
@@ -43,9 +46,9 @@ var ofVerb = map[string]struct {
 	verbs []string
 	why   string
 }{
-	"docker":        {[]string{"stop", "rm", "kill", "rmi"}, "fails when there is nothing of that name, as on a new server"},
-	"podman":        {[]string{"stop", "rm", "kill", "rmi"}, "fails when there is nothing of that name, as on a new server"},
-	"systemctl":     {[]string{"stop", "status", "is-active", "is-enabled", "is-failed", "disable", "kill", "reload"}, "fails when the unit is not there, or does not run"},
+	"docker":        {[]string{"stop", "rm", "kill", "rmi", "inspect"}, "fails when there is nothing of that name, as on a new server"},
+	"podman":        {[]string{"stop", "rm", "kill", "rmi", "inspect"}, "fails when there is nothing of that name, as on a new server"},
+	"systemctl":     {[]string{"stop", "status", "is-active", "is-enabled", "is-failed", "disable", "kill", "reload", "reset-failed"}, "fails when the unit is not there, or does not run"},
 	"supervisorctl": {[]string{"stop", "status"}, "fails when the program is not known, or does not run"},
 	"pm2":           {[]string{"stop", "delete", "describe"}, "fails when the process is not known, as on a new server"},
 	"forever":       {[]string{"stop", "stopall"}, "fails when nothing runs, as on a new server"},
@@ -65,7 +68,7 @@ var ofVerb = map[string]struct {
 
 // changes are the commands that fail when what they make is there already, or what they take away is not. A script
 // that asks before (`if [ -e FILE ]`, `id USER ||`) knows that.
-var changes = wordSet("kill systemctl service docker podman useradd adduser groupadd userdel umount unlink rm rmdir mv mkdir ln")
+var changes = wordSet("kill systemctl service docker podman useradd adduser groupadd userdel deluser createdb semanage cat umount unlink rm rmdir mv mkdir ln")
 
 // asks tells whether a command changes nothing, and says by its status how things are.
 func asks(name string, args []string) bool {
@@ -95,6 +98,9 @@ func (r *risks) risk(args []string) (why, write string) {
 		}
 		return known[0], known[1]
 	}
+	if why, write := byWords(name, rest, operands); why != "" {
+		return why, write
+	}
 	if known, ok := ofVerb[name]; ok {
 		verb, forced := "", strings.Contains(options, "f") && (name == "docker" || name == "podman")
 		if i := slices.IndexFunc(rest, func(a string) bool { return slices.Contains(known.verbs, a) }); i >= 0 {
@@ -119,6 +125,8 @@ func (r *risks) risk(args []string) (why, write string) {
 		return "has status 1 when there is no such program", "`if ! THIS; then`, or " + orTrue
 	case name == "read" && hasEmptyDelimiter(rest):
 		return "has status 1 at the end of its input, which it always reaches", orTrue
+	case name == "read" && r.fed == 0:
+		return "has status 1, because a hook has no input", "an assignment"
 	case name == "rm" && !strings.Contains(options, "f") && !strings.Contains(options, "--force") && r.mayBeMissing(operands):
 		return "fails when it is not there, as in the first deployment", "`rm -f`"
 	case name == "rmdir" && r.mayBeMissing(operands):
@@ -132,6 +140,34 @@ func (r *risks) risk(args []string) (why, write string) {
 	}
 	return "", ""
 }
+
+// byWords are commands that do so for some of their words.
+func byWords(name string, rest, operands []string) (why, write string) {
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(rest, func(a string) bool { return slices.Contains(words, a) })
+	}
+	switch {
+	case name == "pm2" && has("restart", "reload") && !slices.ContainsFunc(operands, func(a string) bool { return pm2File.MatchString(a) }):
+		return "fails when the process is not known, as on a new server", "`THIS || pm2 start ...`"
+	case (name == "docker" || name == "podman") && len(operands) > 1 && operands[0] == "network" && operands[1] == "create",
+		name == "semanage" && has("-a", "--add"):
+		return "fails when it is there, as in the second deployment", orTrue
+	case name == "shutdown.sh", name == "catalina.sh" && has("stop"):
+		return "fails when Tomcat does not run, as on a new server", orTrue
+	case name == "ps" && has("-p", "--pid"):
+		return "has status 1 when no such process runs, as on a new server", "`if THIS; then`"
+	case (name == "yum" || name == "dnf") && len(operands) > 2 && operands[0] == "list" && operands[1] == "installed":
+		return "has status 1 when it is not installed", orTrue
+	case name == "start-stop-daemon" && has("--stop", "-K") && !has("--oknodo", "-o"):
+		return "has status 1 when nothing runs, as on a new server", "`--oknodo`"
+	case name == "cat" && slices.ContainsFunc(operands, func(a string) bool { return strings.HasSuffix(a, ".pid") }):
+		return "fails when it is not there, as on a new server", "`if [ -e FILE ]; then THIS; fi`"
+	}
+	return "", ""
+}
+
+// pm2File are the operands of pm2 from which it starts what it does not know.
+var pm2File = regexp.MustCompile(`\.(js|cjs|mjs|json|ya?ml)$`)
 
 func hasEmptyDelimiter(args []string) bool {
 	i := slices.IndexFunc(args, func(a string) bool { return strings.HasPrefix(a, "-") && strings.HasSuffix(a, "d") })

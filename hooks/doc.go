@@ -155,7 +155,8 @@
 // agent goes on and -e ends the script: pgrep, pkill, killall, kill, docker stop, service ... stop, systemctl
 // stop|status|is-active, crontab -l, grep, diff, cmp, id USER, getent, which, useradd, mkdir without -p, ln -s without -f, rm
 // and mv of what may not be there, ((i++)), read -d "", a command whose errors go to /dev/null, under
-// pipefail head behind what has no end (/dev/urandom), a command whose status the next line reads with $?, and a function that ends with `[ ... ] && ...`. A condition (if, while, !, || and
+// pipefail head behind what has no end (/dev/urandom), a command whose status the next line reads with $?, a function that ends with
+// `[ ... ] && ...`, read without input, and what BeforeInstall does at a destination outside of the link that Install makes (cd, chown, cp, ls). A condition (if, while, !, || and
 // before &&) is none of these, and what makes or removes something is none where the script asks before. Files of the revision that a script reads with `.` are looked at too.
 //
 // When errexit ends a bash script, the failure says at which command: file, line, the command and its status,

@@ -18,6 +18,7 @@ type risks struct {
 	pipefail  bool
 	off       bool // by `set +e`
 	asked     int  // depth of what runs only when a condition says so
+	fed       int  // depth of what has a standard input: a pipe, a file, that of a function
 	exists    func(name string) bool
 	found     []Problem
 	commands  []string       // as they are written, for each of found
@@ -144,6 +145,13 @@ func (r *risks) statement(s *syntax.Stmt, handled bool) {
 		return
 	}
 	handled = handled || s.Negated
+	call, isCall := s.Cmd.(*syntax.CallExpr)
+	if slices.ContainsFunc(s.Redirs, isInput) {
+		r.fed++
+		if !isCall || len(call.Args) == 0 || call.Args[0].Lit() != "exec" { // which is for all that follows
+			defer func() { r.fed-- }()
+		}
+	}
 	switch c := s.Cmd.(type) {
 	case *syntax.CallExpr:
 		r.call(s, c, handled)
@@ -157,13 +165,13 @@ func (r *risks) statement(s *syntax.Stmt, handled bool) {
 			}
 			r.statement(c.X, handled || !r.pipefail)
 		}
+		within := &r.fed
 		if isList(c) {
-			r.asked++
+			within = &r.asked
 		}
+		*within++
 		r.statement(c.Y, handled)
-		if isList(c) {
-			r.asked--
-		}
+		*within--
 	case *syntax.ArithmCmd:
 		if assigns(c.X) && !handled && !r.off {
 			r.say(s, "`%s` has status 1 when its result is 0, and -e ends the script: write `: $((...))`, or an assignment", r.source(s))
@@ -199,7 +207,9 @@ func (r *risks) function(f *syntax.FuncDecl) {
 	if f.Body == nil || f.Name != nil && r.calls[f.Name.Value] == 0 && r.guarded[f.Name.Value] > 0 {
 		return
 	}
+	r.fed++
 	r.statement(f.Body, false)
+	r.fed--
 	lists, _ := bodies(f.Body)
 	if len(lists) != 1 || len(lists[0]) == 0 || f.Name == nil || r.calls[f.Name.Value] == 0 || r.off {
 		return
@@ -208,6 +218,14 @@ func (r *risks) function(f *syntax.FuncDecl) {
 	if c, ok := last.Cmd.(*syntax.BinaryCmd); ok && c.Op == syntax.AndStmt && isTest(c.X) {
 		r.say(last, "function %s has status 1 when this test is false, and -e ends the script where it is called: write `if ...; then ...; fi`, or `return 0` below", f.Name.Value)
 	}
+}
+
+func isInput(r *syntax.Redirect) bool {
+	switch r.Op {
+	case syntax.RdrIn, syntax.RdrInOut, syntax.DplIn, syntax.Hdoc, syntax.DashHdoc, syntax.WordHdoc:
+		return true
+	}
+	return false
 }
 
 func isTest(s *syntax.Stmt) bool {

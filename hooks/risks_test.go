@@ -46,6 +46,23 @@ func TestRisks(t *testing.T) {
 			"3:1: warning: `systemctl stop shop` fails when the unit is not there, or does not run" + endsIt + "`systemctl stop shop || true`",
 			"4:1: warning: `/etc/init.d/shop status` fails when the service is not there, or does not run" + endsIt + "`/etc/init.d/shop status || true`",
 			"5:1: warning: `systemctl is-active shop` fails when the unit is not there, or does not run" + endsIt + "`systemctl is-active shop || true`"}},
+		{"what is there, or is not, by another tool's word", "#!/bin/bash\npm2 restart shop\npm2 reload ecosystem.config.js\npm2 restart all --update-env\ndocker network create shop\ndocker inspect shop\n/opt/tomcat/bin/shutdown.sh\ncatalina.sh stop\nps -p 12\nyum list installed nginx\nstart-stop-daemon --stop --pidfile x\nstart-stop-daemon --stop --oknodo --pidfile x\ndeluser shop\nsystemctl reset-failed shop\nsemanage port -a -t http_port_t -p tcp 81\ncreatedb shop\ncat /run/shop.pid\nps aux\nyum list\n", []string{
+			"2:1: warning: `pm2 restart shop` fails when the process is not known, as on a new server" + endsIt + "`pm2 restart shop || pm2 start ...`",
+			"4:1: warning: `pm2 restart all --update-env` fails when the process is not known, as on a new server" + endsIt + "`pm2 restart all --update-env || pm2 start ...`",
+			"5:1: warning: `docker network create shop` fails when it is there, as in the second deployment" + endsIt + "`docker network create shop || true`",
+			"6:1: warning: `docker inspect shop` fails when there is nothing of that name, as on a new server" + endsIt + "`docker inspect shop || true`",
+			"7:1: warning: `/opt/tomcat/bin/shutdown.sh` fails when Tomcat does not run, as on a new server" + endsIt + "`/opt/tomcat/bin/shutdown.sh || true`",
+			"8:1: warning: `catalina.sh stop` fails when Tomcat does not run, as on a new server" + endsIt + "`catalina.sh stop || true`",
+			"9:1: warning: `ps -p 12` has status 1 when no such process runs, as on a new server" + endsIt + "`if ps -p 12; then`",
+			"10:1: warning: `yum list installed nginx` has status 1 when it is not installed" + endsIt + "`yum list installed nginx || true`",
+			"11:1: warning: `start-stop-daemon --stop --pidfile x` has status 1 when nothing runs, as on a new server" + endsIt + "`--oknodo`",
+			"13:1: warning: `deluser shop` fails when there is no such user" + endsIt + "`deluser shop || true`",
+			"14:1: warning: `systemctl reset-failed shop` fails when the unit is not there, or does not run" + endsIt + "`systemctl reset-failed shop || true`",
+			"15:1: warning: `semanage port -a -t http_port_t -p tcp 81` fails when it is there, as in the second deployment" + endsIt + "`semanage port -a -t http_port_t -p tcp 81 || true`",
+			"16:1: warning: `createdb shop` fails when it is there, as in the second deployment" + endsIt + "`createdb shop || true`",
+			"17:1: warning: `cat /run/shop.pid` fails when it is not there, as on a new server" + endsIt + "`if [ -e FILE ]; then cat /run/shop.pid; fi`"}},
+		{"a question that nobody answers", "#!/bin/bash\nread -p 'Go on? ' answer\necho a | read b\nread c <<< x\nwhile read d; do :; done\n{ read e; } < /etc/hostname\nf() { read g; }\nf < /etc/hostname\nread h || true\nexec < /etc/hostname\nread i\n", []string{
+			"2:1: warning: `read -p 'Go on? ' answer` has status 1, because a hook has no input" + endsIt + "an assignment"}},
 		{"sessions", "#!/bin/bash\nscreen -S shop -X quit\nscreen -dmS shop ./shop\nmonit unmonitor shop\nmonit start shop\n", []string{
 			"2:1: warning: `screen -S shop -X quit` fails when there is no such session" + endsIt + "`screen -S shop -X quit || true`",
 			"4:1: warning: `monit unmonitor shop` fails when the service is not known" + endsIt + "`monit unmonitor shop || true`"}},
