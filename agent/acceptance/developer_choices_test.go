@@ -53,6 +53,15 @@ func TestDeployWhatWasBuilt(t *testing.T) {
 	h.ended(h.usher("rollback production"), 0)
 	h.expect("rolled back to", h.live(), "built-1")
 
+	// It is packed from where it lies: no file of its size is written for that.
+	h.must(os.WriteFile(filepath.Join(h.repo, "dist/zeros"), make([]byte, 64<<20), 0o600))
+	h.ended(h.usher("deploy --bundle dist production"), 0)
+	h.ended(h.types("deploy --bundle dist production", func(c *exec.Cmd) {
+		c.Args = append([]string{"sh", "-c", `ulimit -f 8192 && exec "$0" "$@"`}, c.Args...)
+		c.Path = "/bin/sh"
+	}).ends(), 0, "uploaded before, compared with the commit now")
+	h.must(os.Remove(filepath.Join(h.repo, "dist/zeros")))
+
 	// An archive, of any kind; and one that usher.yml has made.
 	var buf bytes.Buffer
 	z := gzip.NewWriter(&buf)

@@ -139,20 +139,27 @@ func (d *Session) pack(ctx context.Context, c rollout.Commit, dir string) (rollo
 			return rollout.Bundle{}, cli.UsageError{Err: err}
 		}
 	}
-	if _, err := os.Stat(d.Env.Built); err != nil {
+	info, err := os.Stat(d.Env.Built)
+	if err != nil {
 		return rollout.Bundle{}, cli.UsageError{Err: fmt.Errorf("cannot open what was built: %w: build it first, or let `build:` in %s do it", err, rollout.FileName)}
 	}
-	tree := filepath.Join(dir, "tree")
-	if err := os.Mkdir(tree, 0o700); err != nil {
-		return rollout.Bundle{}, fmt.Errorf("cannot make a scratch directory: %w", err)
+	var stats bundle.Stats // by the rules of a server
+	from := d.Env.Built
+	if info.IsDir() {
+		stats, err = bundle.Survey(ctx, from, bundle.Limits{})
+	} else { // an archive of any kind becomes one of ours
+		from = filepath.Join(dir, "tree")
+		if err := os.Mkdir(from, 0o700); err != nil {
+			return rollout.Bundle{}, fmt.Errorf("cannot make a scratch directory: %w", err)
+		}
+		defer safepath.RemoveAll(from)
+		stats, err = bundle.UnpackLocal(ctx, d.Env.Built, from, nil)
 	}
-	stats, err := bundle.UnpackLocal(ctx, d.Env.Built, tree, nil) // by the rules of a server; an archive of any kind becomes one of ours
 	if err != nil {
 		return rollout.Bundle{}, cli.UsageError{Err: fmt.Errorf("servers could not use what was built: %w", err)}
 	}
 	if stats.Files == 0 {
 		return rollout.Bundle{}, cli.UsageError{Err: errors.New("what was built has no files: " + d.Env.Built)}
 	}
-	packed, err := rollout.Built(ctx, tree, c, dir)
-	return packed, errors.Join(err, safepath.RemoveAll(tree))
+	return rollout.Built(ctx, from, c, dir)
 }

@@ -34,7 +34,7 @@ func Built(ctx context.Context, from string, c Commit, dir string) (Bundle, erro
 	b := Bundle{Path: filepath.Join(dir, c.SHA+".tgz"), Commit: c, built: true}
 	f, err := os.OpenFile(b.Path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
-		err = errors.Join(b.compress(f, func(w io.Writer) error { return writeTree(ctx, w, from, c) }), f.Close())
+		err = errors.Join(b.compress(f, func(w io.Writer) error { return writeTree(ctx, w, from, dir, c) }), f.Close())
 	}
 	if err != nil {
 		return Bundle{}, fmt.Errorf("cannot pack what was built: %w", err)
@@ -42,13 +42,17 @@ func Built(ctx context.Context, from string, c Commit, dir string) (Bundle, erro
 	return b, nil
 }
 
-// writeTree writes a directory as a tar.
-func writeTree(ctx context.Context, out io.Writer, from string, c Commit) error {
+// writeTree writes a directory as a tar, but for the directory without, which may be in it.
+func writeTree(ctx context.Context, out io.Writer, from, without string, c Commit) error {
 	root, err := os.OpenRoot(from)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
+	scratch, err := os.Stat(without)
+	if err != nil {
+		return err
+	}
 	w := tar.NewWriter(out)
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err == nil {
@@ -64,7 +68,7 @@ func writeTree(ctx context.Context, out io.Writer, from string, c Commit) error 
 		h := &tar.Header{Name: filepath.ToSlash(name), ModTime: c.Time, Mode: 0o644}
 		switch d.Type() {
 		case fs.ModeDir:
-			if d.Name() == ".git" {
+			if d.Name() == ".git" || os.SameFile(info, scratch) {
 				return fs.SkipDir
 			}
 			h.Typeflag, h.Name, h.Mode = tar.TypeDir, h.Name+"/", 0o755
@@ -91,7 +95,9 @@ func writeTree(ctx context.Context, out io.Writer, from string, c Commit) error 
 		if err := w.WriteHeader(h); err != nil {
 			return err
 		}
-		_, err = io.Copy(w, content) // more than its size was is an error of the writer's, less one of Close
+		if n, err := io.Copy(w, content); errors.Is(err, tar.ErrWriteTooLong) || err == nil && n != h.Size {
+			return fmt.Errorf("%s has changed meanwhile: build it to its end first", name)
+		}
 		return err
 	})
 	return errors.Join(err, w.Close())
