@@ -95,7 +95,7 @@ func TestDoctorOfAGoodServer(t *testing.T) {
 		"identity":   "ok identity: arn:aws:sts::123456789012:assumed-role/usher-instance/" + server.ID,
 		"clock":      "ok clock: in sync with AWS",
 		"revision":   "ok revision: s3://" + s.cloud.Bucket + "/shop-1.zip?versionId=",
-		"bundle":     "ok bundle: s3://" + s.cloud.Bucket + "/shop-1.zip is readable (0.0 MB)",
+		"bundle":     "ok bundle: s3://" + s.cloud.Bucket + "/shop-1.zip is readable (",
 		"group":      "ok group: web, where this instance is InService",
 		"hook":       "ok hook: hook usher-launch of group web: ABANDON, heartbeat timeout 1m0s",
 		"one group":  "ok one group: no other deployment group deploys to the servers of web",
@@ -190,7 +190,7 @@ func TestDoctorHooks(t *testing.T) {
 		{"CONTINUE", []standin.Hook{{Name: "a", DefaultResult: standin.Continue}}, "", doctor.Problem, "hook a of group web has the default result CONTINUE: an instance whose agent dies enters service as it is"},
 		{"a short heartbeat", []standin.Hook{{Name: "a", HeartbeatTimeout: 30 * time.Second}}, "", doctor.Warning, "hook a of group web has a heartbeat timeout of 30s: two heartbeats that are lost end the launch"},
 		{"a long heartbeat", []standin.Hook{{Name: "a"}}, "", doctor.Warning, "hook a of group web has a heartbeat timeout of 1h0m0s: a launch that hangs is noticed only then"},
-		{"a short life", []standin.Hook{{Name: "a", HeartbeatTimeout: time.Minute, GlobalTimeout: 5 * time.Minute}}, "", doctor.Problem, "hook a of group web ends every launch after 5m0s, and one of a bundle of 0.0 MB may need 10m0s"},
+		{"a short life", []standin.Hook{{Name: "a", HeartbeatTimeout: time.Minute, GlobalTimeout: 5 * time.Minute}}, "", doctor.Problem, " kB may need 10m0s"},
 		{"CodeDeploy's own", []standin.Hook{{Name: "a", HeartbeatTimeout: time.Minute}, {Name: "CodeDeploy-managed-automatic-launch-deployment-hook-x"}}, "", doctor.Warning,
 			"group web has CodeDeploy's own launch hook CodeDeploy-managed-automatic-launch-deployment-hook-x: a launch then waits for a deployment of CodeDeploy's as well"},
 	} {
@@ -251,6 +251,7 @@ func TestDoctorFinds(t *testing.T) {
 			return []string{"AWS_ENDPOINT_URL_CODEDEPLOY_COMMANDS=http://127.0.0.1:1"}
 		}, doctor.Problem, "commands: CodeDeploy does not answer polls for host commands: "},
 		{"a link that leads nowhere", func(s *stage, _ *standin.Instance) []string { s.must(os.RemoveAll(s.path("opt/app-base"))); return nil }, doctor.Problem, "/opt/app leads nowhere"},
+		{"no link", func(s *stage, _ *standin.Instance) []string { s.must(os.Remove(s.path("opt/app"))); return nil }, doctor.Problem, "/opt/app does not exist"},
 		{"a directory for a link", func(s *stage, _ *standin.Instance) []string {
 			s.must(os.Remove(s.path("opt/app")))
 			s.must(os.Mkdir(s.path("opt/app"), 0o755))
@@ -265,7 +266,7 @@ func TestDoctorFinds(t *testing.T) {
 			s.write("opt/app-releases/shop-0-12345678/hole", "")
 			s.must(os.Truncate(s.path("opt/app-releases/shop-0-12345678/hole"), 8<<40)) // it takes no space itself
 			return nil
-		}, doctor.Problem, " of space left, and the next deployment needs 8796093.0 MB: grow the volume, or keep fewer releases"},
+		}, doctor.Problem, " of space left, and the next deployment needs 8796.1 GB: grow the volume, or keep fewer releases"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t, standin.Options{LongPoll: 50 * time.Millisecond})
@@ -320,9 +321,9 @@ func TestDoctorDisk(t *testing.T) {
 		use  doctor.Use
 		want string
 	}{
-		{doctor.Space{Bytes: 10 * gb, Files: 1000, Fixed: true}, doctor.Use{Bytes: gb, Files: 100, Bundle: gb / 2, More: 3}, "ok disk: /opt has 10000.0 MB left, and the releases that are kept will need 3500.0 MB at most"},
-		{doctor.Space{Bytes: 3 * gb, Files: 1000, Fixed: true}, doctor.Use{Bytes: gb, Files: 100, Bundle: gb / 2, More: 3}, "warning disk: /opt has 3000.0 MB of space left, and all the releases that are kept will need 3500.0 MB more: grow"},
-		{doctor.Space{Bytes: gb, Files: 1000, Fixed: true}, doctor.Use{Bytes: gb, Files: 100, Bundle: gb / 2, More: 3}, "problem disk: /opt has 1000.0 MB of space left, and the next deployment needs 1500.0 MB: grow"},
+		{doctor.Space{Bytes: 10 * gb, Files: 1000, Fixed: true}, doctor.Use{Bytes: gb, Files: 100, Bundle: gb / 2, More: 3}, "ok disk: /opt has 10.0 GB left, and the releases that are kept will need 3.5 GB at most"},
+		{doctor.Space{Bytes: 3 * gb, Files: 1000, Fixed: true}, doctor.Use{Bytes: gb, Files: 100, Bundle: gb / 2, More: 3}, "warning disk: /opt has 3.0 GB of space left, and all the releases that are kept will need 3.5 GB more: grow"},
+		{doctor.Space{Bytes: gb, Files: 1000, Fixed: true}, doctor.Use{Bytes: gb, Files: 100, Bundle: gb / 2, More: 3}, "problem disk: /opt has 1.0 GB of space left, and the next deployment needs 1.5 GB: grow"},
 		{doctor.Space{Bytes: 10 * gb, Files: 250, Fixed: true}, doctor.Use{Bytes: gb, Files: 100, More: 3}, "warning disk: /opt has 250 inodes left, and all the releases that are kept will need 300 more"},
 		{doctor.Space{Bytes: 10 * gb, Files: 99, Fixed: true}, doctor.Use{Bytes: gb, Files: 100, More: 3}, "problem disk: /opt has 99 inodes left, and the next deployment needs 100"},
 		{doctor.Space{Bytes: 10 * gb}, doctor.Use{Bytes: gb, Files: 100, More: 3}, "ok disk: /opt has"},

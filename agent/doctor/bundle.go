@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"usher/agent/format"
 	"usher/agent/policy"
 )
 
@@ -74,6 +75,6 @@ func (r *Report) Object(ctx context.Context, api Objects, side policy.Side, regi
 	if kms {
 		encrypted = ", encrypted with " + aws.ToString(head.SSEKMSKeyId)
 	}
-	r.OK("bundle", "%s is readable (%s%s)", name, megabytes(size), encrypted)
+	r.OK("bundle", "%s is readable (%s%s)", name, format.Bytes(size), encrypted)
 	return size
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"usher/agent/format"
 )
 
 // Space is what a filesystem has left.
@@ -47,11 +49,11 @@ func (r *Report) Disk(folder string, left Space, use Use) {
 		}
 		fine = false
 	}
-	judge("of space", left.Bytes, next, all, func(n uint64) string { return megabytes(int64(min(n, 1<<62))) })
+	judge("of space", left.Bytes, next, all, func(n uint64) string { return format.Bytes(int64(min(n, 1<<62))) })
 	if left.Fixed {
 		judge("inodes", left.Files, use.Files, use.More*use.Files, func(n uint64) string { return fmt.Sprint(n) })
 	}
 	if fine {
-		r.OK("disk", "%s has %s left, and the releases that are kept will need %s at most", folder, megabytes(int64(min(left.Bytes, 1<<62))), megabytes(int64(all)))
+		r.OK("disk", "%s has %s left, and the releases that are kept will need %s at most", folder, format.Bytes(int64(min(left.Bytes, 1<<62))), format.Bytes(int64(all)))
 	}
 }

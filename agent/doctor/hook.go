@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/agent/format"
 	"usher/agent/groups"
 )
 
@@ -74,7 +75,7 @@ func (r *Report) hook(group string, h groups.Hook, size int64) {
 		wrong(Warning, put, "has a heartbeat timeout of %s: a launch that hangs is noticed only then", h.Heartbeat)
 	}
 	if need := launchTime(size); h.Global > 0 && h.Global < need {
-		wrong(Problem, "a longer heartbeat timeout (the global one is a hundred of it)", "ends every launch after %s, and one of a bundle of %s may need %s", h.Global, megabytes(size), need)
+		wrong(Problem, "a longer heartbeat timeout (the global one is a hundred of it)", "ends every launch after %s, and one of a bundle of %s may need %s", h.Global, format.Bytes(size), need)
 	}
 	if fine {
 		r.OK("hook", "hook %s of group %s: ABANDON, heartbeat timeout %s", h.Name, group, h.Heartbeat)
@@ -96,5 +97,3 @@ func listOf(hooks []groups.Hook) string {
 	}
 	return strings.Join(names, ", ")
 }
-
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

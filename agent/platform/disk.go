@@ -96,7 +96,11 @@ func examineLink(r *doctor.Report, layout release.Layout) {
 		r.Problem("link", "", "%v", err)
 		return
 	}
-	if _, err := os.Stat(live); live == "" || err != nil {
+	if live == "" {
+		r.Problem("link", "ln -sfn "+base+" "+link, "%s does not exist", link)
+		return
+	}
+	if _, err := os.Stat(live); err != nil {
 		r.Problem("link", "ln -sfn "+base+" "+link, "%s leads nowhere (%q)", link, live)
 		return
 	}
