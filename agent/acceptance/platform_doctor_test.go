@@ -190,7 +190,7 @@ func TestDoctorHooks(t *testing.T) {
 		{"CONTINUE", []standin.Hook{{Name: "a", DefaultResult: standin.Continue}}, "", doctor.Problem, "hook a of group web has the default result CONTINUE: an instance whose agent dies enters service as it is"},
 		{"a short heartbeat", []standin.Hook{{Name: "a", HeartbeatTimeout: 30 * time.Second}}, "", doctor.Warning, "hook a of group web has a heartbeat timeout of 30s: two heartbeats that are lost end the launch"},
 		{"a long heartbeat", []standin.Hook{{Name: "a"}}, "", doctor.Warning, "hook a of group web has a heartbeat timeout of 1h0m0s: a launch that hangs is noticed only then"},
-		{"a short life", []standin.Hook{{Name: "a", HeartbeatTimeout: time.Minute, GlobalTimeout: 5 * time.Minute}}, "", doctor.Problem, " kB may need 10m0s"},
+		{"a short life", []standin.Hook{{Name: "a", HeartbeatTimeout: time.Minute, GlobalTimeout: 5 * time.Minute}}, "", doctor.Problem, "hook a of group web ends every launch after 5m0s, and one of a bundle of 0 B may need 10m0s"},
 		{"CodeDeploy's own", []standin.Hook{{Name: "a", HeartbeatTimeout: time.Minute}, {Name: "CodeDeploy-managed-automatic-launch-deployment-hook-x"}}, "", doctor.Warning,
 			"group web has CodeDeploy's own launch hook CodeDeploy-managed-automatic-launch-deployment-hook-x: a launch then waits for a deployment of CodeDeploy's as well"},
 	} {
