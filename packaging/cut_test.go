@@ -72,7 +72,8 @@ var points = []point{
 	{name: "asking for the revision", block: fails("GetDeploymentGroup", throttled), reached: logged(systemd.MessageRetrying),
 		unblock: heals("GetDeploymentGroup")},
 	{name: "downloading", block: fails("GetObject", slowDown), reached: func(m *machine) {
-		if _, err := m.s.cloud.WaitForCalls(m.s.ctx, "GetObject", 1); err != nil {
+		// The SDK tries three times what is asked ahead, before there is a deployment; the next is of the download.
+		if _, err := m.s.cloud.WaitForCalls(m.s.ctx, "GetObject", 4); err != nil {
 			m.s.Fatal(err)
 		}
 	}, unblock: heals("GetObject")},

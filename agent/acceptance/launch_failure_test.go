@@ -34,8 +34,8 @@ func TestOnFailureContinue(t *testing.T) {
 // hold: the instance is kept for a person to look at, longer than its hook's timeout, and then abandoned.
 func TestOnFailureHold(t *testing.T) {
 	s := newStage(t)
-	s.config["on_failure"], s.config["hold_timeout"] = "hold", "5s"
-	s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
+	s.config["on_failure"], s.config["hold_timeout"] = "hold", "20s"
+	s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	r := s.start(server, "-once")
@@ -43,8 +43,8 @@ func TestOnFailureHold(t *testing.T) {
 	failed := time.Now()
 	s.expect("live meanwhile", s.live(), "base")
 	s.waitFor(server, standin.Terminated)
-	if held := time.Since(failed); held < 4500*time.Millisecond {
-		t.Errorf("it was held for %s, not for 5 s", held)
+	if held := time.Since(failed); held < 19500*time.Millisecond {
+		t.Errorf("it was held for %s, not for 20 s", held)
 	}
 	s.expect("exit code", itoa(r.wait()), "1")
 	s.expect("verdict", answers(server), "usher-launch ABANDON")
@@ -57,7 +57,7 @@ func TestOnFailureHold(t *testing.T) {
 func TestHoldEndsWithADecision(t *testing.T) {
 	s := newStage(t)
 	s.config["on_failure"], s.config["hold_timeout"] = "hold", "1h"
-	s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
+	s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": failing}))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	r := s.start(server, "-once")

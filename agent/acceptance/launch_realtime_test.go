@@ -144,8 +144,8 @@ func TestTheTimeIsSetMeanwhile(t *testing.T) {
 		t.Run(itoa(int(by.Hours()))+" hours", func(t *testing.T) {
 			s := newStage(t, standin.Options{LongPoll: time.Second})
 			s.cloud.PutDeploymentGroup(fleetGroup())
-			s.hook(standin.Hook{HeartbeatTimeout: 3 * time.Second}) // every second one
-			beats := func() {                                       // and the action lives on
+			s.hook(standin.Hook{HeartbeatTimeout: 15 * time.Second}) // every five seconds one
+			beats := func() {                                        // and the action lives on
 				n := len(s.cloud.CallsOf("RecordLifecycleActionHeartbeat"))
 				_, err := s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", n+4)
 				s.must(err)

@@ -49,7 +49,7 @@ func TestNoActiveActionYet(t *testing.T) {
 	})
 	t.Run("at the verdict after a heartbeat", func(t *testing.T) {
 		s := newStage(t)
-		s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
+		s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 		app, open := s.gate(s.app("1"), "scripts/after.sh")
 		s.publish("shop-1", app)
 		s.cloud.Fail("CompleteLifecycleAction", 1, noActive)
@@ -64,7 +64,7 @@ func TestNoActiveActionYet(t *testing.T) {
 	})
 	t.Run("at a heartbeat in the middle", func(t *testing.T) {
 		s := newStage(t)
-		s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
+		s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 		app, open := s.gate(s.app("1"), "scripts/after.sh")
 		s.publish("shop-1", app)
 		server := s.cloud.Launch("web", standin.LaunchOptions{})
@@ -72,7 +72,7 @@ func TestNoActiveActionYet(t *testing.T) {
 		_, err := s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", 1)
 		s.must(err)
 		s.cloud.Fail("RecordLifecycleActionHeartbeat", 1, noActive)
-		_, err = s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", 6) // 5 s: heartbeats go on
+		_, err = s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", 6) // 20 s: heartbeats go on
 		s.must(err)
 		open()
 		s.expect("exit code", itoa(r.wait()), "0")
@@ -80,7 +80,7 @@ func TestNoActiveActionYet(t *testing.T) {
 	})
 	t.Run("at the first heartbeat", func(t *testing.T) {
 		s := newStage(t)
-		s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
+		s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 		app, open := s.gate(s.app("1"), "scripts/after.sh")
 		s.publish("shop-1", app)
 		s.cloud.Fail("RecordLifecycleActionHeartbeat", 1, noActive)
@@ -114,7 +114,7 @@ func TestDecidedBySomebodyElse(t *testing.T) {
 	})
 	t.Run("a person continues and another hook is still waited for", func(t *testing.T) {
 		s := newStage(t)
-		s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
+		s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 		s.hooks("warm-cache")
 		s.config["lifecycle_hook"] = "usher-launch"
 		app, open := s.gate(s.app("1"), "scripts/after.sh")
@@ -157,7 +157,7 @@ func TestDecidedBySomebodyElse(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
-			s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
+			s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 			if c.drain {
 				s.cloud.PutHook("web", standin.Hook{Name: "drain", Transition: standin.OnTerminate})
 			}
@@ -178,26 +178,26 @@ func TestDecidedBySomebodyElse(t *testing.T) {
 	}
 }
 
-// A hook of two seconds, and a script that takes longer: heartbeats keep the wait alive.
+// A hook of twelve seconds, and a script that takes longer: heartbeats keep the wait alive.
 func TestHeartbeatsKeepTheWait(t *testing.T) {
 	s := newStage(t)
-	s.hook(standin.Hook{HeartbeatTimeout: 2 * time.Second})
+	s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 	app, open := s.gate(s.app("1"), "scripts/after.sh")
 	s.publish("shop-1", app)
 	server := s.cloud.Launch("web", standin.LaunchOptions{})
 	began := time.Now()
 	r := s.start(server, "-once")
-	for n := 6; time.Since(began) < 4*time.Second; n++ {
+	for n := 6; time.Since(began) < 24*time.Second; n++ {
 		_, err := s.cloud.WaitForCalls(s.ctx, "RecordLifecycleActionHeartbeat", n)
 		s.must(err)
 	}
-	s.expect("state after 4 s", string(server.State()), "Pending:Wait")
+	s.expect("state after 24 s", string(server.State()), "Pending:Wait")
 	open()
 	s.expect("exit code", itoa(r.wait()), "0")
 	s.waitFor(server, standin.InService)
 	s.expect("verdict", answers(server), "usher-launch CONTINUE")
 	if n := server.Answers()[0].Heartbeats; n < 4 || n > 12 {
-		t.Errorf("%d heartbeats in about 4 s of a hook of 2 s: want one each 0.7 s", n)
+		t.Errorf("%d heartbeats in about 24 s of a hook of 12 s: want one each 4 s", n)
 	}
 }
 
@@ -220,7 +220,7 @@ func TestHeartbeatsFail(t *testing.T) {
 // The hook's global timeout comes near: the deployment is cut, and the ABANDON is ours, not the timeout's.
 func TestGlobalTimeoutIsNear(t *testing.T) {
 	s := newStage(t)
-	s.hook(standin.Hook{HeartbeatTimeout: 6 * time.Second, GlobalTimeout: 10 * time.Second})
+	s.hook(standin.Hook{HeartbeatTimeout: 20 * time.Second, GlobalTimeout: 30 * time.Second})
 	app, _ := s.gate(s.app("1"), "scripts/start.sh")
 	s.publish("shop-1", app)
 	server, r, code := s.launch()

@@ -92,7 +92,7 @@ func (s *stage) gateIf(f files, script string) (with files, shut, open func()) {
 // when they say so: once.
 func TestHoldAndRelease(t *testing.T) {
 	s := newStage(t)
-	s.hook(standin.Hook{HeartbeatTimeout: 4 * time.Second})
+	s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
 	app, open := s.gate(s.app("1"), "scripts/after.sh")
 	s.publish("shop-1", app.with(files{"scripts/start.sh": failing}))
 	server := s.cloud.Launch("web", standin.LaunchOptions{})

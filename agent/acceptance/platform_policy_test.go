@@ -183,7 +183,7 @@ func TestThePolicyOfAnInstance(t *testing.T) {
 	h := newShop(t, 1, production())
 	h.ended(h.usher("deploy production"), 0)
 	h.fifos()
-	h.cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: 2 * time.Second})
+	h.cloud.PutHook("web", standin.Hook{Name: "usher-launch", HeartbeatTimeout: 12 * time.Second})
 	etag, _, err := h.cloud.Upload(h.cloud.Bucket, "by-hand.zip", zipped(t, h.waiting("2")))
 	h.must(err)
 	h.cloud.PublishRevision("shop", "production", standin.S3Revision(h.cloud.Bucket, "by-hand.zip", "zip", "", etag))
