@@ -18,7 +18,7 @@ import (
 func rehearsed(dir, text string) string {
 	text = clock.ReplaceAllString(text, "")
 	text = regexp.MustCompile(`usher-rehearsal-\d+`).ReplaceAllString(text, "SCRATCH")
-	text = regexp.MustCompile(`\d{8}T\d{6}\.\d{3}Z`).ReplaceAllString(text, "N")
+	text = regexp.MustCompile(`\d{8}T\d{6}Z-\d+`).ReplaceAllString(text, "N")
 	text = regexp.MustCompile(`\b(in|after) \d[\d.]*m?s\b`).ReplaceAllString(text, "$1 0s")
 	return strings.ReplaceAll(text, dir, "DIR")
 }
@@ -266,7 +266,11 @@ func TestRehearseLeavesNothing(t *testing.T) {
 		}
 	})
 	writeIn(t, filepath.Join(dir, "shop/scripts/validate.sh"), "#!/bin/sh\nset -e\nexit 4\n")
-	if got := usher(t, dir, []string{"rehearse", "shop"}); got.code != 1 {
+	if got := usher(t, dir, []string{"rehearse", "shop"}); got.code != 1 || !strings.HasSuffix(got.stdout, "\nthe scratch directory is removed again: --keep keeps it\n") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+	got := usher(t, dir, []string{"rehearse", "--keep", "shop"})
+	if _, kept, _ := strings.Cut(got.stdout, "\nthe scratch directory is kept: "); got.code != 1 || os.RemoveAll(filepath.Join(strings.TrimSpace(kept), "opt/app-releases")) != nil || os.RemoveAll(strings.TrimSpace(kept)) != nil {
 		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "usher-*")); err != nil || len(left) > 0 {

@@ -58,7 +58,7 @@ func (m migration) print(w io.Writer) {
 	}
 	if m.others > 0 {
 		line("")
-		line("Of usher check's warnings, %d more are as true with CodeDeploy's agent.", m.others)
+		line("`usher check` has %s more, as true with CodeDeploy's agent.", format.Plural(m.others, "warning"))
 	}
 }
 

@@ -79,7 +79,8 @@ func Command(newLogger func(io.Writer) *zap.Logger) cli.Command {
 		if roles != "" {
 			server.RoleHooks = roles
 		}
-		id := "rehearsal-" + time.Now().UTC().Format("20060102T150405.000Z")
+		// By it the processes are known that its scripts leave, which are ended: no two at a time have the same.
+		id := fmt.Sprintf("rehearsal-%s-%d", time.Now().UTC().Format("20060102T150405Z"), os.Getpid())
 		scratch := root == "" && !keep
 		if scratch {
 			defer func() {
@@ -110,6 +111,12 @@ func Command(newLogger func(io.Writer) *zap.Logger) cli.Command {
 		if err == nil {
 			err = rehearse(ctx, on, id, path)
 		}
+		switch { // after a failure most of all somebody wants to look
+		case scratch:
+			fmt.Fprintln(in.Stdout, "the scratch directory is removed again: --keep keeps it")
+		case err != nil && root == "":
+			fmt.Fprintf(in.Stdout, "the scratch directory is kept: %s\n", server.Layout.Root)
+		}
 		if err != nil {
 			switch {
 			case ctx.Err() != nil:
@@ -120,7 +127,6 @@ func Command(newLogger func(io.Writer) *zap.Logger) cli.Command {
 			return cli.ExitFailed
 		}
 		if scratch {
-			fmt.Fprintln(in.Stdout, "the scratch directory is removed again: --keep keeps it")
 			return cli.ExitDone
 		}
 		live, _, _ := server.Layout.Live()
