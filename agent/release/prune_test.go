@@ -86,6 +86,14 @@ func TestPruneLeavesWhatProcessesRunFrom(t *testing.T) {
 		"open file": func(r Release) *exec.Cmd {
 			return exec.Command("sh", "-c", "exec 3<"+filepath.Join(r.Dir, "n")+"; echo up; read x")
 		},
+		"mounted in a container": func(r Release) *exec.Cmd {
+			if os.Geteuid() != 0 {
+				t.Skip("only root can make one")
+			}
+			cmd := exec.Command("unshare", "--mount", "sh", "-c", "mount --bind "+filepath.Join(r.Dir, "uploads")+" /mnt; echo up; read x")
+			cmd.Dir = "/"
+			return cmd
+		},
 		"program": func(r Release) *exec.Cmd {
 			sh, err := exec.LookPath("sh")
 			if err == nil {

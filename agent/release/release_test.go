@@ -347,6 +347,13 @@ func TestRestoreAfterACrash(t *testing.T) {
 	if r, _ = s.Load(r.ID); fmt.Sprint(r.ExternalFiles) != "[/etc/app/a.conf /etc/app/b.conf]" {
 		t.Errorf("the release before still has %v", r.ExternalFiles)
 	}
+
+	// A crash in Restore, when one of two files was back.
+	r3, p3 := s.accept("app-3", spec, map[string]string{"etc/a.conf": "newest a", "etc/b.conf": "newest b"})
+	s.install(&r3, p3, After(r2))
+	s.must(os.Rename(s.dir(".saved-app-3/n0"), filepath.Join(s.Root, "etc/app/a.conf")))
+	s.must(s.Restore(r3.ID))
+	s.expect("put back after that", want)
 }
 
 // What a process in a sandbox leaves to another that has none.

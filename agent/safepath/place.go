@@ -29,7 +29,7 @@ func (d *Dir) Place() (p Place, ok bool) {
 	if err != nil {
 		return p, false
 	}
-	for _, m := range mounts() {
+	for _, m := range mounts("self") {
 		if m.id != id {
 			continue
 		}
@@ -49,15 +49,24 @@ func (d *Dir) Place() (p Place, ok bool) {
 // fdPath is where the kernel has the directory now.
 func (d *Dir) fdPath() (string, error) { return os.Readlink("/proc/self/fd/" + strconv.Itoa(d.fd)) }
 
+// MountsOf are the places that a process has mounted, by where; none of one that has ended.
+func MountsOf(pid string) map[string]Place {
+	all := map[string]Place{}
+	for _, m := range mounts(pid) {
+		all[m.point] = Place{Disk: m.disk, Path: m.root}
+	}
+	return all
+}
+
 // mount is a line of the kernel's table of mounts.
 type mount struct {
 	id, parent        mountID
 	disk, root, point string
 }
 
-// mounts are those that this process sees; none where /proc does not say.
-func mounts() (all []mount) {
-	text, _ := os.ReadFile("/proc/self/mountinfo")
+// mounts are those that a process sees; none where /proc does not say.
+func mounts(pid string) (all []mount) {
+	text, _ := os.ReadFile("/proc/" + pid + "/mountinfo")
 	for line := range strings.Lines(string(text)) {
 		// 36 35 98:0 /root /mount/point ...
 		f := strings.Fields(line)

@@ -191,7 +191,7 @@ func (d *Dir) mounted(name string) error {
 		return nil
 	}
 	path = filepath.Join(path, name)
-	for _, m := range mounts() {
+	for _, m := range mounts("self") {
 		if m.parent == here && (m.point == path || strings.HasPrefix(m.point, path+"/")) {
 			return &MountError{Path: filepath.Join(d.path, name), Mount: m.point}
 		}
