@@ -56,6 +56,23 @@ func TestRollBackEnvironment(t *testing.T) {
 	h.ended(h.usher("rollback production"), 1, "access denied: allow your identity s3:GetObject", "; or there is no object s3://"+h.cloud.Bucket+"/shop/", "which S3 does not tell without s3:ListBucket: then `usher deploy production ")
 }
 
+// After a deployment that CodeDeploy has rolled back itself, what ran before is older than what somebody may mean.
+func TestRollBackAfterARollback(t *testing.T) {
+	group := production()
+	group.AutoRollback = true
+	h := newShop(t, 1, group)
+	h.ended(h.usher("deploy production"), 0)
+	h.commit("2", edition("2"))
+	h.ended(h.usher("deploy production"), 0)
+	h.commit("3", broken("3"))
+	h.ended(h.usher("deploy production"), 3)
+	got := h.usher("rollback --dry-run production")
+	h.ended(got, 0, "Version 1 (of d-", " was rolled back already, by d-", ": this goes back further\n")
+	if got = h.usher("rollback --dry-run production " + h.commits[0]); strings.Contains(got.stdout, "warning") {
+		t.Errorf("it warns of what was named:\n%s", got.stdout)
+	}
+}
+
 // On a terminal a person picks what to go back to, from each revision that ran before; a program never does.
 func TestRollBackToOneOfAList(t *testing.T) {
 	h := newShop(t, 1, production())

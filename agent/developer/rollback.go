@@ -74,6 +74,15 @@ func (d *Session) prepareRollback(ctx context.Context, target string, stop, dryR
 	if err != nil {
 		return r, cli.UsageError{Err: err}
 	}
+	if target == "" && past.Revision != p.group.Running && p.group.By != "" {
+		last, err := rollout.Describe(ctx, d.AWS.CodeDeploy, d.Env, p.group.By)
+		if err != nil {
+			return r, err
+		}
+		if last.RollbackOf != "" {
+			p.warnings = append(p.warnings, fmt.Sprintf("deployment %s was rolled back already, by %s: this goes back further", last.RollbackOf, last.ID))
+		}
+	}
 	if target == "" && !dryRun {
 		if past, err = d.pick(ctx, past, p.group); err != nil {
 			return r, err
