@@ -115,7 +115,7 @@ func TestDemo(t *testing.T) {
 		`    4  cat "\$USHER_RELEASE_DIR/www/orders\.html" +<- fails: there is no such page\n`,
 		`i-[0-9a-f]{17} ValidateService failed after \S+: script scripts/validate\.sh failed with exit code 1 after `,
 		`        \| asking release \S+ for its page of orders\n        \| cat: .*/www/orders\.html: No such file or directory\n        rolled back: [0-9a-f]{40}-[0-9a-f]{8} is live again\n`,
-		`    \d\d:\d\d:\d\d i-[0-9a-f]{17} failed after \S+\n(    \d\d:\d\d:\d\d i-[0-9a-f]{17} skipped\n){3}`,
+		`    \d\d:\d\d:\d\d i-[0-9a-f]{17} failed after \S+( \S+ of it \w+)?\n(    \d\d:\d\d:\d\d i-[0-9a-f]{17} skipped\n){3}`,
 		`\n    Rollback: CodeDeploy rolls d-[0-9A-Z]{9} back with d-[0-9A-Z]{9}\n\n`,
 		`(    \d\d:\d\d:\d\d i-[0-9a-f]{17} succeeded in \S+( \S+ of it \w+)?\n){4}    \d\d:\d\d:\d\d d-[0-9A-Z]{9} succeeded\n`,
 		`    usher deploy: deployment d-[0-9A-Z]{9} failed on i-[0-9a-f]{17}\n`,
