@@ -127,9 +127,9 @@ func TestInitAndDeploy(t *testing.T) {
 
 	h.repository("shop-pages", files{"index.html": "<h1>shop</h1>", "VERSION": "2"})
 	link := h.servers[0].path("opt/app")
-	h.ended(h.usher("init"), 0, "has no CodeDeploy application that is called like shop-pages: --application names one of other, shop")
+	h.ended(h.usher("init"), 0, "has no CodeDeploy application that is called like shop-pages: --application names another, of other, shop")
 	h.must(os.Remove(filepath.Join(h.repo, "usher.yml")))
-	h.ended(h.usher("init --application shoe"), 2, "there is no CodeDeploy application shoe in account 123456789012 and "+h.cloud.Region+": other, shop")
+	h.ended(h.usher("init --application shoe"), 2, "there is no CodeDeploy application shoe in account 123456789012 and "+h.cloud.Region+": it has other, shop")
 	h.must(os.Remove(filepath.Join(h.repo, "appspec.yml")))
 	h.must(os.RemoveAll(filepath.Join(h.repo, "deploy")))
 	h.ended(h.usher("init --application shop --link "+link), 0, "account 123456789012 has application shop in "+h.cloud.Region+", with 2 deployment groups", "usher.yml: the bucket of staging-eu",

@@ -141,9 +141,13 @@ func (d *Session) initEnvironments(ctx context.Context, n *initial) error {
 	case err != nil:
 		n.say("the AWS account was not looked at: %s", format.FirstLine(err))
 	case n.options.application != "" && f.application == "":
-		return cli.UsageError{Err: fmt.Errorf("there is no CodeDeploy application %s in account %s and %s: %s", n.options.application, f.account, d.Env.Region, cmp.Or(format.AtMost(20, f.applications), "it has none"))}
+		others := "it has none"
+		if len(f.applications) > 0 {
+			others = "it has " + format.AtMost(20, f.applications)
+		}
+		return cli.UsageError{Err: fmt.Errorf("there is no CodeDeploy application %s in account %s and %s: %s", n.options.application, f.account, d.Env.Region, others)}
 	case f.application == "" && len(f.applications) > 0:
-		n.say("account %s has no CodeDeploy application that is called like %s: --application names one of %s", f.account, n.near, format.AtMost(20, f.applications))
+		n.say("account %s has no CodeDeploy application that is called like %s: --application names another, of %s", f.account, n.near, format.AtMost(20, f.applications))
 	case f.application == "":
 		n.say("account %s has no CodeDeploy application in %s", f.account, d.Env.Region)
 	default:
