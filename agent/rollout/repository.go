@@ -174,6 +174,9 @@ func (r *Repository) unknown(ctx context.Context, ref string, cause error) error
 	if err != nil {
 		return fmt.Errorf("cannot resolve %s: %w", ref, err)
 	}
+	if slices.Contains(names, ref) {
+		return fmt.Errorf("cannot resolve %s: this clone lacks what it leads to (`git fsck` lists what is missing): %w", ref, cause)
+	}
 	what := "there is no such branch, tag or commit in " + r.Dir
 	shallow, _ := r.line(ctx, "rev-parse", "--is-shallow-repository")
 	switch near := hooks.Closest(ref, names); {

@@ -145,6 +145,13 @@ func TestResolve(t *testing.T) {
 	if _, err := r.Resolve(gone, "master"); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+	// A clone that is damaged has the name all the same.
+	if err := os.Remove(filepath.Join(w.dir, ".git/objects", second[:2], second[2:])); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Resolve(minute(t), "master"); err == nil || !strings.HasPrefix(err.Error(), "cannot resolve master: this clone lacks what it leads to (`git fsck` lists what is missing): git ") {
+		t.Errorf("damaged: %v", err)
+	}
 }
 
 // What may mean two things is not guessed.
