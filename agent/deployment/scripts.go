@@ -89,8 +89,10 @@ func (d *Deployment) runScriptsOf(ctx context.Context, step, event string, of re
 		if boot, done := d.entry.Scripts[s.ID]; done && boot == d.on.Identity.BootID {
 			continue
 		}
-		if s.File, err = d.fileOf(s, of); err != nil {
-			return "", err
+		if n > 0 || s.RunAs != "" { // listScripts has just looked on behalf of root
+			if s.File, err = d.fileOf(s, of); err != nil {
+				return "", err
+			}
 		}
 		if err := d.checkDue(event, []hooks.Script{s}); n > 0 && err != nil { // one before it may have been to bring it
 			return "", err
