@@ -146,8 +146,9 @@
 //	                     braces or parentheses likewise
 //	x=$(a; b)            bash switches errexit off inside: only b counts. Write a && b.
 //	bash -c "a; b"       -e is an option of one shell, and this is another: bash -ec. Likewise su -c, runuser -c,
-//	                     a text for `bash <<END`, and scripts of the revision that a script runs.
-//	trap 'exit 0' EXIT   every failure becomes a success
+//	                     a text for `bash <<END`, docker exec ... sh -c, and scripts of the revision that a script runs.
+//	trap 'exit 0' EXIT   every failure becomes a success; likewise a function that ends so
+//	wait                 without a PID has status 0
 //
 // `set +e` is a script's own way out, and draws one warning: what stands behind it runs as with CodeDeploy's agent.
 //

@@ -29,7 +29,7 @@ func inRevision(s Script, word string) string {
 	if root == "" || word == "" {
 		return ""
 	}
-	candidates := []string{word}
+	candidates := []string{word, path.Join(path.Dir(s.Location), word)} // where the script may have gone
 	if i := strings.LastIndex(word, unknown); i >= 0 {
 		tail := strings.TrimLeft(word[i+len(unknown):], "/")
 		candidates = []string{path.Join(path.Dir(s.Location), tail), tail}
@@ -50,6 +50,7 @@ func past(stmts []*syntax.Stmt, s Script) (found []Problem) {
 	say := func(n syntax.Node, format string, args ...any) {
 		found = append(found, Problem{Line: int(n.Pos().Line()), Col: int(n.Pos().Col()), Warning: true, Message: fmt.Sprintf(format, args...)})
 	}
+	functions := newWalk(stmts, interpreter{}, syntax.Pos{}).functions
 	for _, stmt := range stmts {
 		syntax.Walk(stmt, func(n syntax.Node) bool {
 			st, ok := n.(*syntax.Stmt)
@@ -66,7 +67,7 @@ func past(stmts []*syntax.Stmt, s Script) (found []Problem) {
 			}
 			name := path.Base(args[0])
 			switch {
-			case name == "trap" && len(args) > 2 && hidesStatus(args):
+			case name == "trap" && len(args) > 2 && hidesStatus(args, functions):
 				say(c, "this makes a success of every failure: the script ends with status 0 whatever happens; write `trap 'status=$?; ...; exit $status' EXIT`")
 			case shells[name] != "":
 				shellCall(say, st, c, args, s)
@@ -76,6 +77,15 @@ func past(stmts []*syntax.Stmt, s Script) (found []Problem) {
 				} else if hdoc := heredoc(st); hdoc != "" && severalCommands(hdoc) {
 					say(c, "the shell that %s starts has no -e, and only its last command counts: begin its text with `set -e`", name)
 				}
+			case runsInside[name]:
+				for i := 1; i < len(args)-1; i++ {
+					if shells[path.Base(args[i])] != "" && isOption(args[i+1]) {
+						shellCall(say, st, c, args[i:], s)
+						break
+					}
+				}
+			case name == "wait" && len(args) == 1:
+				say(c, "`wait` has status 0 whatever became of what it waits for: write `wait PID`, for each")
 			case strings.Contains(args[0], "/"):
 				childScript(say, c, args[0], s)
 			}
@@ -85,13 +95,8 @@ func past(stmts []*syntax.Stmt, s Script) (found []Problem) {
 	return found
 }
 
-// hidesStatus reports whether a trap ends the script with 0.
-func hidesStatus(args []string) bool {
-	onEnd := slices.ContainsFunc(args[2:], func(a string) bool { return a == "EXIT" || a == "0" || a == "ERR" })
-	return onEnd && exitsWithZero.MatchString(args[1])
-}
-
-var exitsWithZero = regexp.MustCompile(`(^|[;&|{\s])exit\s+0\s*([;&|}\n]|$)`)
+// runsInside are the commands that run another one behind words of their own.
+var runsInside = wordSet("docker podman docker-compose kubectl find xargs parallel ssh chroot nsenter")
 
 // shellCall looks at `bash ...`: with -c, with a script of the revision, with a text that follows.
 func shellCall(say func(syntax.Node, string, ...any), st *syntax.Stmt, c *syntax.CallExpr, args []string, s Script) {

@@ -95,6 +95,9 @@ func (r *risks) say(n syntax.Node, format string, args ...any) {
 // source is how a node is written.
 func (r *risks) source(n syntax.Node) string {
 	from, to := n.Pos().Offset(), n.End().Offset()
+	if st, ok := n.(*syntax.Stmt); ok && st.Semicolon.IsValid() {
+		to = st.Semicolon.Offset()
+	}
 	if to > uint(len(r.text)) || from > to {
 		return ""
 	}

@@ -9,6 +9,8 @@ import (
 	"usher/hooks"
 )
 
+const atTheEnd = "this makes a success of every failure: the script ends with status 0 whatever happens; write `trap 'status=$?; ...; exit $status' EXIT`"
+
 const endsIt = ", and -e ends the script: write "
 
 // TestRisks is what `usher check` says of scripts that worked with CodeDeploy's own agent: at which line, and what to write.
@@ -91,6 +93,15 @@ func TestRisks(t *testing.T) {
 		{"a function that is a condition", "#!/bin/bash\nrunning() {\n  pgrep shop\n}\nif running; then echo yes; fi\nrunning || echo no\n", nil},
 		{"a test at the end of a function", "#!/bin/bash\nsetup() {\n  [ -f /etc/shop.conf ] && . /etc/shop.conf\n}\nsetup\n",
 			[]string{"3:3: warning: function setup has status 1 when this test is false, and -e ends the script where it is called: write `if ...; then ...; fi`, or `return 0` below"}},
+		{"what gets past in a function", "#!/bin/bash\nset -e\nend() {\n  rm -f lock\n  exit 0\n}\nsound() { status=$?; rm -f lock; exit $status; }\nquiet() { rm -f lock; exit; }\nlost() { rm -f lock; exit $?; }\nfirst() { exit $?; }\nasked() { if [ -e x ]; then exit 0; fi; }\ntrap end EXIT\ntrap sound EXIT\ntrap quiet EXIT\ntrap lost EXIT INT TERM\ntrap first EXIT\ntrap 'rm -f lock; lost' EXIT\ntrap 'rm -f lock; exit $?' EXIT\ntrap 'exit $?' EXIT\ntrap end INT\ntrap asked EXIT\ntrap 'false; first' ERR\n", []string{
+			"9:10: warning: line 9 reads the status of this with $?, and -e ends the script before that: write `rm -f lock || status=$?`, or make it the condition of the `if`",
+			"12:1: warning: " + atTheEnd, "15:1: warning: " + atTheEnd, "17:1: warning: " + atTheEnd, "18:1: warning: " + atTheEnd, "22:1: warning: " + atTheEnd}},
+		{"what gets past in another shell's words", "#!/bin/bash\nset -e\ndocker exec shop sh -c 'a; b'\nfind . -exec bash -c 'a {}; b {}' \\;\nkubectl exec pod -- bash -lc 'a && b'\ncd scripts\n./child.sh\n. ./lib-of-it.sh\nmake & wait\nmake & wait $!\n", []string{
+			"3:1: warning: this shell has no -e, and only its last command counts: write `sh -ec`",
+			"4:1: warning: this shell has no -e, and only its last command counts: write `bash -ec`",
+			"7:1: warning: scripts/child.sh is run by a shell of its own, without -e: at its line 2 it goes on after a failure; put `set -e` at its top",
+			"9:8: warning: `wait` has status 0 whatever became of what it waits for: write `wait PID`, for each",
+			"scripts/lib-of-it.sh:1:1: warning: `pkill shop` has status 1 when no such process runs, as on a new server" + endsIt + "`pkill shop || true`"}},
 		{"what gets past", "#!/bin/bash\nset -e\nbash -c 'false; true'\nsu shop -c \"cd /srv; make\"\nsudo -u shop bash <<END\ncd /srv\nmake\nEND\nbash scripts/child.sh\n./scripts/child.sh\n\"$(dirname \"$0\")\"/child.sh\nbash -ec 'false; true'\nbash -c 'one'\nbash -e scripts/child.sh\nscripts/sound.sh\ntrap 'rm -f lock; exit 0' EXIT\ntrap 'rm -f lock' EXIT\n", []string{
 			"3:1: warning: this shell has no -e, and only its last command counts: write `bash -ec`",
 			"4:1: warning: the shell that su starts has no -e, and only its last command counts: begin it with `set -e; `",
@@ -144,7 +155,7 @@ HOSTNAME=x; echo $HOSTNAME {a} -x; echo a -e; grep -e x; kill -TERM 1 || true
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := revision(t, c.script, map[string]string{"VERSION": "1", "scripts/child.sh": "#!/bin/bash\nfalse\necho migrated\n", "scripts/sound.sh": "#!/bin/bash\nset -e\nfalse\ntrue\n",
-				"scripts/runtime.sh": "pgrep shop\nf() {\n  x=$(cat ./none 2>/dev/null)\n}\nf\n"})
+				"scripts/lib-of-it.sh": "pkill shop\n", "scripts/runtime.sh": "pgrep shop\nf() {\n  x=$(cat ./none 2>/dev/null)\n}\nf\n"})
 			var got []string
 			for _, p := range hooks.CheckSource([]hooks.Script{s}, hooks.Enforce) {
 				got = append(got, strings.TrimPrefix(p.String(), "scripts/a.sh:"))
