@@ -37,6 +37,7 @@ func TestCompletionInBash(t *testing.T) {
 		{"usher deploy status -no", "--no-wait"},
 		{"usher help un", "unhold unlock"},
 		{"usher rollback st", "staging"},
+		{"usher rollback staging ma", "main"},
 		{"usher completion z", "zsh"},
 		{"usher check sh", ""},
 		{"usher mi", "migrate"},

@@ -38,7 +38,7 @@ func (o *deployOptions) flags(f *flag.FlagSet) {
 	f.BoolVar(&o.forwardOnly, "forward-only", false, "refuse a commit that does not have all that runs now")
 	f.BoolVar(&o.skipUnchanged, "skip-unchanged", false, "exit with 0 when what is to be deployed runs already")
 	f.StringVar(&o.choices.Config, "config", "", "deployment configuration `NAME`, in place of the deployment group's")
-	f.StringVar(&o.choices.FileExists, "file-exists", "", "what to do about a file in the way outside of the application's path: `disallow`, overwrite or retain")
+	f.StringVar(&o.choices.FileExists, "file-exists", "", "answer `HOW` to a file in the way outside of the application's path: disallow, overwrite or retain")
 	f.BoolVar(&o.choices.NoRollback, "no-rollback", false, "let no failure be rolled back by CodeDeploy")
 }
 

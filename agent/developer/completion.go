@@ -17,6 +17,14 @@ func CompleteEnvironment(_ context.Context, args []string) []string {
 	return EnvironmentNames()
 }
 
+// completeEnvironmentAndRef is that, and the ref behind it.
+func completeEnvironmentAndRef(ctx context.Context, args []string) []string {
+	if len(args) == 1 {
+		return refs(ctx)
+	}
+	return CompleteEnvironment(ctx, args)
+}
+
 // EnvironmentNames are the environments of the usher.yml that is nearest.
 func EnvironmentNames() (names []string) {
 	all, _, err := environments()

@@ -32,15 +32,7 @@ func DeployCommand() cli.Command {
 			how.flags(f)
 			d.lockFlag(f)
 		},
-		Complete: func(ctx context.Context, args []string) []string {
-			switch len(args) {
-			case 0:
-				return EnvironmentNames()
-			case 1:
-				return refs(ctx)
-			}
-			return nil
-		},
+		Complete: completeEnvironmentAndRef,
 		Commands: []cli.Command{deployStatusCommand(), deployListCommand(), deployStopCommand()},
 		Run: func(ctx context.Context, in cli.Call) int {
 			if err := o.check(); err != nil {

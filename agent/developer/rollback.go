@@ -33,7 +33,7 @@ func RollbackCommand(onServer func(args []string) *cli.Command) cli.Command {
 			f.BoolVar(&stop, "stop", false, "stop the deployment that is in progress first")
 			f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and end there")
 		},
-		Complete: CompleteEnvironment,
+		Complete: completeEnvironmentAndRef,
 		Instead:  onServer,
 		Run: func(ctx context.Context, in cli.Call) int {
 			return d.each(ctx, in, how, func(ctx context.Context, s *Session) (prepared, error) {
