@@ -180,9 +180,13 @@ func (l Layout) putAside(id string) (aside []string, err error) {
 	}
 	for _, name := range parts {
 		at := l.dir(fmt.Sprintf(".removing-%s-%d", name, time.Now().UnixNano()))
-		if err := os.Rename(l.dir(name), at); errors.Is(err, fs.ErrNotExist) {
+		err := os.Rename(l.dir(name), at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			continue
-		} else if err != nil {
+		case errors.Is(err, fs.ErrPermission):
+			return aside, fmt.Errorf("%w: it is immutable, as lsattr -d shows: chattr -R -i %s", err, l.dir(name))
+		case err != nil:
 			return aside, err
 		}
 		aside = append(aside, at)

@@ -175,6 +175,12 @@ func TestPruneOfAFileThatCannotBeRemoved(t *testing.T) {
 	if err := immutable(kept, 0x10); err != nil { // FS_IMMUTABLE_FL
 		t.Skipf("no file can be made immutable here: %v", err)
 	}
+	s.must(immutable(old.Dir, 0x10))
+	removed, err := s.Prune(2)
+	s.must(immutable(old.Dir, 0))
+	if len(removed) > 0 || err == nil || !strings.Contains(err.Error(), "chattr -R -i "+old.Dir) {
+		t.Errorf("a directory that is immutable: removed %q, %v", removed, err)
+	}
 	defer func() {
 		left, err := filepath.Glob(filepath.Join(s.dir(""), "*", "uploads", ".user.ini"))
 		s.must(err)
