@@ -93,6 +93,10 @@ func (l Layout) Plan(dir string, spec *appspec.Spec) (*Plan, []hooks.Problem) {
 			say(f.Line, f.Col, false, "%v", err)
 			continue
 		}
+		if ext := path.Ext(f.Source); len(pieces) == 2 && pieces[0].source == "" && ext != "" && path.Ext(f.Destination) == ext { // of a file
+			say(f.Line, f.Col, true, "destination %s is a directory, as with CodeDeploy's agent: the file comes to %s, and keeps its name; write %s",
+				f.Destination, pieces[1].dest, path.Dir(f.Destination))
+		}
 		said, to := false, Destination{Path: f.Destination, Line: f.Line}
 		for _, x := range pieces {
 			if !x.mode.IsDir() {

@@ -489,6 +489,34 @@ func TestPlanProblems(t *testing.T) {
 	}
 }
 
+// A destination that looks like the file itself is a directory, and there is a warning.
+func TestDestinationLikeAFile(t *testing.T) {
+	for _, c := range []struct{ source, destination, want string }{
+		{"www/index.html", "/srv/www/index.html", "appspec.yml:4:5: warning: destination /srv/www/index.html is a directory, as with CodeDeploy's agent: the file comes to /srv/www/index.html/index.html, and keeps its name; write /srv/www"},
+		{"www/index.html", "/srv/home.html", "appspec.yml:4:5: warning: destination /srv/home.html is a directory, as with CodeDeploy's agent: the file comes to /srv/home.html/index.html, and keeps its name; write /srv"},
+		{"www/index.html", "/srv/www", ""},
+		{"bin/shop", "/opt/shop", ""}, // a program in a directory of its name
+		{"conf.d", "/etc/shop/conf.d", ""},
+	} {
+		dir := t.TempDir()
+		for name, text := range map[string]string{"appspec.yml": whole + "files:\n  - {source: " + c.source + ", destination: " + c.destination + "}\n",
+			"www/index.html": "1", "bin/shop": "2", "conf.d/a.conf": "3"} {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		spec, _ := appspec.Read(dir)
+		_, problems := Layout{Link: "/opt/app", Base: "/opt/app-base", Releases: "/opt/app-releases"}.Plan(dir, spec)
+		var got []string
+		for _, p := range problems {
+			got = append(got, p.String())
+		}
+		if strings.Join(got, "\n") != c.want {
+			t.Errorf("%s: %q, want %q", c.destination, got, c.want)
+		}
+	}
+}
+
 func TestPrune(t *testing.T) {
 	s := newServer(t)
 	at := time.Now().Add(-time.Hour)
