@@ -319,7 +319,8 @@ func TestRehearseAsksFirst(t *testing.T) {
 func TestRehearseEndsWhatScriptsLeave(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	revisionIn(t, dir, "1", asMe.with(files{"scripts/start.sh": "#!/bin/sh\nset -e\nsleep 3600 >/dev/null 2>&1 &\necho $! >" + dir + "/pid\n"}))
+	revisionIn(t, dir, "1", asMe.with(files{"scripts/start.sh": "#!/bin/sh\nset -e\nsleep 3600 >/dev/null 2>&1 &\necho $! >" + dir + "/pid\n" +
+		"until grep -qx sleep /proc/$!/comm; do :; done # and no shell any more\n"}))
 	left := func() *os.Process {
 		text, err := os.ReadFile(filepath.Join(dir, "pid"))
 		if err != nil {
