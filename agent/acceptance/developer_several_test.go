@@ -185,3 +185,28 @@ func TestRollBackSeveralEnvironments(t *testing.T) {
 		}
 	}
 }
+
+// A deployment that begins while another environment has its turn is stopped too.
+func TestRollBackSeveralStopsWhatIsInTheWay(t *testing.T) {
+	h := newShops(t)
+	h.fifos()
+	slow := h.commit("3", h.waiting("3"))
+	begun := h.types("deploy staging")
+	h.hasBegun()
+	h.goOn()
+	h.ended(begun.ends(), 0)
+	for _, sha := range h.commits[:2] {
+		h.ended(h.usher("deploy --side-by-side staging,production "+sha), 0)
+	}
+	back := h.types("rollback --stop staging,production " + slow[:10])
+	h.hasBegun() // on staging
+	h.ended(h.usher("deploy --no-wait production "+slow), 0)
+	h.goOn()
+	back.says("stopping deployment d-")
+	h.hasBegun() // on production, of the deployment that is in the way
+	h.goOn()
+	h.hasBegun()
+	h.goOn()
+	h.ended(back.ends(), 0)
+	h.expect("live", h.live(), "3 3")
+}

@@ -51,7 +51,8 @@ type back struct {
 }
 
 // prepareRollback makes ready to deploy a revision again that was deployed before, and shows it.
-func (d *Session) prepareRollback(ctx context.Context, target string, stop, dryRun bool) (r back, err error) {
+func (d *Session) prepareRollback(ctx context.Context, target string, stop, dryRun bool) (r *back, err error) {
+	r = &back{stop: stop}
 	p := plan{action: "Roll back"}
 	if p.account, p.arn, err = d.WhoAmI(ctx); err != nil {
 		return r, err
@@ -62,7 +63,6 @@ func (d *Session) prepareRollback(ctx context.Context, target string, stop, dryR
 	if p.group, err = rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env); err != nil {
 		return r, err
 	}
-	r.stop = stop
 	if err := r.heed(d, p.group.Active); err != nil {
 		return r, err
 	}
@@ -117,7 +117,7 @@ func (r *back) heed(d *Session, active string) error {
 	return nil
 }
 
-func (r back) again(ctx context.Context, d *Session) error {
+func (r *back) again(ctx context.Context, d *Session) error {
 	group, err := rollout.DescribeGroup(ctx, d.AWS.CodeDeploy, d.Env)
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (r back) again(ctx context.Context, d *Session) error {
 	return r.heed(d, group.Active)
 }
 
-func (r back) begin(ctx context.Context, d *Session) error {
+func (r *back) begin(ctx context.Context, d *Session) error {
 	if r.stops != "" {
 		if err := d.stop(ctx, r.stops); err != nil {
 			return err
@@ -134,7 +134,7 @@ func (r back) begin(ctx context.Context, d *Session) error {
 	return d.createAndFollow(ctx, r.to, "rollback to "+r.name, r.name)
 }
 
-func (back) remove() {}
+func (*back) remove() {}
 
 // rollbackTarget is what to deploy again. When nothing is named and the last deployment did not come to a good end, or
 // is being stopped, some servers may run it: then it is what the others have, which is also what new
