@@ -117,10 +117,10 @@ func TestFailure(t *testing.T) {
 			"AfterInstall script scripts/hook.sh failed with exit code 3 after TIME; its last line: " + strings.Repeat("x", 200) + "…"},
 		{"killed", "#!/bin/sh\necho here\nkill -SEGV $$\n", nil, hooks.ScriptFailed,
 			"AfterInstall script scripts/hook.sh was killed by SIGSEGV after TIME; its last line: here"},
-		{"too slow", "#!/bin/sh\necho waiting\nsleep 60\n", func(s *hooks.Script) { s.Timeout = 300 * time.Millisecond }, hooks.ScriptTimedOut,
-			"AfterInstall script scripts/hook.sh did not finish within its timeout of 300ms (appspec `timeout:`) and was stopped; its last line: waiting"},
-		{"too slow, and pretends it was not", "#!/bin/sh\ntrap 'exit 0' TERM\nsleep 60 & wait\n", func(s *hooks.Script) { s.Timeout, s.Role = 300*time.Millisecond, true }, hooks.ScriptTimedOut,
-			"AfterInstall role hook scripts/hook.sh did not finish within its timeout of 300ms and was stopped; it wrote nothing"},
+		{"too slow", "#!/bin/sh\necho waiting\nsleep 60\n", func(s *hooks.Script) { s.Timeout = 2 * time.Second }, hooks.ScriptTimedOut,
+			"AfterInstall script scripts/hook.sh did not finish within its timeout of 2s (appspec `timeout:`) and was stopped; its last line: waiting"},
+		{"too slow, and pretends it was not", "#!/bin/sh\ntrap 'exit 0' TERM\nsleep 60 & wait\n", func(s *hooks.Script) { s.Timeout, s.Role = 2*time.Second, true }, hooks.ScriptTimedOut,
+			"AfterInstall role hook scripts/hook.sh did not finish within its timeout of 2s and was stopped; it wrote nothing"},
 		{"not there", "", func(s *hooks.Script) { s.File = filepath.Join(dir, "none") }, hooks.ScriptMissing,
 			"cannot start AfterInstall script scripts/hook.sh: cannot read the script: open " + dir + "/none: no such file or directory"},
 		{"a folder", "", func(s *hooks.Script) { s.File = dir }, hooks.UnknownError,
@@ -179,7 +179,7 @@ func TestTimeout(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := script(t, "#!/bin/sh\n"+test.script)
-			s.Timeout = 300 * time.Millisecond
+			s.Timeout = 2 * time.Second
 			r, err := groups(t).Run(t.Context(), s, []string{"/bin/sh", s.File}, nil)
 			if err != nil {
 				t.Fatal(err)

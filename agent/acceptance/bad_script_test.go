@@ -75,7 +75,7 @@ func TestOddScript(t *testing.T) {
 // A script that leaves a process behind holds nothing up. The process goes on, and is named.
 func TestScriptLeavesProcess(t *testing.T) {
 	s := newStage(t)
-	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": "#!/bin/sh\nset -e\nsleep 600 &\necho $! > " + s.path("run/pid") + "\n"}))
+	s.publish("shop-1", s.app("1").with(files{"scripts/start.sh": "#!/bin/sh\nset -e\nsleep 600 &\necho $! > " + s.path("run/pid") + "\nuntil grep -qx sleep /proc/$!/comm; do :; done\n"}))
 	s.must(os.Mkdir(s.path("run"), 0o755))
 	server, r, code := s.launch()
 	pid, _ := s.pid()

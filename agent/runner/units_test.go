@@ -47,6 +47,9 @@ func TestUnits(t *testing.T) {
 	t.Run("restart in the middle", testRestartInTheMiddle)
 }
 
+// begun waits until what was started last is a sleep, and no longer the shell that starts it.
+const begun = "until grep -qx sleep /proc/$!/comm; do :; done\n"
+
 // What a script may rely on, and what usher says when it fails, is the same for both runners.
 var runnerTable = []struct {
 	name, script string
@@ -63,14 +66,14 @@ var runnerTable = []struct {
 	{"killed", "#!/bin/sh\necho here\nkill -KILL $$", nil, hooks.Result{ExitCode: -1, Signal: "SIGKILL", Tail: []string{"here"}}, nil, "its last line: here"},
 	{"ends itself with TERM", "#!/bin/sh\nkill -TERM $$", nil, hooks.Result{ExitCode: -1, Signal: "SIGTERM"}, nil, "it wrote nothing"},
 	{"too slow", "#!/bin/sh\necho waiting\nsleep 600", timeout, hooks.Result{ExitCode: -1, Signal: "SIGTERM", TimedOut: true, Tail: []string{"waiting"}}, nil,
-		"did not finish within its timeout of 1s (appspec `timeout:`) and was stopped; its last line: waiting"},
+		"did not finish within its timeout of 3s (appspec `timeout:`) and was stopped; its last line: waiting"},
 	{"too slow, cleans up on TERM", "#!/bin/sh\ntrap 'echo cleaned up; exit 0' TERM\nsleep 600 & wait", timeout,
 		hooks.Result{TimedOut: true, Tail: []string{"cleaned up"}}, nil, "its last line: cleaned up"},
 	{"too slow, deaf to TERM", "#!/bin/sh\ntrap '' TERM\nsleep 600", timeout, hooks.Result{ExitCode: -1, Signal: "SIGKILL", TimedOut: true}, nil, "it wrote nothing"},
 	{"too slow, with a deaf daemon", "#!/bin/sh\nsetsid sh -c 'trap \"\" TERM; sleep 600' & wait", timeout,
 		hooks.Result{ExitCode: -1, Signal: "SIGTERM", TimedOut: true}, nil, "it wrote nothing"},
-	{"background child", "#!/bin/sh\nsleep 600 &\necho started", nil, hooks.Result{Tail: []string{"started"}}, []string{"sleep"}, ""},
-	{"setsid daemon", "#!/bin/sh\nsetsid sleep 600 >/dev/null 2>&1 &\necho started", nil, hooks.Result{Tail: []string{"started"}}, []string{"sleep"}, ""},
+	{"background child", "#!/bin/sh\nsleep 600 &\n" + begun + "echo started", nil, hooks.Result{Tail: []string{"started"}}, []string{"sleep"}, ""},
+	{"setsid daemon", "#!/bin/sh\nsetsid sleep 600 >/dev/null 2>&1 &\n" + begun + "echo started", nil, hooks.Result{Tail: []string{"started"}}, []string{"sleep"}, ""},
 	{"ends a moment later", "#!/bin/bash\nexec > >(sleep 0.05; sed 's/^/log: /')\necho one", nil, hooks.Result{Tail: []string{"log: one"}}, nil, ""},
 	{"4 MB", "#!/bin/bash\nprintf -v line '%*s' 999 ''\nyes \"${line// /x}\" | head -n 4000\necho the end >&2\nexit 3", nil,
 		hooks.Result{ExitCode: 3, Tail: append(slices.Repeat([]string{strings.Repeat("x", 999)}, 19), "the end")}, nil, "its last line: the end"},
@@ -96,7 +99,7 @@ var runnerTable = []struct {
 	}, hooks.Result{Tail: []string{"a $HOME ${x} %n; b.sh"}}, nil, ""},
 }
 
-func timeout(s *hooks.Script) { s.Timeout = time.Second }
+func timeout(s *hooks.Script) { s.Timeout = 3 * time.Second }
 func nobody(s *hooks.Script)  { s.RunAs, s.Sudo = "nobody", true }
 
 func shellOf(name string) string {
