@@ -115,6 +115,18 @@ func TestRollBackToOneOfAList(t *testing.T) {
 	h.expect("exit code", itoa(pick("rollback production HEAD~1").ends().code), "0")
 	h.expect("live", h.live(), "2")
 
+	// Two bundles of one commit are told apart.
+	for name, content := range edition("built") {
+		h.write("built/"+name, content)
+	}
+	h.ended(h.usher("deploy --bundle "+h.path("built")+" production "+h.commits[1]), 0)
+	back = pick("rollback production")
+	screen.says(h.commits[1][:10] + " Version 2 (its own files)")
+	screen.says("Go back to which? [1] ")
+	screen.types("1\n")
+	h.expect("exit code", itoa(back.ends().code), "0")
+	h.expect("live", h.live(), "2")
+
 	// Ctrl-D and Ctrl-C begin nothing.
 	began := len(h.cloud.CallsOf("CreateDeployment"))
 	back = pick("rollback production")

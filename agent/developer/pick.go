@@ -1,10 +1,12 @@
 package developer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -42,6 +44,10 @@ func (d *Session) pick(ctx context.Context, first rollout.Past, g rollout.Group)
 		what := p.Revision.String()
 		if sha := p.Revision.Commit(); sha != "" {
 			what = d.commitTitle(ctx, sha)
+			other := func(r rollout.Revision) bool { return r != p.Revision && r.Commit() == sha }
+			if other(g.Running) || slices.ContainsFunc(all, func(o rollout.Past) bool { return other(o.Revision) }) {
+				what += " (" + cmp.Or(p.Revision.Content(), "its own files") + ")"
+			}
 		}
 		fmt.Fprintf(table, "  %d\t%s\t%s\t%s\n", at+1, p.Deployment, format.Ago(p.When), cell(what))
 	}

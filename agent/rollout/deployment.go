@@ -53,7 +53,15 @@ func (r Revision) Commit() string {
 }
 
 // keyForm is a key as Environment.Key makes it of a Bundle's Name.
-var keyForm = form(`(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})(?:-[0-9a-f]{12})?\.tgz$`)
+var keyForm = form(`(?:^|/)([0-9a-f]{40}|[0-9a-f]{64})(?:-([0-9a-f]{12}))?\.tgz$`)
+
+// Content tells the bundles of one commit apart: how the hash of what is in it begins; "" for all of the commit's own files.
+func (r Revision) Content() string {
+	if m := keyForm().FindStringSubmatch(r.Key); m != nil {
+		return m[2]
+	}
+	return ""
+}
 
 // String is where the revision is, for a person.
 func (r Revision) String() string {
