@@ -85,7 +85,7 @@ func TestATarThatIsTooLarge(t *testing.T) {
 func TestNoInodesForARelease(t *testing.T) {
 	s := newStage(t)
 	s.small(200 << 20)
-	if out, err := exec.Command("mount", "-o", "remount,nr_inodes=40000", s.path("disk")).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-o", "remount,nr_inodes=5000", s.path("disk")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	s.serving()
