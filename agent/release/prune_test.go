@@ -173,6 +173,9 @@ func TestPruneOfAFileThatCannotBeRemoved(t *testing.T) {
 		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
 	}
 	if err := immutable(kept, 0x10); err != nil { // FS_IMMUTABLE_FL
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
 		t.Skipf("no file can be made immutable here: %v", err)
 	}
 	s.must(immutable(old.Dir, 0x10))

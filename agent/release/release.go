@@ -35,8 +35,8 @@
 //
 // Caveats. Releases must be on one filesystem with each other; the link may be on another. Processes that
 // resolved the link before a flip go on using the old release: they must be restarted or reloaded, by the
-// revision's ApplicationStart. Restore brings back the file that was there; where the releases are on another disk, a copy with
-// its mode, owner, time and extended attributes.
+// revision's ApplicationStart. Restore brings back the file that was there, with what a process that
+// still had it open has written to it since; where the releases are on another disk, a copy with its mode, owner, time and extended attributes.
 package release
 
 import (

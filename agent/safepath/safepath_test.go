@@ -330,6 +330,9 @@ func TestRemovalAsksNoMount(t *testing.T) {
 		err = unix.Mount("silent", dir+"/gone/a", "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%[2]d", fuse.Fd(), app))
 	}
 	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
 		t.Skipf("no such mount can be made here: %v", err)
 	}
 	defer unix.Unmount(dir+"/gone/a", unix.MNT_DETACH)
@@ -396,6 +399,9 @@ func TestRemovalGoesOn(t *testing.T) {
 		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
 	}
 	if err := set(0x10); err != nil { // FS_IMMUTABLE_FL
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
 		t.Skipf("no file can be made immutable here: %v", err)
 	}
 	defer set(0)
