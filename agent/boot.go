@@ -38,6 +38,7 @@ func (a *agent) boot(ctx context.Context) (was launched, err error) {
 		asking, cancel := context.WithCancel(ctx)
 		defer cancel()
 		options.Ahead = func() { a.revisions.Ahead(asking) }
+		options.NewIn = a.me().AutoScalingGroup
 	}
 	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), options)
 	a.deploy.Record.Timings.Since(began, "", record.PartLifecycle)

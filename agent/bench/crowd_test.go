@@ -33,7 +33,9 @@ func TestCrowds(t *testing.T) {
 		{"400", burst{servers: 400, heartbeat: 5 * minutes}},
 		{"1,000", burst{servers: 1000, heartbeat: 10 * minutes}},
 		{"300, a tenth of the budget", burst{servers: 300, heartbeat: 30 * minutes, rate: budgetRate / 10, burst: budgetBurst / 10}},
-		{"1,000, descriptions 10 s behind", burst{servers: 1000, heartbeat: 10 * minutes, behind: 10 * time.Second}},
+		{"200, no tags", burst{servers: 200, heartbeat: 5 * minutes, untagged: true}},
+		{"1,000, no tags", burst{servers: 1000, heartbeat: 10 * minutes, untagged: true}},
+		{"1,000, no tags, descriptions 10 s behind", burst{servers: 1000, heartbeat: 10 * minutes, untagged: true, behind: 10 * time.Second}},
 		{"1,000, S3 slow: 3 minutes a download", burst{servers: 1000, heartbeat: 10 * minutes, work: 3 * minutes}},
 		{"1,000, CodeDeploy away for 5 minutes", burst{servers: 1000, heartbeat: 10 * minutes, away: 5 * minutes}},
 	}
@@ -59,13 +61,20 @@ func TestCrowds(t *testing.T) {
 				if len(a.lost) > 0 {
 					t.Errorf("%d servers did not get into service", len(a.lost))
 				}
-				over := a.last.Seconds() / a.bound.Seconds()
-				t.Logf("last CONTINUE after %s, %.2f of the bound %s; calls %v, at the most %v (throttled %v, %v); heartbeats %d",
-					a.last.Round(time.Second), over, a.bound.Round(time.Second), median(a.calls), slices.Max(a.calls), median(a.throttled), slices.Max(a.throttled), len(a.beats))
-				for _, op := range []string{"DescribeAutoScalingInstances", "DescribeLifecycleHooks", "CompleteLifecycleAction", "GetDeploymentGroup"} {
-					if a.ops[op] != s.servers && s.behind == 0 {
+				t.Logf("last CONTINUE after %s, %.2f of the bound %s, %.2f of that with every instance described; calls %v, at the most %v (throttled %v, %v); heartbeats %d",
+					a.last.Round(time.Second), a.last.Seconds()/a.bound.Seconds(), a.bound.Round(time.Second), a.last.Seconds()/a.asked.Seconds(),
+					median(a.calls), slices.Max(a.calls), median(a.throttled), slices.Max(a.throttled), len(a.beats))
+				for _, op := range []string{"DescribeLifecycleHooks", "CompleteLifecycleAction", "GetDeploymentGroup"} {
+					if a.ops[op] != s.servers {
 						t.Errorf("%s was served %d times, for %d launches", op, a.ops[op], s.servers)
 					}
+				}
+				switch described := a.ops["DescribeAutoScalingInstances"]; {
+				case s.behind > 0:
+				case s.untagged && described != s.servers:
+					t.Errorf("instances were described %d times, for %d launches", described, s.servers)
+				case !s.untagged && described > s.burst: // those that were served before anybody was throttled
+					t.Errorf("instances were described %d times, which a crowd need not ask for", described)
 				}
 				// Pauses are random: how late the last is differs from run to run, and SCALE.md has the figures. It is never that pauses were
 				// waited for one after the other when the budget was back long since.
@@ -85,6 +94,9 @@ func (s burst) simulated(ctx context.Context, cloud *standin.Cloud, server *stan
 	scaling := autoscaling.New(autoscaling.Options{Region: cloud.Region, BaseEndpoint: endpoint, Credentials: credentials, HTTPClient: client, Retryer: retry.WithoutThrottleRetries()})
 	deploy := codedeploy.New(codedeploy.Options{Region: cloud.Region, BaseEndpoint: endpoint, Credentials: credentials, HTTPClient: client, Retryer: retry.WithoutThrottleRetries()})
 	me := instance.Identity{InstanceID: server.ID, Region: cloud.Region, PendingTime: time.Now()}
+	if !s.untagged {
+		me.AutoScalingGroup = server.GroupName()
+	}
 	return func() error {
 		time.Sleep(rand.N(300 * time.Millisecond))
 		return s.launch(ctx, scaling, deploy, targetOf{server}, me)

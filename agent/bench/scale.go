@@ -10,7 +10,7 @@ import (
 	"usher/agent/standin"
 )
 
-// A storm is servers that are launched at once in one account. Each is usher's own rooms in this process, with clients,
+// A burst is servers that are launched at once in one account. Each is usher's own rooms in this process, with clients,
 // connections and credentials of its own, and a deployment that only takes a while: what a thousand processes do to
 // the processors of one machine, which no fleet shares, would decide otherwise. All begin when all are up, so that
 // not even the time that making them takes spreads their calls.
@@ -21,22 +21,25 @@ type burst struct {
 	heartbeat time.Duration // the hook's timeout
 	work      time.Duration // of a deployment
 	away      time.Duration // how long CodeDeploy answers nothing but errors
+	untagged  bool          // instance metadata shows no tags
 	behind    time.Duration // what describes something is behind what has happened
 }
 
-// An aftermath is what a storm left behind.
+// A burstResult is what a burst left behind.
 type burstResult struct {
 	calls     []float64       // each server's, throttled ones included
 	throttled []float64       // of them
 	ops       map[string]int  // calls that were served, by operation
 	last      time.Duration   // from metadata's first answer to the last CONTINUE
 	bound     time.Duration   // what the budget allows at the least: of the calls no launch can do without, and of what comes between them
+	asked     time.Duration   // the same with every instance described, which no launch with tags need be
 	beats     []time.Duration // when heartbeats were asked for, in order
 	lost      []string        // servers that did not get into service, and why
 }
 
-// neededCalls are Auto Scaling's of one launch: where am I, which hook, CONTINUE.
-const neededCalls = 3
+// neededCalls are Auto Scaling's of one launch: which hook, CONTINUE, and askedCalls those of one that asks where it is: metadata
+// shows no tags, or, of the others, who is served before it is known that there is a crowd.
+const neededCalls, askedCalls = 2, 3
 
 // run lets the storm come over an account and waits until it is over.
 func (s burst) run(ctx context.Context) (a burstResult, err error) {
@@ -61,7 +64,7 @@ func (s burst) over(ctx context.Context, cloud *standin.Cloud,
 	fleet := make([]*standin.Instance, s.servers)
 	launches := make([]func() error, s.servers)
 	for i := range fleet {
-		fleet[i] = cloud.Launch("web", standin.LaunchOptions{})
+		fleet[i] = cloud.Launch("web", standin.LaunchOptions{MetadataTags: !s.untagged})
 		if launches[i], err = prepare(ctx, cloud, fleet[i]); err != nil {
 			return a, err
 		}
@@ -118,16 +121,27 @@ func (s burst) lookBack(cloud *standin.Cloud, fleet []*standin.Instance, began t
 		a.throttled = append(a.throttled, throttled[server.ID])
 	}
 	slices.Sort(a.beats)
-	if s.rate > 0 {
-		a.bound = max(s.least(neededCalls), s.least(neededCalls-1)+s.work)
-		if s.behind > 0 { // until the servers are seen, what is asked is asked in vain
-			a.bound = max(a.bound, s.behind+time.Duration(float64(s.servers*neededCalls)/s.rate*float64(time.Second)))
-		}
-		if s.away > 0 {
-			a.bound = max(a.bound, s.away+s.least(1)+s.work)
-		}
+	if a.asked = s.bound(askedCalls); s.untagged {
+		a.bound = a.asked
+	} else {
+		a.bound = s.bound(neededCalls)
 	}
 	return a
+}
+
+// bound is the least time of a storm whose launches need so many calls of Auto Scaling.
+func (s burst) bound(calls int) time.Duration {
+	if s.rate == 0 {
+		return 0
+	}
+	bound := max(s.least(calls), s.least(calls-1)+s.work)
+	if s.behind > 0 && calls == askedCalls { // until the servers are seen, what is asked is asked in vain
+		bound = max(bound, s.behind+time.Duration(float64(s.servers*calls)/s.rate*float64(time.Second)))
+	}
+	if s.away > 0 {
+		bound = max(bound, s.away+s.least(1)+s.work)
+	}
+	return bound
 }
 
 // least is how long so many calls of each server take at the least.

@@ -48,7 +48,7 @@ func (s burst) launch(ctx context.Context, scaling lifecycle.API, deploy revisio
 	}
 	ahead := make(chan error, 1)
 	go func() { ahead <- latest(ctx) }() // beside: source.Finder.Ahead
-	launch, err := lifecycle.Find(ctx, scaling, metadata, me, lifecycle.Options{Transition: lifecycle.Launching, Began: me.PendingTime, Limiter: &limiter})
+	launch, err := lifecycle.Find(ctx, scaling, metadata, me, lifecycle.Options{Transition: lifecycle.Launching, Began: me.PendingTime, NewIn: me.AutoScalingGroup, Limiter: &limiter})
 	if err != nil {
 		return err
 	}

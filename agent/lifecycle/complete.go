@@ -52,7 +52,7 @@ func (l *Launch) Complete(ctx context.Context, v Verdict) (CompleteResult, error
 	case <-ctx.Done():
 		return Nothing, context.Cause(ctx)
 	}
-	if !l.inWait(l.State()) {
+	if kind, _ := l.kindIn(l.State()); kind != Action {
 		return AlreadyDecided, nil
 	}
 	bounded, cancel := context.WithDeadline(context.WithoutCancel(ctx), laterOf(l.globalEnd(), time.Now().Add(leastDelivery)))
@@ -66,6 +66,7 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (CompleteResult, error)
 	group, hook := l.group, l.hook.LifecycleHookName
 	l.mu.Unlock()
 	result, began := string(v), time.Now()
+	waiting := began    // since when the action must be there
 	var since time.Time // when it was denied first; zero: it is not
 	silent := false     // the heartbeats were ended
 	var last error      // what a call was answered
@@ -85,7 +86,11 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (CompleteResult, error)
 		case noActive(err):
 			// Too early, unless the state has moved on or it has been like this for long: then only other
 			// hooks are waited for.
-			if passed, _ := l.refresh(ctx); passed || time.Since(began) > l.window() {
+			passed, _ := l.refresh(ctx)
+			if !l.confirmed() {
+				waiting = time.Now()
+			}
+			if passed || time.Since(waiting) > l.window() {
 				return AlreadyDecided, nil
 			}
 		}
@@ -133,6 +138,13 @@ func (l *Launch) refused(ctx context.Context, since time.Time, silent *bool, why
 	}
 	l.tell(Event{Kind: Retrying, Err: why, Next: next})
 	return false, nil
+}
+
+// confirmed says that Auto Scaling itself said that it waits.
+func (l *Launch) confirmed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.presumed && l.inWait(l.state)
 }
 
 // window is how long "no active action" may be too early.

@@ -115,7 +115,11 @@ func (l *Launch) hold(ctx context.Context) {
 		}
 	}
 	close(l.waiting)
-	l.tell(Event{Kind: Waiting, State: l.State()})
+	if l.confirmed() {
+		l.tell(Event{Kind: Waiting, State: l.State()})
+	} else {
+		l.tell(Event{Kind: Presumed, State: l.State()})
+	}
 	l.lastHeartbeat = time.Now()
 	next := l.firstHeartbeat()
 	for retry.Pause(ctx, next) {
@@ -128,14 +132,18 @@ func (l *Launch) hold(ctx context.Context) {
 
 // refresh describes the instance again; it says whether the wait state can no longer come. An error has been told.
 func (l *Launch) refresh(ctx context.Context) (passed bool, err error) {
-	group, state, err := l.describe(ctx)
+	at, err := l.describe(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			l.tell(Event{Kind: Retrying, Err: err})
 		}
 		return false, err
 	}
-	if group == "" { // not listed: terminated, detached, or a moment of the API; metadata knows
+	l.mu.Lock()
+	l.presumed = false
+	l.mu.Unlock()
+	state := at.state
+	if at.group == "" { // not listed: terminated, detached, or a moment of the API; metadata knows
 		if state, err = l.gate.TargetLifecycleState(ctx); err != nil || !terminatingTarget(state) {
 			return false, nil
 		}

@@ -13,6 +13,10 @@
 //     only where the instance is going. One DescribeAutoScalingInstances confirms where it is. Describe is
 //     repeated, with a jittered back-off, only until the state is a wait state: the API's request rate is
 //     shared by the whole account and region.
+//   - Where a new instance's tag names its group (aws:autoscaling:groupName, which nobody but Auto Scaling can set), the hooks are
+//     asked for beside Describe. When Auto Scaling throttles then, Describe is left out: a new instance on its way into service waits
+//     for the hook that its group has, and the verdict, or a heartbeat, is answered by whether it does. So completes AWS's own
+//     tutorial for lifecycle hooks in user data, which never describes the instance.
 //   - The hook is the one named in Options, else the group's only hook of the transition that CodeDeploy
 //     does not manage (CodeDeploy-managed-*). Anything else is refused: completing somebody else's action
 //     would put a half-made server into service.
@@ -78,6 +82,7 @@ const (
 type Options struct {
 	Transition string         // Launching or Terminating
 	Hook       string         // the hook's name; "" for the only one
+	NewIn      string         // the group that a new instance is in, as its tag says; "": it is not new, or Auto Scaling is to say
 	Began      time.Time      // when the wait began at the earliest; zero: when it was found
 	Grace      time.Duration  // how long after its launch an instance without a target state may get one; 0: DefaultGrace
 	Notify     func(Event)    // what happened in the background, for the journal; may be nil; may be called concurrently
@@ -100,6 +105,7 @@ type What string
 
 const (
 	Waiting         What = "waiting"          // the wait state is confirmed: heartbeats begin
+	Presumed        What = "presumed"         // it is not, because Auto Scaling throttles: heartbeats begin all the same
 	Retrying        What = "retrying"         // a call failed and will be repeated
 	HeartbeatFailed What = "heartbeat failed" // the action may time out if this goes on
 	Lenient         What = "lenient"          // the hook, State, has the default result CONTINUE
@@ -126,14 +132,12 @@ type Launch struct {
 	hook           types.LifecycleHook
 	others         []string // every hook that the group was seen to have, as "NAME of TRANSITION"
 	err            error    // a refusal: the hook cannot be chosen
+	presumed       bool     // state is what follows from metadata, and Auto Scaling has not said so yet
 	sendHeartbeats bool     // a heartbeat was accepted: the action is ours and active
 
 	failed error // why Find could not find out
 
-	pendingHook struct { // of look: an action of which only the hook is still to be found out
-		group, state string
-		at           time.Time
-	}
+	seen position // of check: of an action of which only the hook is still to be found out
 
 	lastHeartbeat time.Time     // of Start's goroutine: when the action was last known to be held
 	inactiveSince time.Time     // of Start's goroutine: since when it is said not to be; zero while it is held

@@ -2,13 +2,14 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+
+	"usher/agent/retry"
 )
 
 // check asks metadata and, when that says there is something to ask about, Auto Scaling.
@@ -30,39 +31,33 @@ func (l *Launch) check(ctx context.Context) error {
 	if l.opt.Ahead != nil {
 		l.opt.Ahead()
 	}
-	group, state := l.pendingHook.group, l.pendingHook.state
-	// Where the instance is was told already, when the hooks were not: in a crowd, until they are. Whether the state has moved on
-	// is seen before the action is held.
-	if at := l.pendingHook.at; at.IsZero() || time.Since(at) > lateTimeout && !l.opt.Limiter.Throttling() {
-		if group, state, err = l.describe(ctx); err != nil || group == "" {
+	crowd := l.opt.Limiter.Throttling()
+	asked := l.askHooks(ctx)
+	defer asked.drop()
+	at, err := l.where(ctx, target, crowd, asked)
+	if err != nil || at.group == "" || l.apiBehind(target, at.state) {
+		return err
+	}
+	kind := l.kindOf(at.state)
+	if kind == Action {
+		list, err := asked.of(at.group)
+		if err != nil {
+			l.seen = at
 			return err
 		}
-		l.pendingHook.at = time.Time{}
-	}
-	if l.apiBehind(target, state) {
-		return nil
-	}
-	kind := l.kindOf(state)
-	if kind == Action {
-		hook, err := l.chooseHook(ctx, group)
-		if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
+		hook, err := l.chooseHook(list)
+		if err != nil { // a refusal
 			l.mu.Lock()
-			l.kind, l.group, l.state, l.err = NoAction, group, state, err
+			l.kind, l.group, l.state, l.err = NoAction, at.group, at.state, err
 			l.mu.Unlock()
 			close(l.known)
 			return nil
-		}
-		if err != nil {
-			if l.pendingHook.at.IsZero() {
-				l.pendingHook.group, l.pendingHook.state, l.pendingHook.at = group, state, time.Now()
-			}
-			return err
 		}
 		if hook == nil {
 			kind = NoAction
 		} else {
 			l.mu.Lock()
-			l.hook = *hook
+			l.hook, l.presumed = *hook, at.presumed
 			l.mu.Unlock()
 			if l.opt.Transition == Launching && aws.ToString(hook.DefaultResult) == string(Continue) {
 				l.tell(Event{Kind: Lenient, State: aws.ToString(hook.LifecycleHookName)})
@@ -70,8 +65,55 @@ func (l *Launch) check(ctx context.Context) error {
 			l.opt.Limiter.LimitTo(l.HeartbeatTimeout())
 		}
 	}
-	l.resolve(kind, group, state)
+	l.resolve(kind, at.group, at.state)
 	return nil
+}
+
+// position is where the instance is in its lifecycle.
+type position struct {
+	group, state string    // "" in no group, or not yet
+	at           time.Time // when Auto Scaling was asked; zero: never
+	presumed     bool      // it was not: its calls are throttled
+}
+
+// where is the instance's position: what was told lately, or what Auto Scaling says now. In a crowd it need not be asked: an instance
+// that is new, and is to go into service or into the warm pool, waits for the hook that its group has; if not, the verdict is answered so.
+func (l *Launch) where(ctx context.Context, target string, crowd bool, asked *askedHooks) (position, error) {
+	if l.lately() {
+		return l.seen, nil // when the hooks were not told; whether the state has moved on is seen before the action is held
+	}
+	wait := waitBefore(target)
+	presumable := l.opt.NewIn != "" && wait != ""
+	if !presumable || !crowd {
+		at, err := l.describe(ctx)
+		if !presumable || !retry.Throttled(err) || !asked.sent.Load() {
+			return at, err
+		}
+	}
+	list, err := asked.of(l.opt.NewIn)
+	if err != nil {
+		return position{}, err
+	}
+	if hook, refusal := l.chooseHook(list); hook == nil || refusal != nil {
+		return l.describe(ctx)
+	}
+	return position{group: l.opt.NewIn, state: wait, presumed: true}, nil
+}
+
+// lately says that the last position told still counts: for a while and, in a crowd, for as long as it lasts.
+func (l *Launch) lately() bool {
+	return !l.seen.at.IsZero() && (time.Since(l.seen.at) <= lateTimeout || l.opt.Limiter.Throttling())
+}
+
+// waitBefore is the wait state of a launch that leads to a target state, "" where none does.
+func waitBefore(target string) string {
+	switch target {
+	case "InService":
+		return "Pending:Wait"
+	case "Warmed:Stopped", "Warmed:Running", "Warmed:Hibernated":
+		return "Warmed:Pending:Wait"
+	}
+	return ""
 }
 
 func (l *Launch) resolve(kind Kind, group, state string) {
@@ -97,22 +139,24 @@ func (l *Launch) apiBehind(target, state string) bool {
 	return time.Since(l.lateSince) < lateTimeout
 }
 
-func (l *Launch) describe(ctx context.Context) (group, state string, err error) {
+func (l *Launch) describe(ctx context.Context) (position, error) {
 	l.alive()
+	at := position{}
 	var out *autoscaling.DescribeAutoScalingInstancesOutput
-	err = l.opt.Limiter.Do(ctx, func() (err error) {
+	err := l.opt.Limiter.Do(ctx, func() (err error) {
+		at.at = time.Now()
 		out, err = l.api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{l.me.InstanceID}})
 		return err
 	})
 	if err != nil {
-		return "", "", fmt.Errorf("cannot describe this instance (autoscaling:DescribeAutoScalingInstances): %w", err)
+		return position{}, fmt.Errorf("cannot describe this instance (autoscaling:DescribeAutoScalingInstances): %w", err)
 	}
 	for _, i := range out.AutoScalingInstances {
 		if aws.ToString(i.InstanceId) == l.me.InstanceID {
-			return aws.ToString(i.AutoScalingGroupName), aws.ToString(i.LifecycleState), nil
+			at.group, at.state = aws.ToString(i.AutoScalingGroupName), aws.ToString(i.LifecycleState)
 		}
 	}
-	return "", "", nil // in no group, or not yet
+	return at, nil
 }
 
 // terminatingTarget are the target states from which no instance comes back to its launch.
@@ -128,27 +172,35 @@ func (l *Launch) inWait(state string) bool {
 	return state == "Terminating:Wait" || state == "Warmed:Terminating:Wait"
 }
 
+// kindOf is what is to be done in a state. One that is not known is told.
 func (l *Launch) kindOf(state string) Kind {
+	kind, known := l.kindIn(state)
+	if !known {
+		l.tell(Event{Kind: UnknownState, State: state})
+	}
+	return kind
+}
+
+func (l *Launch) kindIn(state string) (kind Kind, known bool) {
 	launching := l.opt.Transition == Launching
 	switch {
 	case l.inWait(state):
-		return Action
+		return Action, true
 	case state == "Pending", state == "Warmed:Pending":
 		if launching {
-			return Action
+			return Action, true
 		}
-		return NoAction
+		return NoAction, true
 	case state == "Terminating", state == "Warmed:Terminating":
 		if launching {
-			return Leaving
+			return Leaving, true
 		}
-		return Action
+		return Action, true
 	case strings.HasPrefix(state, "Terminat"), strings.HasPrefix(state, "Warmed:Terminat"), strings.HasPrefix(state, "Detach"),
 		state == "EnteringStandby", state == "Standby", state == "Quarantined", strings.HasPrefix(state, "ReplacingRootVolume"):
-		return Leaving
+		return Leaving, true
 	case state == "InService", state == "RootVolumeReplaced", strings.HasPrefix(state, "Pending:"), strings.HasPrefix(state, "Warmed:"):
-		return NoAction
+		return NoAction, true
 	}
-	l.tell(Event{Kind: UnknownState, State: state})
-	return NoAction
+	return NoAction, false
 }

@@ -13,7 +13,7 @@ import (
 
 // Limiter is one backoff shared by all calls of a launch. The request budgets of AWS are the whole account's; how many
 // others wait for them nobody says, but each throttled answer says that they do, whichever service gave it. So it pauses all
-// calls of the launch: longer with each throttled answer, at random, and shorter again after each call that is served. While
+// calls of the launch: longer with each throttled answer, at random. While
 // calls are throttled they go one at a time, since what the first is told the second need not ask. The zero Limiter has
 // seen nothing. It is safe for concurrent use.
 //
@@ -22,7 +22,7 @@ type Limiter struct {
 	maxPause time.Duration // 0: maxThrottlePause
 
 	mu     sync.Mutex
-	window time.Duration // the longest that the last pause could be, or less if calls were served since
+	window time.Duration // the longest that the last pause could be
 	until  time.Time     // when that pause ends
 	limit  time.Duration // the longest pause that the hook allows; 0: any
 	active chan struct{} // closed when the call that is being made is answered; nil: none is, or nothing is throttled
@@ -30,12 +30,12 @@ type Limiter struct {
 
 const (
 	// minThrottlePause .. maxThrottlePause is the longest pause after a throttled call, growthFactor what one more throttled
-	// call makes of it, recoveryFactor what one that is served does. Pauses are long beside the SDK's, since a budget that a
+	// call makes of it. Pauses are long beside the SDK's, since a budget that a
 	// thousand launches have spent is back in minutes, and asking does not bring it back sooner. They end below half of
 	// the time that a number of launches which makes them that long needs, so that the budget is not idle at the end.
 	// How they were chosen is in agent/bench/SCALE.md.
-	minThrottlePause, maxThrottlePause = 4 * time.Second, time.Minute
-	growthFactor, recoveryFactor       = 2, 0.5
+	minThrottlePause, maxThrottlePause = 5 * time.Second, time.Minute
+	growthFactor                       = 1.35
 	// retryShare: no pause is longer than this part of how long the caller goes on trying, and so there are some
 	// tries: of the configuration's default of ten minutes that is maxThrottlePause. leastMaxPause is for who has little.
 	retryShare, leastMaxPause = 10, time.Second
@@ -144,16 +144,13 @@ func (l *Limiter) Observe(err error) { l.observe(err, time.Now().Add(resetAfter)
 func (l *Limiter) observe(err error, before time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil {
-		l.window = scaled(l.window, recoveryFactor)
-	}
 	if !Throttled(err) || l.until.After(before) {
 		return
 	}
 	if !l.throttling() {
 		l.window = 0
 	}
-	l.window = min(max(scaled(l.window, growthFactor), minThrottlePause), l.longest())
+	l.window = min(max(time.Duration(float64(l.window)*growthFactor), minThrottlePause), l.longest())
 	if now := time.Now(); !l.until.After(now) {
 		d := l.window
 		if l.limit > 0 {
@@ -185,8 +182,6 @@ func (l *Limiter) Throttling() bool {
 
 // throttling is Throttling with l.mu held.
 func (l *Limiter) throttling() bool { return time.Since(l.until) < resetAfter }
-
-func scaled(d time.Duration, by float64) time.Duration { return time.Duration(float64(d) * by) }
 
 // WithoutThrottleRetries is the SDK's way to repeat calls, but for those that were throttled: a budget that is shared with
 // everybody who was launched in the same minute does not come back within the second that the SDK would wait. Who called

@@ -3,6 +3,7 @@ package retry
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,7 +34,7 @@ func pauses(t *testing.T, c *Limiter, answers ...error) (waited []time.Duration)
 }
 
 func TestPauses(t *testing.T) {
-	const s = time.Second
+	const s, ms = time.Second, time.Millisecond
 	repeated := func(err error, n int) (all []error) {
 		for range n {
 			all = append(all, err)
@@ -47,12 +48,12 @@ func TestPauses(t *testing.T) {
 		longest []time.Duration // before each call; at least half of it is waited
 	}{
 		{"nobody is throttled", new(Limiter), []error{nil, errDenied, nil}, []time.Duration{0, 0, 0}},
-		{"a pause grows up to a minute", new(Limiter), repeated(errThrottled, 6), []time.Duration{0, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s}},
-		{"one that is served halves it", new(Limiter), []error{errThrottled, errThrottled, errThrottled, errThrottled, nil, nil, errThrottled, nil},
-			[]time.Duration{0, 4 * s, 8 * s, 16 * s, 32 * s, 0, 0, 16 * s}},
-		{"another failure leaves it", new(Limiter), []error{errThrottled, errDenied, errThrottled, nil}, []time.Duration{0, 4 * s, 0, 8 * s}},
-		{"the default timeout", NewLimiter(10 * time.Minute), repeated(errThrottled, 6), []time.Duration{0, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s}},
-		{"a longer timeout", NewLimiter(time.Hour), repeated(errThrottled, 6), []time.Duration{0, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s}},
+		{"a pause grows", new(Limiter), repeated(errThrottled, 6), []time.Duration{0, 5 * s, 6750 * ms, 9113 * ms, 12302 * ms, 16608 * ms}},
+		{"one that is served leaves it", new(Limiter), []error{errThrottled, errThrottled, nil, nil, errThrottled, nil},
+			[]time.Duration{0, 5 * s, 6750 * ms, 0, 0, 9113 * ms}},
+		{"another failure leaves it", new(Limiter), []error{errThrottled, errDenied, errThrottled, nil}, []time.Duration{0, 5 * s, 0, 6750 * ms}},
+		{"the default timeout", NewLimiter(10 * time.Minute), repeated(errThrottled, 6), []time.Duration{0, 5 * s, 6750 * ms, 9113 * ms, 12302 * ms, 16608 * ms}},
+		{"a longer timeout", NewLimiter(time.Hour), repeated(errThrottled, 6), []time.Duration{0, 5 * s, 6750 * ms, 9113 * ms, 12302 * ms, 16608 * ms}},
 		{"a tenth of a short timeout", NewLimiter(30 * s), repeated(errThrottled, 4), []time.Duration{0, 3 * s, 3 * s, 3 * s}},
 		{"no timeout", NewLimiter(0), repeated(errThrottled, 3), []time.Duration{0, s, s}},
 	} {
@@ -68,6 +69,16 @@ func TestPauses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// However often a call is throttled, a minute is the longest pause.
+func TestTheLongestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := pauses(t, new(Limiter), slices.Repeat([]error{errThrottled}, 30)...)
+		if longest, last := slices.Max(got), got[len(got)-1]; longest > time.Minute || last < time.Minute/2 {
+			t.Errorf("the pauses were %v", got)
+		}
+	})
 }
 
 // Servers that were throttled in the same moment come back in different ones.
@@ -87,7 +98,7 @@ func TestPausesAreRandom(t *testing.T) {
 func TestPausesOfAShortHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c Limiter
-		pauses(t, &c, errThrottled, errThrottled, errThrottled, errThrottled)
+		pauses(t, &c, slices.Repeat([]error{errThrottled}, 30)...)
 		c.LimitTo(40 * time.Second)
 		if left := c.Remaining(); left != 10*time.Second {
 			t.Errorf("the pause under way lasts for %s", left)
@@ -141,7 +152,7 @@ func TestOneClock(t *testing.T) {
 		if len(at) != len(answers) {
 			t.Fatalf("asked at %v, want %d times", at, len(answers))
 		}
-		if at[0] != left || at[1]-at[0] < time.Second+4*time.Second || at[2]-at[1] < time.Second+8*time.Second {
+		if at[0] != left || at[1]-at[0] < 4375*time.Millisecond || at[2]-at[1] < 5556*time.Millisecond {
 			t.Errorf("asked at %v: the first pause was %s, and each after it longer", at, left)
 		}
 		if at[3]-at[2] != time.Second || at[4]-at[3] != time.Second {
@@ -225,7 +236,7 @@ func TestHeartbeatsCount(t *testing.T) {
 		if c.Remaining() != left {
 			t.Errorf("a pause of %s became one of %s", left, c.Remaining())
 		}
-		if got := pauses(t, &c, errThrottled, nil)[1]; got < 16*time.Second || got > 32*time.Second {
+		if got := pauses(t, &c, errThrottled, nil)[1]; got < 6*time.Second || got > 12302*time.Millisecond {
 			t.Errorf("the pause after it was %s", got)
 		}
 	})
@@ -297,7 +308,7 @@ func TestLimiterCountsWhatWentTogetherOnce(t *testing.T) {
 			t.Errorf("the longest next pause is counted from %s, want %s", l.window, minThrottlePause)
 		}
 		l.Observe(errThrottled) // a heartbeat's
-		if want := scaled(minThrottlePause, growthFactor); l.window != want {
+		if want := time.Duration(float64(minThrottlePause) * growthFactor); l.window != want {
 			t.Errorf("after a throttled heartbeat it is %s, want %s", l.window, want)
 		}
 	})

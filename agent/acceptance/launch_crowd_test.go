@@ -1,0 +1,131 @@
+package acceptance
+
+import (
+	"testing"
+	"time"
+
+	"usher/agent/standin"
+)
+
+// A launch among many: Auto Scaling throttles. Where instance metadata shows the tag with the group's name, where a new instance is need
+// not be asked: that it waits is presumed, and its verdict is answered by whether it did.
+func TestALaunchInACrowd(t *testing.T) {
+	const describe, hooks = "DescribeAutoScalingInstances", "DescribeLifecycleHooks"
+	const presumed = "Auto Scaling could not be asked whether it waits for this instance"
+	throttled, ever := standin.Fault{Code: "Throttling"}, 1000
+	fails := func(f files) files { return f.with(files{"scripts/start.sh": "#!/bin/sh\nset -e\nfalse\n"}) }
+	for _, c := range []struct {
+		name           string
+		describe, list int  // how often the two calls are throttled
+		untagged       bool // instance metadata shows no tags
+		fails          bool
+		served         string // how often the instance was described, and the hooks were listed
+		verdict        string
+		said           string
+	}{
+		{"it is never said where the instance is", ever, 0, false, false, "0 1", "CONTINUE accepted", presumed},
+		{"nothing is said for a while", ever, 3, false, false, "0 1", "CONTINUE accepted", presumed},
+		{"the deployment fails", ever, 0, false, true, "0 1", "ABANDON accepted", presumed},
+		{"the hooks are not told for a while", 0, 3, false, false, "1 1", "CONTINUE accepted", "Auto Scaling waits for this instance (Pending:Wait)"},
+		{"there is no tag", 2, 2, true, false, "1 1", "CONTINUE accepted", "Auto Scaling waits for this instance (Pending:Wait)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			s.config["retry_timeout"] = "30s"
+			app, state := s.app("1"), standin.InService
+			if c.fails {
+				app, state = fails(app), standin.Terminated
+			}
+			s.publish("shop-1", app)
+			s.cloud.Fail(describe, c.describe, throttled)
+			s.cloud.Fail(hooks, c.list, throttled)
+			server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: !c.untagged})
+			r := s.start(server, "-once")
+			r.wait()
+			s.waitFor(server, state)
+			s.completed("completions", server, c.verdict)
+			s.expect("served", s.callsServed(describe)+" "+s.callsServed(hooks), c.served)
+			s.said(r, c.said)
+		})
+	}
+	t.Run("it is Pending still", func(t *testing.T) {
+		s := newStage(t)
+		s.publish("shop-1", s.app("1"))
+		s.cloud.Fail(describe, 1, throttled)
+		server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true, HoldPending: true})
+		r := s.start(server, "-once")
+		r.says("No active Lifecycle Action") // too early
+		server.Release()
+		s.expect("exit code", itoa(r.wait()), "0")
+		s.waitFor(server, standin.InService)
+		s.expect("verdict", answers(server), "usher-launch CONTINUE")
+		s.expect("live", s.live(), "1")
+	})
+	t.Run("it is in service already", func(t *testing.T) {
+		s := newStage(t)
+		s.publish("shop-1", s.app("1"))
+		server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true})
+		s.answersHook(server, "usher-launch", standin.Continue)
+		s.waitFor(server, standin.InService)
+		s.cloud.Fail(describe, 1, throttled)
+		r := s.start(server, "-once")
+		s.expect("exit code", itoa(r.wait()), "0")
+		s.completed("completions", server, "CONTINUE ValidationError")
+		s.said(r, "was decided before usher could say CONTINUE (the state is InService)")
+		s.expect("live", s.live(), "1")
+	})
+	t.Run("a heartbeat says that it is Pending still", func(t *testing.T) {
+		s := newStage(t)
+		s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})
+		app, open := s.gate(s.app("1"), "scripts/after.sh")
+		s.publish("shop-1", app)
+		s.cloud.Fail(describe, 1, throttled)
+		server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true, HoldPending: true})
+		r := s.start(server, "-once")
+		_, err := s.cloud.WaitForCalls(s.ctx, describe, 2) // by a heartbeat that was too early
+		s.must(err)
+		server.Release()
+		open()
+		s.expect("exit code", itoa(r.wait()), "0")
+		s.waitFor(server, standin.InService)
+		s.expect("verdict", answers(server), "usher-launch CONTINUE")
+	})
+	t.Run("a person continues meanwhile", func(t *testing.T) {
+		s := newStage(t)
+		app, open := s.gate(s.app("1"), "scripts/after.sh")
+		s.publish("shop-1", app)
+		s.cloud.Fail(describe, 1, throttled)
+		server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true})
+		r := s.start(server, "-once")
+		r.says("at the gate")
+		s.answersHook(server, "usher-launch", standin.Continue)
+		s.waitFor(server, standin.InService)
+		open()
+		s.expect("exit code", itoa(r.wait()), "0")
+		s.said(r, "was decided before usher could say CONTINUE (the state is InService)")
+		s.expect("live", s.live(), "1")
+	})
+	t.Run("the group has no hook", func(t *testing.T) {
+		s := newStage(t)
+		s.cloud.CreateGroup(standin.Group{Name: "bare", NoReplacement: true})
+		s.publish("shop-1", s.app("1"))
+		s.cloud.Fail(describe, 1, throttled)
+		server := s.cloud.Launch("bare", standin.LaunchOptions{MetadataTags: true})
+		r := s.start(server, "-once")
+		s.expect("exit code", itoa(r.wait()), "0")
+		s.expect("completions", completions(s.cloud, server), "")
+		s.expect("live", s.live(), "1")
+		s.said(r, "no lifecycle action to complete")
+	})
+}
+
+// callsServed is how often an operation was not answered with an error.
+func (s *stage) callsServed(op string) string {
+	n := 0
+	for _, call := range s.cloud.CallsOf(op) {
+		if call.ErrorCode == "" {
+			n++
+		}
+	}
+	return itoa(n)
+}
