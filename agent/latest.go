@@ -96,6 +96,6 @@ func (a *agent) finder() *source.Finder {
 	limits := bundle.Limits{MaxFiles: a.cfg.MaxFiles, MaxBytes: a.cfg.MaxBytes, Alive: a.notify.Alive,
 		Narrow: true,
 		Warn:   func(text string) { a.log.Warn(text, systemd.ID(systemd.MessageScriptWarning)) }}
-	return &source.Finder{Application: a.cfg.Application, Group: a.cfg.DeploymentGroup, CodeDeploy: a.clients.CodeDeploy, S3: a.clients.S3, Has: a.deploy.Layout.Has,
+	return &source.Finder{Application: a.cfg.Application, Group: a.cfg.DeploymentGroup, CodeDeploy: a.clients.CodeDeploy, S3: a.clients.S3, Bucket: a.cfg.Bucket, Has: a.deploy.Layout.Has,
 		HTTP: a.clients.HTTP, GitHubAPI: a.cfg.GitHubAPI, Limits: limits, Retries: a.retries(), Timings: a.deploy.Record.Timings}
 }

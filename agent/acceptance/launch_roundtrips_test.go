@@ -2,6 +2,8 @@ package acceptance
 
 import (
 	"context"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -93,8 +95,8 @@ func TestRoundTripsOfALaunch(t *testing.T) {
 	server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true, Tags: map[string]string{"usher:application": "shop"}})
 
 	services := inTrips(
-		"DescribeAutoScalingInstances GetDeploymentGroup",
-		"DescribeLifecycleHooks HeadObject GetObject",
+		"DescribeAutoScalingInstances DescribeLifecycleHooks GetDeploymentGroup",
+		"HeadObject GetObject",
 		"CompleteLifecycleAction")
 	const role = "meta-data/iam/security-credentials/"
 	metadata := inTrips(
@@ -115,6 +117,59 @@ func TestRoundTripsOfALaunch(t *testing.T) {
 	s.expect("calls that were not made", strings.Join(append(metadata.missing(), services.missing()...), " "), "")
 	s.expect("other calls of services", services.others("RecordLifecycleActionHeartbeat"), "")
 	s.expect("other calls of metadata", metadata.others("meta-data/autoscaling/target-lifecycle-state again"), "")
+}
+
+// Where the bucket is known before its object, connections to S3 are opened while CodeDeploy is asked, and then used.
+func TestConnectionsToS3AreOpenedAhead(t *testing.T) {
+	s := newStage(t)
+	s.publish("shop-1", s.app("1"))
+	s3, accepted := s.relay(2, strings.TrimPrefix(s.cloud.S3Endpoint, "http://"))
+	s.env = []string{"AWS_ENDPOINT_URL_S3=http://" + s3}
+	server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true, Tags: map[string]string{"usher:bucket": s.cloud.Bucket}})
+	opened := make(chan struct{})
+	s.cloud.Intercept(func(r standin.Request) *standin.Fault {
+		if r.Op != "GetDeploymentGroup" {
+			return nil
+		}
+		return &standin.Fault{Until: opened}
+	})
+
+	r := s.start(server, "-once")
+	select {
+	case <-accepted:
+	case <-time.After(soon):
+		s.Fatalf("no two connections to S3 before CodeDeploy's answer; usher said:\n%s", r.text())
+	}
+	close(opened)
+	s.expect("exit code", itoa(r.wait()), "0")
+	s.waitFor(server, standin.InService)
+	s.expect("live", s.live(), "1")
+}
+
+// relay carries the first n connections to an address, and refuses more. accepted is closed when they are there.
+func (s *stage) relay(n int, to string) (addr string, accepted chan struct{}) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s.must(err)
+	s.Cleanup(func() { l.Close() })
+	accepted = make(chan struct{})
+	go func() {
+		defer close(accepted)
+		defer l.Close()
+		for range n {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				near.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(far, near); far.Close() }()
+			go func() { _, _ = io.Copy(near, far); near.Close() }()
+		}
+	}()
+	return l.Addr().String(), accepted
 }
 
 // Seven events of a deployment to a server in service: AWS's own agent makes four calls for each, one after the other, and two more

@@ -154,7 +154,7 @@ func (b *bench) launched(g *group) (*server, error) {
 	if err := os.Symlink(s.path("opt/app-base"), s.path("opt/app")); err != nil {
 		return nil, fmt.Errorf("cannot make the server: %w", err)
 	}
-	s.instance = b.cloud.Launch(g.name, standin.LaunchOptions{})
+	s.instance = b.cloud.Launch(g.name, standin.LaunchOptions{MetadataTags: true, Tags: map[string]string{"usher:bucket": b.cloud.Bucket}}) // as Terraform and CloudFormation make it
 	s.environ = append(b.cloud.Environ(s.instance), "PATH="+os.Getenv("PATH"), "HOME="+root)
 	return s, nil
 }

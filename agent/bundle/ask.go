@@ -3,7 +3,9 @@ package bundle
 import (
 	"context"
 	"fmt"
+	"net/http/httptrace"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -33,6 +35,25 @@ type response struct {
 	alive func()          // something came
 	stop  func()          // ends it
 }
+
+// Connect opens the connections that [AskS3] will need to a bucket, and asks for nothing: with the network between, two round trips
+// each. What fails is left to whoever asks. It returns when they are opened, or being opened.
+func Connect(ctx context.Context, api S3API, bucket string) {
+	var both sync.WaitGroup
+	for range asked {
+		both.Go(func() {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			// A request that is given up when its connection is begun: the transport goes on opening it, for the next.
+			ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{ConnectStart: func(string, string) { cancel() }})
+			_, _ = api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String("usher")})
+		})
+	}
+	both.Wait()
+}
+
+// asked is how many requests AskS3 makes.
+const asked = 2
 
 // AskS3 begins the download of o. [FetchAndUnpackS3] goes on with it, or Close gives it up, as the end of ctx does and
 // half a minute in which nothing is read. The answers are as old as the question: what is deployed then is for the caller to judge.

@@ -28,6 +28,7 @@ import (
 type Config struct {
 	Application     string `yaml:"application"`      // CodeDeploy application; the tag usher:application wins
 	DeploymentGroup string `yaml:"deployment_group"` // its one deployment group; the tag usher:deployment-group wins
+	Bucket          string `yaml:"bucket"`           // where its revisions are, as a rule: connections are opened ahead; "" for none; the tag usher:bucket wins
 	LifecycleHook   string `yaml:"lifecycle_hook"`   // "" for the group's only launch hook
 
 	Link         string `yaml:"link"`          // the application's path: a symbolic link
@@ -68,6 +69,7 @@ const (
 const (
 	tagApplication = "usher:application"
 	tagGroup       = "usher:deployment-group"
+	tagBucket      = "usher:bucket"
 )
 
 // DefaultFile is where the agent, and the commands that ask it, look for the configuration.
@@ -182,13 +184,16 @@ func IsName(s string) bool {
 // ErrInvalid is a configuration that cannot be used, exit code 2: to start again does not help.
 var ErrInvalid = errors.New("cannot use the configuration")
 
-// ForInstance is the configuration of one instance: its tags win for application and group.
+// ForInstance is the configuration of one instance: its tags win for application, group and bucket.
 func (c Config) ForInstance(me instance.Identity) (Config, error) {
 	if v := me.Tags[tagApplication]; v != "" {
 		c.Application = v
 	}
 	if v := me.Tags[tagGroup]; v != "" {
 		c.DeploymentGroup = v
+	}
+	if v := me.Tags[tagBucket]; v != "" {
+		c.Bucket = v
 	}
 	if !IsName(c.Application) || !IsName(c.DeploymentGroup) {
 		return c, fmt.Errorf("%w: it does not say which deployment group is this server's (application %q, deployment_group %q): set both in %s, "+

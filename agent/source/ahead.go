@@ -23,10 +23,14 @@ type ahead struct {
 
 // Ahead asks now, beside what else a launch begins with, what Latest and the fetch of its revision will ask: the deployment
 // group, and the object of its revision, whose first bytes are on their way then; a release that the image has is not asked for. Each is asked once: an answer
-// that is not needed within ten seconds is as if nothing had been asked. It ends with ctx.
+// that is not needed within ten seconds is as if nothing had been asked. The connections to S3 are opened meanwhile, where the bucket is
+// known. It ends with ctx.
 func (f *Finder) Ahead(ctx context.Context) {
 	a := &ahead{asked: time.Now(), found: make(chan struct{})}
 	f.ahead = a
+	if f.Bucket != "" {
+		go bundle.Connect(ctx, f.S3, f.Bucket)
+	}
 	go func() {
 		defer close(a.found)
 		a.err = f.Retries.Limiter.DoAfter(ctx, retry.CodeDeployDelay, func() (err error) {

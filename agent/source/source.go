@@ -32,6 +32,7 @@ type Finder struct {
 	Application, Group string
 	CodeDeploy         revision.API
 	S3                 bundle.S3API
+	Bucket             string       // where revisions are, as a rule; "": not known before one is found
 	HTTP               *http.Client // for GitHub
 	GitHubAPI          string       // "" for the public one
 	Limits             bundle.Limits

@@ -93,7 +93,7 @@ resource "aws_autoscaling_group" "role" {
   }
 
   dynamic "tag" {
-    for_each = merge(local.tags, { Name = local.groups[each.key], "usher:role" = each.key })
+    for_each = merge(local.tags, { Name = local.groups[each.key], "usher:role" = each.key, "usher:bucket" = local.bucket })
     content {
       key                 = tag.key
       value               = tag.value
