@@ -42,8 +42,8 @@ const (
 	// dated. Enable chrony in the image.
 	MessageClockWrong = "c07db839db564179bf93967daa29986c"
 
-	// MessageWaitConfirmed: Auto Scaling has put the instance into its wait state; from here on
-	// heartbeats keep it there. Nothing to do.
+	// MessageWaitConfirmed: Auto Scaling has put the instance into its wait state, or throttles the question and
+	// metadata says as much; from here on heartbeats keep it there. Nothing to do.
 	MessageWaitConfirmed = "9c46b144461845b3b16409ff06a04297"
 
 	// MessageDeploymentStarted: a deployment begins; fields DEPLOYMENT_ID and REVISION. Nothing to do.

@@ -13,7 +13,7 @@
 //     only where the instance is going. One DescribeAutoScalingInstances confirms where it is. Describe is
 //     repeated, with a jittered back-off, only until the state is a wait state: the API's request rate is
 //     shared by the whole account and region.
-//   - Where a new instance's tag names its group (aws:autoscaling:groupName, which nobody but Auto Scaling can set), the hooks are
+//   - Where a new instance's tag names its group (aws:autoscaling:groupName: tags that begin with aws: are AWS's own to set), the hooks are
 //     asked for beside Describe. When Auto Scaling throttles then, Describe is left out: a new instance on its way into service waits
 //     for the hook that its group has, and the verdict, or a heartbeat, is answered by whether it does. So completes AWS's own
 //     tutorial for lifecycle hooks in user data, which never describes the instance.

@@ -82,6 +82,7 @@ func (l *Launch) where(ctx context.Context, target string, crowd bool, asked *as
 	if l.lately() {
 		return l.seen, nil // when the hooks were not told; whether the state has moved on is seen before the action is held
 	}
+	l.seen = position{}
 	wait := waitBefore(target)
 	presumable := l.opt.NewIn != "" && wait != ""
 	if !presumable || !crowd {
