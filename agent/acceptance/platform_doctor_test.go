@@ -238,6 +238,11 @@ func TestDoctorFinds(t *testing.T) {
 			s.cloud.Fail("HeadObject", -1, standin.Fault{Status: 301, Code: "PermanentRedirect", Message: "use another endpoint"})
 			return nil
 		}, doctor.Problem, " is not in eu-west-1: use a bucket in eu-west-1"},
+		{"a bucket that launches do not expect", func(s *stage, _ *standin.Instance) []string {
+			s.publish("shop-1", s.app("1"))
+			s.config["bucket"] = "before"
+			return nil
+		}, doctor.Warning, ", and a launch opens its connections to before: correct bucket in agent.yml, or the tag usher:bucket"},
 		{"another deployment group", func(s *stage, _ *standin.Instance) []string {
 			s.cloud.PutDeploymentGroup(standin.DeploymentGroup{Application: "blog", Name: "all", AutoScalingGroups: []string{"web"}})
 			return nil

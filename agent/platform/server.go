@@ -102,6 +102,9 @@ func (a *examination) examineAWS(ctx context.Context, r *doctor.Report) {
 	rev := a.examineRevision(ctx, r)
 	size := int64(0)
 	if rev.S3 != nil {
+		if a.cfg.Bucket != "" && a.cfg.Bucket != rev.S3.Bucket {
+			r.Warn("bundle", "correct bucket in agent.yml, or the tag usher:bucket", "the revision is in bucket %s, and a launch opens its connections to %s", rev.S3.Bucket, a.cfg.Bucket)
+		}
 		size = r.Object(ctx, a.clients.S3, policy.Instance, a.me.Region, doctor.Object{Bucket: rev.S3.Bucket, Key: rev.S3.Key, Version: rev.S3.Version, ETag: rev.S3.ETag})
 	} else if rev.GitHub != nil {
 		r.Warn("bundle", "", "%s is downloaded from GitHub: not tried", rev)
