@@ -124,7 +124,11 @@ func (a *agent) onMetadataRetry(err error, _ time.Duration) {
 func (a *agent) logLaunch(l *lifecycle.Launch) {
 	a.deploy.Identity.AutoScalingGroup = cmp.Or(l.Group(), a.me().AutoScalingGroup) // the tag need not be shown in metadata
 	if l.Kind() == lifecycle.Action {
+		state := " (" + l.State() + ")"
+		if l.Presumed() {
+			state = ""
+		}
 		a.log.With(zap.String("auto_scaling_group", l.Group()), zap.String("lifecycle_hook", l.Hook())).Info(
-			fmt.Sprintf("launching in group %s (%s); its hook %s is usher's", l.Group(), l.State(), l.Hook()), systemd.ID(systemd.MessageLaunchFound))
+			fmt.Sprintf("launching in group %s%s; its hook %s is usher's", l.Group(), state, l.Hook()), systemd.ID(systemd.MessageLaunchFound))
 	}
 }

@@ -38,7 +38,9 @@ func (a *agent) boot(ctx context.Context) (was launched, err error) {
 		asking, cancel := context.WithCancel(ctx)
 		defer cancel()
 		options.Ahead = func() { a.revisions.Ahead(asking) }
-		options.NewIn = a.me().AutoScalingGroup
+		if a.state().Decision == nil { // nor let in without a revision, of which a later wait knows nothing
+			options.NewIn = a.me().AutoScalingGroup
+		}
 	}
 	launch, err := lifecycle.Find(ctx, a.clients.AutoScaling, a.clients.Metadata, a.me(), options)
 	a.deploy.Record.Timings.Since(began, "", record.PartLifecycle)

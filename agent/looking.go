@@ -29,7 +29,7 @@ func (a *agent) lifecycleOptions(transition string) lifecycle.Options {
 			}
 			a.log.Info("Auto Scaling waits for this instance ("+n.State+"); heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Presumed:
-			a.log.Info("Auto Scaling could not be asked whether it waits for this instance: its calls are throttled. By the instance's tag and target state it is in "+n.State+
+			a.log.Info("Auto Scaling was not asked whether it waits for this instance: calls are throttled. By the instance's tag and target state it is in "+n.State+
 				"; heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Retrying:
 			a.logRetry("trying again", n.Next, n.Err)

@@ -11,7 +11,7 @@ import (
 // not be asked: that it waits is presumed, and its verdict is answered by whether it did.
 func TestALaunchInACrowd(t *testing.T) {
 	const describe, hooks = "DescribeAutoScalingInstances", "DescribeLifecycleHooks"
-	const presumed = "Auto Scaling could not be asked whether it waits for this instance"
+	const presumed = "Auto Scaling was not asked whether it waits for this instance"
 	throttled, ever := standin.Fault{Code: "Throttling"}, 1000
 	fails := func(f files) files { return f.with(files{"scripts/start.sh": "#!/bin/sh\nset -e\nfalse\n"}) }
 	for _, c := range []struct {
@@ -59,6 +59,46 @@ func TestALaunchInACrowd(t *testing.T) {
 		s.expect("exit code", itoa(r.wait()), "0")
 		s.waitFor(server, standin.InService)
 		s.expect("verdict", answers(server), "usher-launch CONTINUE")
+		s.expect("live", s.live(), "1")
+	})
+	t.Run("it is Pending still and not described for long", func(t *testing.T) {
+		s := newStage(t, standin.Options{Eventual: 5 * time.Minute})
+		s.publish("shop-1", s.app("1"))
+		s.cloud.Fail(describe, 1, throttled)
+		server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true, HoldPending: true})
+		r := s.start(server, "-once")
+		_, err := s.cloud.WaitForCalls(s.ctx, "CompleteLifecycleAction", 8) // half a minute: longer than an action that is said to wait may be missing
+		s.must(err)
+		server.Release()
+		s.expect("exit code", itoa(r.wait()), "0")
+		s.waitFor(server, standin.InService)
+		s.expect("verdict", answers(server), "usher-launch CONTINUE")
+	})
+	t.Run("the verdict is refused in other words", func(t *testing.T) {
+		s := newStage(t)
+		s.publish("shop-1", s.app("1"))
+		s.cloud.Fail(describe, 1, throttled)
+		s.cloud.Fail("CompleteLifecycleAction", 1, standin.Fault{Code: "ValidationError", Message: "The instance is not in a wait state"})
+		server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true})
+		r := s.start(server, "-once")
+		s.expect("exit code", itoa(r.wait()), "0")
+		s.waitFor(server, standin.InService)
+		s.completed("completions", server, "CONTINUE ValidationError, CONTINUE accepted")
+		s.said(r, presumed, "Auto Scaling waits for this instance (Pending:Wait)")
+	})
+	t.Run("it was in the warm pool without a revision", func(t *testing.T) {
+		s := newStage(t)
+		s.pool(standin.WarmedRunning)
+		server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true, WarmPool: true})
+		s.expect("exit code on the way in", itoa(s.start(server, "-once").wait()), "0")
+		s.waitFor(server, standin.WarmedRunning)
+		s.publish("shop-1", s.app("1"))
+		s.cloud.Fail(describe, 1, throttled)
+		server.StartFromPool()
+		r := s.start(server, "-once")
+		s.expect("exit code on the way out", itoa(r.wait()), "0")
+		s.waitFor(server, standin.InService)
+		s.said(r, "Auto Scaling waits for this instance (Pending:Wait)") // which was asked: it is not new
 		s.expect("live", s.live(), "1")
 	})
 	t.Run("it is in service already", func(t *testing.T) {
@@ -109,13 +149,14 @@ func TestALaunchInACrowd(t *testing.T) {
 		s := newStage(t)
 		s.cloud.CreateGroup(standin.Group{Name: "bare", NoReplacement: true})
 		s.publish("shop-1", s.app("1"))
-		s.cloud.Fail(describe, 1, throttled)
+		s.cloud.Fail(describe, 3, throttled)
 		server := s.cloud.Launch("bare", standin.LaunchOptions{MetadataTags: true})
 		r := s.start(server, "-once")
 		s.expect("exit code", itoa(r.wait()), "0")
 		s.expect("completions", completions(s.cloud, server), "")
 		s.expect("live", s.live(), "1")
 		s.said(r, "no lifecycle action to complete")
+		s.expect("calls", s.callsServed(describe)+" "+s.callsServed(hooks), "1 1")
 	})
 }
 

@@ -81,9 +81,9 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (CompleteResult, error)
 		case err == nil:
 			l.stop() // no heartbeat after it
 			return Completed, nil
-		case permanent(err):
+		case permanent(err) && l.confirmed():
 			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction): %w", *hook, group, err)
-		case noActive(err):
+		case noActive(err), permanent(err):
 			// Too early, unless the state has moved on or it has been like this for long: then only other
 			// hooks are waited for.
 			passed, _ := l.refresh(ctx)

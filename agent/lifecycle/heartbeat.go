@@ -13,7 +13,7 @@ import (
 )
 
 // Start goes on looking for the action in the background, and heartbeats from the moment the wait state is
-// confirmed until Stop. The context it returns is the one to work in: it ends with ErrDeadline early
+// confirmed, or presumed, until Stop. The context it returns is the one to work in: it ends with ErrDeadline early
 // enough for a verdict before the hook's global timeout, and with ErrTerminating when the instance is given up: at a launch
 // metadata is asked every few seconds.
 // Call it once.
@@ -114,12 +114,12 @@ func (l *Launch) hold(ctx context.Context) {
 			wait = l.nextBackoff(err, try)
 		}
 	}
-	close(l.waiting)
-	if l.confirmed() {
-		l.tell(Event{Kind: Waiting, State: l.State()})
-	} else {
-		l.tell(Event{Kind: Presumed, State: l.State()})
+	begun := Event{Kind: Waiting, State: l.State()}
+	if !l.confirmed() {
+		begun.Kind = Presumed
 	}
+	close(l.waiting)
+	l.tell(begun)
 	l.lastHeartbeat = time.Now()
 	next := l.firstHeartbeat()
 	for retry.Pause(ctx, next) {
@@ -139,9 +139,6 @@ func (l *Launch) refresh(ctx context.Context) (passed bool, err error) {
 		}
 		return false, err
 	}
-	l.mu.Lock()
-	l.presumed = false
-	l.mu.Unlock()
 	state := at.state
 	if at.group == "" { // not listed: terminated, detached, or a moment of the API; metadata knows
 		if state, err = l.gate.TargetLifecycleState(ctx); err != nil || !terminatingTarget(state) {
@@ -149,8 +146,17 @@ func (l *Launch) refresh(ctx context.Context) (passed bool, err error) {
 		}
 	}
 	l.mu.Lock()
-	l.state = state
+	presumed := l.presumed
 	l.mu.Unlock()
+	if presumed && at.group != "" && l.apiBehind(l.Target(), state) {
+		return false, nil
+	}
+	l.mu.Lock()
+	l.state, l.presumed = state, false
+	l.mu.Unlock()
+	if presumed && l.inWait(state) {
+		l.tell(Event{Kind: Waiting, State: state})
+	}
 	switch l.kindOf(state) {
 	case Action:
 		return false, nil

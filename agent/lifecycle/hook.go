@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
@@ -22,6 +23,7 @@ func (r *Refusal) Error() string { return r.message }
 type hookList struct {
 	group string
 	hooks []types.LifecycleHook
+	at    time.Time // when it was asked for
 }
 
 // listHooks asks for the hooks of a group. sent is called when the call has its turn.
@@ -29,6 +31,7 @@ func (l *Launch) listHooks(ctx context.Context, group string, sent func()) (hook
 	list := hookList{group: group}
 	err := l.opt.Limiter.Do(ctx, func() error {
 		sent()
+		list.at = time.Now()
 		out, err := l.api.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
 		if err == nil {
 			list.hooks = out.LifecycleHooks
@@ -53,14 +56,16 @@ type askedHooks struct {
 	err    error
 }
 
-// askHooks asks for the hooks of the group that the instance was seen in, or is new in. Call drop.
+// askHooks asks for the hooks of the group that the instance was seen in, or is new in, unless they were told lately. Call drop.
 func (l *Launch) askHooks(ctx context.Context) *askedHooks {
 	a := &askedHooks{l: l, ctx: ctx, group: l.opt.NewIn, done: make(chan struct{})}
 	if l.lately() {
 		a.group = l.seen.group
 	}
 	ctx, a.cancel = context.WithCancel(ctx)
-	if a.group == "" {
+	if told := l.listed; a.group == "" || told.group == a.group && l.counts(told.at) {
+		a.list = told
+		a.sent.Store(true)
 		close(a.done)
 		return a
 	}
@@ -80,10 +85,13 @@ func (a *askedHooks) of(group string) (hookList, error) {
 	return a.l.listHooks(a.ctx, group, func() {})
 }
 
-// drop ends the question.
+// drop ends the question. What was answered is kept for the next.
 func (a *askedHooks) drop() {
 	a.cancel()
 	<-a.done
+	if a.list.group != "" {
+		a.l.listed = a.list
+	}
 }
 
 // chooseHook is the hook whose action is ours, or nil when the group has none.

@@ -14,7 +14,7 @@
 //     repeated, with a jittered back-off, only until the state is a wait state: the API's request rate is
 //     shared by the whole account and region.
 //   - Where a new instance's tag names its group (aws:autoscaling:groupName: tags that begin with aws: are AWS's own to set), the hooks are
-//     asked for beside Describe. When Auto Scaling throttles then, Describe is left out: a new instance on its way into service waits
+//     asked for beside Describe. Once calls are throttled, Describe is left out: a new instance on its way into service waits
 //     for the hook that its group has, and the verdict, or a heartbeat, is answered by whether it does. So completes AWS's own
 //     tutorial for lifecycle hooks in user data, which never describes the instance.
 //   - The hook is the one named in Options, else the group's only hook of the transition that CodeDeploy
@@ -105,7 +105,7 @@ type What string
 
 const (
 	Waiting         What = "waiting"          // the wait state is confirmed: heartbeats begin
-	Presumed        What = "presumed"         // it is not, because Auto Scaling throttles: heartbeats begin all the same
+	Presumed        What = "presumed"         // it is not, because calls are throttled: heartbeats begin all the same
 	Retrying        What = "retrying"         // a call failed and will be repeated
 	HeartbeatFailed What = "heartbeat failed" // the action may time out if this goes on
 	Lenient         What = "lenient"          // the hook, State, has the default result CONTINUE
@@ -137,12 +137,13 @@ type Launch struct {
 
 	failed error // why Find could not find out
 
-	seen position // of check: of an action of which only the hook is still to be found out
+	seen   position // of check: of an action of which only the hook is still to be found out
+	listed hookList // of check: what was told last
 
 	lastHeartbeat time.Time     // of Start's goroutine: when the action was last known to be held
 	inactiveSince time.Time     // of Start's goroutine: since when it is said not to be; zero while it is held
 	known         chan struct{} // closed when kind is not Unknown any more, or err is set
-	waiting       chan struct{} // closed when the wait state is confirmed, or passed
+	waiting       chan struct{} // closed when the wait state is confirmed or presumed, or passed
 	stop          context.CancelFunc
 	watching      sync.WaitGroup // of Start's other goroutine, which asks whether the instance is being terminated
 	finished      chan struct{}  // closed when Start's goroutine has ended
@@ -254,6 +255,9 @@ func (l *Launch) Unclaimed() (hooks []string, unclaimed bool) {
 	defer l.mu.Unlock()
 	return l.others, l.kind == NoAction && l.err == nil && l.inWait(l.state)
 }
+
+// Presumed says that State is what follows from metadata, and that Auto Scaling has not said so yet.
+func (l *Launch) Presumed() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.presumed }
 
 // HeartbeatTimeout is the hook's.
 func (l *Launch) HeartbeatTimeout() time.Duration {

@@ -73,7 +73,7 @@ func (l *Launch) check(ctx context.Context) error {
 type position struct {
 	group, state string    // "" in no group, or not yet
 	at           time.Time // when Auto Scaling was asked; zero: never
-	presumed     bool      // it was not: its calls are throttled
+	presumed     bool      // it was not: calls are throttled
 }
 
 // where is the instance's position: what was told lately, or what Auto Scaling says now. In a crowd it need not be asked: an instance
@@ -101,9 +101,12 @@ func (l *Launch) where(ctx context.Context, target string, crowd bool, asked *as
 	return position{group: l.opt.NewIn, state: wait, presumed: true}, nil
 }
 
-// lately says that the last position told still counts: for a while and, in a crowd, for as long as it lasts.
-func (l *Launch) lately() bool {
-	return !l.seen.at.IsZero() && (time.Since(l.seen.at) <= lateTimeout || l.opt.Limiter.Throttling())
+// lately says that the last position told still counts.
+func (l *Launch) lately() bool { return l.counts(l.seen.at) }
+
+// counts says that what was told at a time still counts: for a while and, in a crowd, for as long as it lasts.
+func (l *Launch) counts(at time.Time) bool {
+	return !at.IsZero() && (time.Since(at) <= lateTimeout || l.opt.Limiter.Throttling())
 }
 
 // waitBefore is the wait state of a launch that leads to a target state, "" where none does.

@@ -41,7 +41,7 @@ const (
 	retryShare, leastMaxPause = 10, time.Second
 	// heartbeatShare: with a hook's heartbeat timeout known, a pause is at most a quarter of it.
 	heartbeatShare = 4
-	// CodeDeployDelay lets the Auto Scaling calls, of which a launch needs three, go first after a pause, so that what they
+	// CodeDeployDelay lets the Auto Scaling calls, of which a launch needs two or three, go first after a pause, so that what they
 	// are told holds a call to CodeDeploy back, and not the other way around. A call that has waited for the longest pause is
 	// not delayed again: a deployment does not wait for an Auto Scaling that throttles for an hour.
 	CodeDeployDelay = 250 * time.Millisecond
