@@ -14,7 +14,7 @@ func TestBadConfiguration(t *testing.T) {
 		says       string
 	}{
 		{"a key that is nearly right", "application: shop\ndeployment_groop: production\n", `2:1: unknown key "deployment_groop": did you mean deployment_group?`},
-		{"a key that is nothing like it", "application: shop\nproxy: none\n", `2:1: unknown key "proxy": the keys here are application, deployment_group, lifecycle_hook, link, base, releases, keep_releases, errexit, role_hooks, on_failure, hold_timeout, on_terminate, retry_timeout, host_commands, enable_auth_policy, signer_ca_file, drift_check_interval, max_files, max_bytes, github_api, state_dir`},
+		{"a key that is nothing like it", "application: shop\nproxy: none\n", `2:1: unknown key "proxy": the keys here are application, deployment_group, bucket, lifecycle_hook, link, base, releases, keep_releases, errexit, role_hooks, on_failure, hold_timeout, on_terminate, retry_timeout, host_commands, enable_auth_policy, signer_ca_file, drift_check_interval, max_files, max_bytes, github_api, state_dir`},
 		{"a key twice", "link: /opt/app\nlink: /srv/app\n", `2:1: "link" is given twice`},
 		{"not YAML", "application: [shop\n", "1:14: this [ is never closed with ]"},
 		{"a tab", "application: shop\n\tdeployment_group: production\n", "2:1: a tab stands in the indentation, which YAML does not allow: use spaces"},

@@ -123,8 +123,9 @@ func TestRoundTripsOfALaunch(t *testing.T) {
 func TestConnectionsToS3AreOpenedAhead(t *testing.T) {
 	s := newStage(t)
 	s.publish("shop-1", s.app("1"))
-	s3, accepted := s.relay(2, strings.TrimPrefix(s.cloud.S3Endpoint, "http://"))
-	s.env = []string{"AWS_ENDPOINT_URL_S3=http://" + s3}
+	// TLS, as S3 has it: no connection is done before the relay lets its handshake pass, when both are there.
+	s3, accepted := s.relay(2, strings.TrimPrefix(s.inspected(s.cloud.S3Endpoint, s.path("roots.pem")), "https://"))
+	s.env = []string{"AWS_ENDPOINT_URL_S3=https://" + s3, "AWS_CA_BUNDLE=" + s.path("roots.pem")}
 	server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true, Tags: map[string]string{"usher:bucket": s.cloud.Bucket}})
 	opened := make(chan struct{})
 	s.cloud.Intercept(func(r standin.Request) *standin.Fault {
@@ -146,7 +147,7 @@ func TestConnectionsToS3AreOpenedAhead(t *testing.T) {
 	s.expect("live", s.live(), "1")
 }
 
-// relay carries the first n connections to an address, and refuses more. accepted is closed when they are there.
+// relay carries n connections to an address, from when all are there, and refuses more. accepted is closed then.
 func (s *stage) relay(n int, to string) (addr string, accepted chan struct{}) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
@@ -165,8 +166,8 @@ func (s *stage) relay(n int, to string) (addr string, accepted chan struct{}) {
 				near.Close()
 				return
 			}
-			go func() { _, _ = io.Copy(far, near); far.Close() }()
-			go func() { _, _ = io.Copy(near, far); near.Close() }()
+			go func() { <-accepted; _, _ = io.Copy(far, near); far.Close() }()
+			go func() { <-accepted; _, _ = io.Copy(near, far); near.Close() }()
 		}
 	}()
 	return l.Addr().String(), accepted

@@ -36,8 +36,9 @@ type response struct {
 	stop  func()          // ends it
 }
 
-// Connect opens the connections that [AskS3] will need to a bucket, and asks for nothing: with the network between, two round trips
-// each. What fails is left to whoever asks. It returns when they are opened, or being opened.
+// Connect opens the connections that [AskS3] will need to a bucket: with the network between, two round trips each, in which nothing
+// is asked for. (Where one is open at once, the other is not needed yet, and is not opened.) What fails is left to whoever asks. It
+// returns when they are being opened.
 func Connect(ctx context.Context, api S3API, bucket string) {
 	var both sync.WaitGroup
 	for range asked {
