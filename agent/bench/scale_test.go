@@ -13,7 +13,7 @@ func TestFiftyLaunchesUnderThrottling(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	const servers = 50
-	a, err := burst{servers: servers, rate: 300, burst: 10, heartbeat: time.Minute}.run(ctx)
+	a, err := burst{servers: servers, rate: 20, burst: 10, heartbeat: 2 * time.Minute}.run(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
