@@ -17,6 +17,9 @@ import (
 func TestEndpointsOfEveryPartition(t *testing.T) {
 	text, err := os.ReadFile("/usr/lib/python3/dist-packages/botocore/data/partitions.json")
 	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
 		t.Skip("botocore is not installed")
 	}
 	var known struct {

@@ -97,21 +97,29 @@ func TestNoActiveActionYet(t *testing.T) {
 // Somebody else decides while the deployment is under way. usher sends no second verdict, or one that is
 // refused, and says what it found.
 func TestDecidedBySomebodyElse(t *testing.T) {
-	t.Run("a person continues", func(t *testing.T) {
-		s := newStage(t)
-		app, open := s.gate(s.app("1"), "scripts/after.sh")
-		s.publish("shop-1", app)
-		server := s.cloud.Launch("web", standin.LaunchOptions{})
-		r := s.start(server, "-once")
-		r.says("at the gate")
-		s.answersHook(server, "usher-launch", standin.Continue)
-		s.waitFor(server, standin.InService)
-		open()
-		s.expect("exit code", itoa(r.wait()), "0")
-		s.said(r, "the lifecycle action of hook usher-launch was decided before usher could say CONTINUE (the state is InService)")
-		s.expect("accepted", itoa(strings.Count(completions(s.cloud, server), "accepted")), "0")
-		s.expect("live", s.live(), "1")
-	})
+	for _, c := range []struct {
+		name     string
+		presumed bool // that it waits was not asked: calls were throttled
+	}{{"a person continues", false}, {"a person continues in a crowd", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			app, open := s.gate(s.app("1"), "scripts/after.sh")
+			s.publish("shop-1", app)
+			if c.presumed {
+				s.cloud.Fail("DescribeAutoScalingInstances", 1, standin.Fault{Code: "Throttling"})
+			}
+			server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: c.presumed})
+			r := s.start(server, "-once")
+			r.says("at the gate")
+			s.answersHook(server, "usher-launch", standin.Continue)
+			s.waitFor(server, standin.InService)
+			open()
+			s.expect("exit code", itoa(r.wait()), "0")
+			s.said(r, "the lifecycle action of hook usher-launch was decided before usher could say CONTINUE (the state is InService)")
+			s.expect("accepted", itoa(strings.Count(completions(s.cloud, server), "accepted")), "0")
+			s.expect("live", s.live(), "1")
+		})
+	}
 	t.Run("a person continues and another hook is still waited for", func(t *testing.T) {
 		s := newStage(t)
 		s.hook(standin.Hook{HeartbeatTimeout: 12 * time.Second})

@@ -31,7 +31,7 @@ func TestFiftyLaunchesUnderThrottling(t *testing.T) {
 	if slices.Max(a.throttled) == 0 {
 		t.Error("nothing was throttled: the budget was large enough")
 	}
-	// Three are needed. A launch that is throttled for the fourth time has been pausing for more than half a minute.
+	// Three are needed. A launch that is throttled for the fourth time has been pausing for a quarter of a minute or longer.
 	if median, most := median(a.calls), slices.Max(a.calls); median > 8 || most > 12 {
 		t.Errorf("a launch made %v calls in the median, and %v at the most", median, most)
 	}
