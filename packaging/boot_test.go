@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// patience bounds what a test waits for. Nothing takes this long unless it is broken.
+// patience bounds each thing that a test waits for. Nothing takes this long unless it is broken.
 const patience = 6 * time.Minute
 
 // Where a machine finds AWS: the stand-in, joined to the machine's own network.
@@ -202,7 +202,7 @@ func (s *shop) hardware(server *standin.Instance, args ...string) *machine {
 	return m
 }
 
-// limit begins the time in which what is waited for has to come.
+// limit begins the time in which what is waited for has to come: a boot, a verdict, a deployment, each by itself.
 func (s *shop) limit() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	s.Cleanup(cancel)
@@ -223,6 +223,7 @@ func message(id string) string { return "MESSAGE_ID=" + id }
 // link resolves to the version that is expected; the machine is well.
 func (m *machine) ends(verdict, version string) {
 	m.s.Helper()
+	m.s.limit()
 	state := standin.InService
 	if verdict == standin.Abandon {
 		state = standin.Terminated

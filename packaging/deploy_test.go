@@ -32,6 +32,7 @@ func (s *shop) begin(name string, f files) (id string) {
 // deployed waits for the end of a deployment, and checks what must hold on the machine then.
 func (m *machine) deployed(id, status, version string) {
 	m.s.Helper()
+	m.s.limit()
 	got, err := m.s.cloud.WaitForDeployment(m.s.ctx, id)
 	m.s.must(err)
 	m.s.expect("deployment", got, status)

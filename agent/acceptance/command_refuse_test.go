@@ -230,6 +230,7 @@ func TestHostCommandsSwitchedOff(t *testing.T) {
 // until waits for something that announces itself nowhere.
 func (s *stage) until(is func() bool) {
 	s.Helper()
+	s.step()
 	often := time.NewTicker(5 * time.Millisecond)
 	defer often.Stop()
 	for !is() {

@@ -45,6 +45,7 @@ func (s *stage) deploy(r standin.Revision) (id, status string) {
 	s.Helper()
 	id, err := s.cloud.Deploy("shop", "production", r)
 	s.must(err)
+	s.step()
 	status, err = s.cloud.WaitForDeployment(s.ctx, id)
 	s.must(err)
 	return id, status
@@ -370,7 +371,7 @@ func (s *stage) another() *stage {
 // beside is a stage in the same cloud for one more server.
 func (s *stage) beside() *stage {
 	s.Helper()
-	o := &stage{T: s.T, cloud: s.cloud, ctx: s.ctx, dir: s.TempDir(), binary: s.binary, config: map[string]string{}}
+	o := &stage{T: s.T, cloud: s.cloud, ctx: s.ctx, limit: s.limit, dir: s.TempDir(), binary: s.binary, config: map[string]string{}}
 	for k, v := range s.config {
 		o.config[k] = strings.Replace(v, s.dir, o.dir, 1)
 	}

@@ -180,6 +180,7 @@ func (w into) Write(p []byte) (int, error) {
 // types begins a command line in the repository.
 func (h *shop) types(line string, set ...func(*exec.Cmd)) *typing {
 	h.Helper()
+	h.step()
 	t := &typing{h: h, line: line, more: make(chan struct{}), done: make(chan struct{})}
 	t.cmd = exec.CommandContext(h.ctx, h.typed, strings.Fields(line)...)
 	t.cmd.Dir, t.cmd.Stdout, t.cmd.Stderr = h.repo, into{t, &t.stdout}, into{t, &t.stderr}
@@ -205,6 +206,7 @@ func (h *shop) usher(line string) typed {
 
 func (t *typing) ends() typed {
 	t.h.Helper()
+	t.h.step()
 	select {
 	case <-t.done:
 	case <-t.h.ctx.Done():
@@ -222,6 +224,7 @@ func (t *typing) text() string {
 // says waits until the command has said something.
 func (t *typing) says(what string) {
 	t.h.Helper()
+	t.h.step()
 	for {
 		t.mu.Lock()
 		more := t.more

@@ -77,14 +77,15 @@ func build(to string, flags ...string) error {
 	return nil
 }
 
-// patience bounds everything a test waits for. It stands for a hang, and nothing waits this long unless it is broken:
-// under the race detector, on a slow machine, work of seconds takes a minute.
+// patience bounds each step of a test, not the test: some type a hundred commands. It stands for a hang, and nothing waits
+// this long unless it is broken: under the race detector, on a slow machine, work of seconds takes a minute.
 const patience = 5 * time.Minute
 
 type stage struct {
 	*testing.T
 	cloud  *standin.Cloud
 	ctx    context.Context
+	limit  *time.Timer // ends ctx: see step
 	dir    string
 	config map[string]string // agent.yml
 	env    []string          // more environment for usher
@@ -103,9 +104,10 @@ func newStage(t *testing.T, options ...standin.Options) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(cloud.Close)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	s := &stage{T: t, cloud: cloud, ctx: ctx, dir: t.TempDir(), binary: binaries.usher}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	limit := time.AfterFunc(patience, func() { cancel(fmt.Errorf("nothing came of it within %s", patience)) })
+	t.Cleanup(func() { limit.Stop(); cancel(nil) })
+	s := &stage{T: t, cloud: cloud, ctx: ctx, limit: limit, dir: t.TempDir(), binary: binaries.usher}
 	s.config = map[string]string{
 		"application": "shop", "deployment_group": "production",
 		"link": s.path("opt/app"), "base": s.path("opt/app-base"), "releases": s.path("opt/app-releases"),
@@ -132,6 +134,9 @@ func awsOptions(t *testing.T, options ...standin.Options) standin.Options {
 	}
 	return awsmodel.Watch(t, o)
 }
+
+// step begins a step of the test, which may last as long as patience.
+func (s *stage) step() { s.limit.Reset(patience) }
 
 func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
 
@@ -259,6 +264,7 @@ type agentRun struct {
 // start starts `usher run` on the instance.
 func (s *stage) start(server *standin.Instance, args ...string) *agentRun {
 	s.Helper()
+	s.step()
 	var yml strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(s.config)) {
 		fmt.Fprintf(&yml, "%s: %s\n", k, s.config[k])
@@ -305,6 +311,7 @@ func (r *agentRun) text() string {
 // wait waits for the process to end and returns its exit code, -1 for a signal.
 func (r *agentRun) wait() int {
 	r.s.Helper()
+	r.s.step()
 	select {
 	case <-r.done:
 	case <-r.s.ctx.Done():
@@ -316,6 +323,7 @@ func (r *agentRun) wait() int {
 // says waits until usher has said something.
 func (r *agentRun) says(what string) {
 	r.s.Helper()
+	r.s.step()
 	for {
 		r.mu.Lock()
 		said, more := strings.Contains(strings.Join(r.lines, "\n"), what), r.more
@@ -352,6 +360,7 @@ func (s *stage) launch() (server *standin.Instance, r *agentRun, code int) {
 
 func (s *stage) waitFor(server *standin.Instance, state standin.State) {
 	s.Helper()
+	s.step()
 	if err := server.WaitFor(s.ctx, state); err != nil {
 		s.Fatalf("the instance is %s, not %s: %v", server.State(), state, err)
 	}
