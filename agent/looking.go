@@ -31,6 +31,8 @@ func (a *agent) lifecycleOptions(transition string) lifecycle.Options {
 		case lifecycle.Presumed:
 			a.log.Info("Auto Scaling was not asked whether it waits for this instance: calls are throttled. By the instance's tag and target state it is in "+n.State+
 				"; heartbeats begin", systemd.ID(systemd.MessageWaitConfirmed), state)
+		case lifecycle.Confirmed: // since when is not known
+			a.log.Info("Auto Scaling waits for this instance ("+n.State+")", systemd.ID(systemd.MessageWaitConfirmed), state)
 		case lifecycle.Retrying:
 			a.logRetry("trying again", n.Next, n.Err)
 		case lifecycle.HeartbeatFailed:

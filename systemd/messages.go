@@ -43,7 +43,7 @@ const (
 	MessageClockWrong = "c07db839db564179bf93967daa29986c"
 
 	// MessageWaitConfirmed: Auto Scaling has put the instance into its wait state, or throttles the question and
-	// metadata says as much; from here on heartbeats keep it there. Nothing to do.
+	// the instance's tag and target state say as much; from here on heartbeats keep it there. Nothing to do.
 	MessageWaitConfirmed = "9c46b144461845b3b16409ff06a04297"
 
 	// MessageDeploymentStarted: a deployment begins; fields DEPLOYMENT_ID and REVISION. Nothing to do.

@@ -143,6 +143,52 @@ func TestALaunchInACrowd(t *testing.T) {
 		s.said(r, "no lifecycle action to complete")
 		s.expect("calls", s.callsServed(describe)+" "+s.callsServed(hooks), "1 1")
 	})
+	t.Run("the group gets its hook later", func(t *testing.T) {
+		s := newStage(t)
+		s.cloud.CreateGroup(standin.Group{Name: "late", NoReplacement: true})
+		s.publish("shop-1", s.app("1"))
+		s.cloud.Fail(describe, ever, throttled)
+		server := s.cloud.Launch("late", standin.LaunchOptions{MetadataTags: true, HoldPending: true})
+		r := s.start(server, "-once")
+		_, err := s.cloud.WaitForCalls(s.ctx, hooks, 1)
+		s.must(err)
+		_, err = s.cloud.WaitForCalls(s.ctx, describe, 3)
+		s.must(err)
+		s.cloud.PutHook("late", standin.Hook{Name: "usher-launch", HeartbeatTimeout: time.Minute})
+		server.Release()
+		s.cloud.Heal(describe)
+		s.expect("exit code", itoa(r.wait()), "0")
+		s.waitFor(server, standin.InService)
+		s.expect("verdict", answers(server), "usher-launch CONTINUE")
+	})
+	t.Run("its verdict is throttled for long, and is too early then", func(t *testing.T) {
+		s := newStage(t)
+		s.config["retry_timeout"] = "10m"
+		s.publish("shop-1", s.app("1"))
+		s.cloud.Fail(describe, 1, throttled)
+		var first time.Time
+		early := 1
+		s.cloud.Intercept(func(r standin.Request) *standin.Fault {
+			if r.Op != "CompleteLifecycleAction" {
+				return nil
+			}
+			if first.IsZero() {
+				first = time.Now()
+			}
+			if time.Since(first) < 21*time.Second { // longer than an action that is said to wait may be missing
+				return &throttled
+			}
+			if early--; early == 0 {
+				return &standin.Fault{Code: "ValidationError", Message: "No active Lifecycle Action found with instance ID " + r.InstanceID}
+			}
+			return nil
+		})
+		server := s.cloud.Launch("web", standin.LaunchOptions{MetadataTags: true})
+		r := s.start(server, "-once")
+		s.expect("exit code", itoa(r.wait()), "0")
+		s.waitFor(server, standin.InService)
+		s.expect("verdict", answers(server), "usher-launch CONTINUE")
+	})
 }
 
 // callsServed is how often an operation was not answered with an error.

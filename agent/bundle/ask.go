@@ -37,8 +37,8 @@ type response struct {
 }
 
 // Connect opens the connections that [AskS3] will need to a bucket: with the network between, two round trips each, in which nothing
-// is asked for. (Where one is open at once, the other is not needed yet, and is not opened.) What fails is left to whoever asks. It
-// returns when they are being opened.
+// is asked for. What fails is left to whoever asks. It returns when they are being opened. Where one is open already, a HEAD of an object that need not
+// be there goes over it; and the request that has to fetch credentials first opens none.
 func Connect(ctx context.Context, api S3API, bucket string) {
 	var both sync.WaitGroup
 	for range asked {

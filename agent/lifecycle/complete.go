@@ -72,6 +72,7 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (CompleteResult, error)
 	var last error      // what a call was answered
 	for try := 0; ; try++ {
 		l.alive()
+		sure := l.confirmed() // before it was asked: what is confirmed meanwhile may have begun after the answer
 		err := l.opt.Limiter.Do(ctx, func() error {
 			_, err := l.api.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
 				AutoScalingGroupName: &group, LifecycleHookName: hook, InstanceId: &l.me.InstanceID, LifecycleActionResult: &result})
@@ -81,13 +82,13 @@ func (l *Launch) deliver(ctx context.Context, v Verdict) (CompleteResult, error)
 		case err == nil:
 			l.stop() // no heartbeat after it
 			return Completed, nil
-		case permanent(err) && l.confirmed():
+		case permanent(err) && sure:
 			return Nothing, fmt.Errorf("cannot complete the lifecycle action of hook %s in group %s (autoscaling:CompleteLifecycleAction): %w", *hook, group, err)
 		case noActive(err), permanent(err):
 			// Too early, unless the state has moved on or it has been like this for long: then only other
 			// hooks are waited for.
 			passed, _ := l.refresh(ctx)
-			if !l.confirmed() {
+			if !sure || !l.confirmed() {
 				waiting = time.Now()
 			}
 			if passed || time.Since(waiting) > l.window() {

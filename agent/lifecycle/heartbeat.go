@@ -151,13 +151,18 @@ func (l *Launch) refresh(ctx context.Context) (passed bool, err error) {
 	if presumed && at.group != "" && l.apiBehind(l.Target(), state) {
 		return false, nil
 	}
+	kind := l.kindOf(state)
+	if presumed && kind == Action && !l.inWait(state) {
+		return false, nil // too early: what is presumed will be
+	}
 	l.mu.Lock()
+	confirmed := l.presumed && l.inWait(state) // once: a heartbeat and the verdict may ask at the same time
 	l.state, l.presumed = state, false
 	l.mu.Unlock()
-	if presumed && l.inWait(state) {
-		l.tell(Event{Kind: Waiting, State: state})
+	if confirmed {
+		l.tell(Event{Kind: Confirmed, State: state})
 	}
-	switch l.kindOf(state) {
+	switch kind {
 	case Action:
 		return false, nil
 	case Leaving:

@@ -50,6 +50,7 @@ type askedHooks struct {
 	ctx    context.Context
 	group  string // "": nothing was asked
 	cancel context.CancelFunc
+	kept   bool          // nothing was asked: the list was told some time ago
 	sent   atomic.Bool   // the call was made, and not only waited for its turn
 	done   chan struct{} // closed when list and err are there
 	list   hookList
@@ -64,7 +65,7 @@ func (l *Launch) askHooks(ctx context.Context) *askedHooks {
 	}
 	ctx, a.cancel = context.WithCancel(ctx)
 	if told := l.listed; a.group == "" || told.group == a.group && l.counts(told.at) {
-		a.list = told
+		a.list, a.kept = told, a.group != ""
 		a.sent.Store(true)
 		close(a.done)
 		return a

@@ -14,7 +14,7 @@
 //     repeated, with a jittered back-off, only until the state is a wait state: the API's request rate is
 //     shared by the whole account and region.
 //   - Where a new instance's tag names its group (aws:autoscaling:groupName: tags that begin with aws: are AWS's own to set), the hooks are
-//     asked for beside Describe. Once calls are throttled, Describe is left out: a new instance on its way into service waits
+//     asked for beside Describe. Once calls are throttled, Describe is left out, if it was not answered before: a new instance on its way into service waits
 //     for the hook that its group has, and the verdict, or a heartbeat, is answered by whether it does. So completes AWS's own
 //     tutorial for lifecycle hooks in user data, which never describes the instance.
 //   - The hook is the one named in Options, else the group's only hook of the transition that CodeDeploy
@@ -106,6 +106,7 @@ type What string
 const (
 	Waiting         What = "waiting"          // the wait state is confirmed: heartbeats begin
 	Presumed        What = "presumed"         // it is not, because calls are throttled: heartbeats begin all the same
+	Confirmed       What = "confirmed"        // what was presumed was said by Auto Scaling
 	Retrying        What = "retrying"         // a call failed and will be repeated
 	HeartbeatFailed What = "heartbeat failed" // the action may time out if this goes on
 	Lenient         What = "lenient"          // the hook, State, has the default result CONTINUE

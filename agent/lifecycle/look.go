@@ -46,6 +46,13 @@ func (l *Launch) check(ctx context.Context) error {
 			return err
 		}
 		hook, err := l.chooseHook(list)
+		if hook == nil && asked.kept && asked.group == at.group { // told some time ago: somebody may have mended it
+			if list, err = l.listHooks(ctx, at.group, func() {}); err != nil {
+				l.seen = at
+				return err
+			}
+			hook, err = l.chooseHook(list)
+		}
 		if err != nil { // a refusal
 			l.mu.Lock()
 			l.kind, l.group, l.state, l.err = NoAction, at.group, at.state, err
@@ -80,25 +87,30 @@ type position struct {
 // that is new, and is to go into service or into the warm pool, waits for the hook that its group has; if not, the verdict is answered so.
 func (l *Launch) where(ctx context.Context, target string, crowd bool, asked *askedHooks) (position, error) {
 	if l.lately() {
-		return l.seen, nil // when the hooks were not told; whether the state has moved on is seen before the action is held
+		return l.seen, nil // when the hooks were not told; that the state has moved on is seen when the action is held, or completed
 	}
 	l.seen = position{}
 	wait := waitBefore(target)
 	presumable := l.opt.NewIn != "" && wait != ""
+	var throttled error
 	if !presumable || !crowd {
 		at, err := l.describe(ctx)
 		if !presumable || !retry.Throttled(err) || !asked.sent.Load() {
 			return at, err
 		}
+		throttled = err
 	}
 	list, err := asked.of(l.opt.NewIn)
 	if err != nil {
 		return position{}, err
 	}
-	if hook, refusal := l.chooseHook(list); hook == nil || refusal != nil {
-		return l.describe(ctx)
+	switch hook, _ := l.chooseHook(list); {
+	case hook != nil:
+		return position{group: l.opt.NewIn, state: wait, presumed: true}, nil
+	case throttled != nil: // not once more in one pass
+		return position{}, throttled
 	}
-	return position{group: l.opt.NewIn, state: wait, presumed: true}, nil
+	return l.describe(ctx)
 }
 
 // lately says that the last position told still counts.
