@@ -89,7 +89,7 @@ variable "launch_hook" {
     default_result    = optional(string, "ABANDON")
   })
   default     = {}
-  description = "The launch hook of every group. usher heartbeats, so heartbeat_timeout (seconds) is how long a silent instance is waited for, and no limit to a deployment: that is 100 times as much. default_result is the verdict when nobody gave one: with CONTINUE a server without an application enters service."
+  description = "The launch hook of every group. usher heartbeats, so heartbeat_timeout (seconds) is how long a silent instance is waited for, and no limit to a deployment: that is 100 times as much, 48 hours at the most. default_result is the verdict when nobody gave one: with CONTINUE a server without an application enters service."
   validation {
     condition     = can(regex("^[A-Za-z0-9/_.-]{1,255}$", var.launch_hook.name)) && !startswith(var.launch_hook.name, "CodeDeploy-managed-")
     error_message = "The hook's name must be letters, digits and _./- and must not begin with CodeDeploy-managed-, which usher leaves alone."
