@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/flate"
+	"errors"
 	"hash/crc32"
 	"maps"
 	"slices"
@@ -175,15 +176,17 @@ func tarWith(entries ...tar.Header) func(s *stage) []byte {
 
 // bomb is a zip of 64 MiB of zeros that says they are a number of bytes.
 func bomb(s *stage, says uint64) []byte {
-	zeros := make([]byte, 64<<20)
-	var packed, b bytes.Buffer
-	f, err := flate.NewWriter(&packed, flate.BestSpeed)
+	const mib = 64
+	var one, packed, b bytes.Buffer
+	f, err := flate.NewWriter(&one, flate.BestSpeed)
 	s.must(err)
-	_, err = f.Write(zeros)
-	s.must(err)
+	_, err = f.Write(make([]byte, 1<<20))
+	s.must(errors.Join(err, f.Flush()))
+	packed.Write(bytes.Repeat(one.Bytes(), mib)) // compressed once: the race detector makes seconds of each
+	f.Reset(&packed)
 	s.must(f.Close())
 	w := zip.NewWriter(&b)
-	entry, err := w.CreateRaw(&zip.FileHeader{Name: "bomb", Method: zip.Deflate, CRC32: crc32.ChecksumIEEE(zeros),
+	entry, err := w.CreateRaw(&zip.FileHeader{Name: "bomb", Method: zip.Deflate, CRC32: crc32.ChecksumIEEE(make([]byte, mib<<20)),
 		CompressedSize64: uint64(packed.Len()), UncompressedSize64: says})
 	s.must(err)
 	_, err = entry.Write(packed.Bytes())

@@ -6,8 +6,10 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,11 +50,56 @@ func TestNoRoomBesideTheFailedRelease(t *testing.T) {
 	at, r := s.webServing()
 	_, status := s.deploy(s.revision("shop-2", s.web(at, "2").appends("scripts/after.sh", "dd if=/dev/zero of=large bs=1M count=80\nexit 1\n")))
 	s.expect("deployment", status, "Failed")
-	three := s.web(at, "3").with(files{"pad": strings.Repeat("0123456789abcdef", 90<<20/16)})
-	_, status = s.deploy(s.revision("shop-3", three))
+	_, status = s.deploy(s.uploaded("shop-3.tgz", padded(t, s.web(at, "3"), 90)))
 	s.expect("the next deployment", status, "Succeeded")
 	s.said(r, "there is no room for release shop-3-")
 	s.expect("served", s.served(at), "3")
+}
+
+// padded is a tgz of a revision and n files more, of a MiB of zeros each. A gzip file may have several members, which are one when
+// unpacked: that MiB is compressed once, because the race detector makes seconds of each.
+func padded(t testing.TB, f files, n int) []byte {
+	var all bytes.Buffer
+	add := func(name string, size int, content string) {
+		var b bytes.Buffer
+		if err := tar.NewWriter(&b).WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(size), Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString(content)
+		b.Write(make([]byte, -len(content)&511)) // tar's blocks
+		all.Write(member(t, b.Bytes()))
+	}
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		add(name, len(f[name]), f[name])
+	}
+	mib := member(t, make([]byte, 1<<20))
+	for i := range n {
+		add(fmt.Sprintf("pad/%d", i), 1<<20, "")
+		all.Write(mib)
+	}
+	all.Write(member(t, make([]byte, 1024)))
+	return all.Bytes()
+}
+
+// member is a gzip file of some content.
+func member(t testing.TB, content []byte) []byte {
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err == nil {
+		_, err = z.Write(content)
+	}
+	if err = errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// uploaded is a revision of a tgz.
+func (s *stage) uploaded(key string, tgz []byte) standin.Revision {
+	s.Helper()
+	etag, version, err := s.cloud.Upload(s.cloud.Bucket, key, tgz)
+	s.must(err)
+	return standin.S3Revision(s.cloud.Bucket, key, "tgz", version, etag)
 }
 
 // What an archive does not say is seen while it is unpacked, and the disk is not filled with it.
@@ -60,18 +107,7 @@ func TestATarThatIsTooLarge(t *testing.T) {
 	s := newStage(t)
 	s.small(150 << 20)
 	_, _ = s.serving()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	w := tar.NewWriter(z)
-	for n := range 300 {
-		err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("pad/%d", n), Mode: 0o644, Size: 1 << 20, Typeflag: tar.TypeReg})
-		_, failed := w.Write(make([]byte, 1<<20))
-		s.must(errors.Join(err, failed))
-	}
-	s.must(errors.Join(w.Close(), z.Close()))
-	etag, version, err := s.cloud.Upload(s.cloud.Bucket, "shop-2.tgz", b.Bytes())
-	s.must(err)
-	id, status := s.deploy(standin.S3Revision(s.cloud.Bucket, "shop-2.tgz", "tgz", version, etag))
+	id, status := s.deploy(s.uploaded("shop-2.tgz", padded(t, nil, 300)))
 	s.expect("deployment", status, "Failed")
 	if told := s.diagnosticsOf(id, "DownloadBundle"); !strings.Contains(told, "the disk of") || !strings.Contains(told, "is too full") {
 		t.Errorf("CodeDeploy was told: %s", told)

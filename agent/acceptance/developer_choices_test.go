@@ -54,7 +54,7 @@ func TestDeployWhatWasBuilt(t *testing.T) {
 	h.expect("rolled back to", h.live(), "built-1")
 
 	// It is packed from where it lies: no file of its size is written for that.
-	h.must(os.WriteFile(filepath.Join(h.repo, "dist/zeros"), make([]byte, 64<<20), 0o600))
+	h.must(os.WriteFile(filepath.Join(h.repo, "dist/zeros"), make([]byte, 16<<20), 0o600))
 	h.ended(h.usher("deploy --bundle dist production"), 0)
 	h.ended(h.types("deploy --bundle dist production", func(c *exec.Cmd) {
 		c.Args = append([]string{"sh", "-c", `ulimit -f 8192 && exec "$0" "$@"`}, c.Args...)

@@ -79,7 +79,7 @@ func build(to string, flags ...string) error {
 
 // patience bounds each step of a test, not the test: some type a hundred commands. It stands for a hang, and nothing waits
 // this long unless it is broken: under the race detector, on a slow machine, work of seconds takes a minute.
-const patience = 5 * time.Minute
+const patience = 10 * time.Minute
 
 type stage struct {
 	*testing.T

@@ -212,7 +212,7 @@ func TestThePolicyOfADeveloper(t *testing.T) {
 	h := newShop(t, 1, production())
 	h.ended(h.usher("deploy production"), 0)
 	h.fifos()
-	noise := make([]byte, 40<<20) // more than one part
+	noise := make([]byte, 9<<20) // more than one part; the race detector makes seconds of each MiB
 	rand.NewChaCha8([32]byte{}).Read(noise)
 	h.commit("2", h.waiting("2").with(files{"assets.bin": string(noise)}))
 	h.ended(h.usher("deploy --no-wait production"), 0)

@@ -16,7 +16,7 @@ func IAMPolicyCommand() cli.Command {
 	var n policy.Names
 	var side string
 	return cli.Command{Name: "iam-policy", Group: cli.Platform, About: "print a least-privilege IAM policy",
-		More: "--side instance: what the agent needs, for the instance's role. developer: usher deploy and rollback. platform: usher attach and usher doctor ENV.\n" +
+		More: "--side instance: what the agent needs, for the instance's role. developer: usher deploy, rollback, servers, lock and unlock. platform: usher attach and usher doctor ENV.\n" +
 			"Needed: --application, --deployment-group, --bucket, and --group but for a developer.",
 		Flags: func(f *flag.FlagSet) {
 			n.Groups = nil
