@@ -50,7 +50,8 @@ func TestNoRoomBesideTheFailedRelease(t *testing.T) {
 	at, r := s.webServing()
 	_, status := s.deploy(s.revision("shop-2", s.web(at, "2").appends("scripts/after.sh", "dd if=/dev/zero of=large bs=1M count=80\nexit 1\n")))
 	s.expect("deployment", status, "Failed")
-	_, status = s.deploy(s.uploaded("shop-3.tgz", padded(t, s.web(at, "3"), 90)))
+	three := s.web(at, "3").with(files{"pad": strings.Repeat("0123456789abcdef", 90<<20/16)}) // a zip, which says how large it is
+	_, status = s.deploy(s.revision("shop-3", three))
 	s.expect("the next deployment", status, "Succeeded")
 	s.said(r, "there is no room for release shop-3-")
 	s.expect("served", s.served(at), "3")
